@@ -1,0 +1,32 @@
+"""KFP interface of the evaluate step: is the model good, where is it not, and may it be served."""
+
+from kfp import dsl
+from kfp.dsl import HTML, ClassificationMetrics, Dataset, Input, Markdown, Metrics, Model, Output
+
+from components.images import image
+
+
+@dsl.component(base_image=image("train"), install_kfp_package=False)
+def evaluate(
+    dataset: Input[Dataset],
+    classifier: Input[Model],
+    min_accuracy: float,
+    max_class_regression: float,
+    champion: str,
+    report: Output[HTML],
+    summary: Output[Markdown],
+    metrics: Output[Metrics],
+    classification: Output[ClassificationMetrics],
+) -> bool:
+    """Evaluates on the test split, writes the report; returns whether the model passed the gate."""
+    from components.evaluate.evaluator import Settings, evaluate_model
+    from components.shared.errors import reported
+
+    arguments = {name: value for name, value in locals().items() if name in Settings.__annotations__}
+    with reported():
+        result = evaluate_model(dataset.path, classifier.path, report.path, summary.path, Settings(**arguments))
+    print(result)
+    metrics.metadata.update(result.metrics())
+    classification.log_confusion_matrix(result.labels, result.confusion_matrix)
+    classification.log_roc_curve(*result.roc_curve)
+    return result.passed

@@ -1,0 +1,49 @@
+"""KFP interface of the query step: which objects, which label, which split, which shard."""
+
+from typing import List
+
+from kfp import dsl
+from kfp.dsl import HTML, Artifact, Dataset, Output
+
+from components.images import image
+
+
+@dsl.component(base_image=image("data"), install_kfp_package=False)
+def query(
+    source: str,
+    table: str,
+    images: str,
+    image_base: str,
+    keywords: str,
+    columns: str,
+    label: str,
+    label_map: str,
+    label_split: str,
+    where: str,
+    group: str,
+    slices: str,
+    min_images_per_class: int,
+    max_images_per_class: int,
+    max_classes: int,
+    validation_fraction: float,
+    test_fraction: float,
+    folds: int,
+    fold: int,
+    shards: int,
+    seed: int,
+    project: str,
+    maximum_bytes_billed: int,
+    objects: Output[Dataset],
+    labels: Output[Artifact],
+    profile: Output[HTML],
+) -> List[str]:
+    """Selects, labels, splits and shards the objects; returns the shards' names (`00000-of-00004`, ...)."""
+    from components.query.selection import Settings, select
+    from components.shared.errors import reported
+
+    arguments = {name: value for name, value in locals().items() if name in Settings.__annotations__}
+    with reported():
+        selection = select(Settings(**arguments), objects.path, labels.path, profile.path)
+    print(selection)
+    objects.metadata.update(selection.metadata())
+    return list(selection.shards)

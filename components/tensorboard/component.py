@@ -1,0 +1,19 @@
+"""KFP interface of the tensorboard step: fixes the log URI and shows the viewer before training starts."""
+
+from kfp import dsl
+from kfp.dsl import Artifact, Output
+
+from components.images import image
+
+
+@dsl.component(base_image=image("data"), install_kfp_package=False)
+def tensorboard(
+    viewer_image: str,
+    logs: Output[Artifact],
+    mlpipeline_ui_metadata: Output[Artifact],
+) -> str:
+    """Returns the URI that training writes its events to while it runs."""
+    from components.tensorboard.viewer import write_viewer
+
+    write_viewer(logs.uri, logs.path, mlpipeline_ui_metadata.path, viewer_image)
+    return logs.uri

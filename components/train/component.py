@@ -1,0 +1,46 @@
+"""KFP interface of the train step: one data set to one model, on one worker or many."""
+
+from kfp import dsl
+from kfp.dsl import HTML, Dataset, Input, Metrics, Model, Output
+
+from components.images import image
+
+
+@dsl.component(base_image=image("train"), install_kfp_package=False)
+def train(
+    dataset: Input[Dataset],
+    snapshot: str,
+    logs: str,
+    model: str,
+    weights: str,
+    epochs: int,
+    fine_tune_epochs: int,
+    batch_size: int,
+    optimizer: str,
+    learning_rate: float,
+    augmentation: str,
+    balance: str,
+    precision: str,
+    quantize: str,
+    patience: int,
+    checkpoint_every: int,
+    workers: int,
+    accelerator: str,
+    gpus: int,
+    max_restarts: int,
+    seed: int,
+    classifier: Output[Model],
+    curves: Output[HTML],
+    leaderboard: Output[HTML],
+    metrics: Output[Metrics],
+):
+    """Trains `model` (or several, comma-separated: the best goes on) and exports it into `classifier`."""
+    from components.shared.errors import reported
+    from components.train.launch import Settings, launch
+
+    arguments = {name: value for name, value in locals().items() if name in Settings.__annotations__}
+    with reported():
+        summary = launch(Settings(**arguments), dataset.path, classifier.path, classifier.uri, curves.path, leaderboard.path)
+    print(summary)
+    metrics.metadata.update(summary.metrics())
+    classifier.metadata.update(summary.metadata())
