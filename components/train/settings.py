@@ -1,0 +1,128 @@
+"""What a training run is asked to do: the parameters of the train step, checked and written as JSON."""
+
+import dataclasses
+import difflib
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+from components.shared.errors import PipelineError
+
+OPTIMIZERS = ("adamw", "sgd")
+AUGMENTATIONS = ("none", "light", "strong")
+BALANCES = ("none", "weights", "sampling")
+PRECISIONS = ("auto", "float32", "bfloat16", "float16")
+QUANTIZATIONS = ("none", "int8")
+
+_CHOICES = {
+    "optimizer": OPTIMIZERS,
+    "augmentation": AUGMENTATIONS,
+    "balance": BALANCES,
+    "precision": PRECISIONS,
+    "quantize": QUANTIZATIONS,
+}
+_AT_LEAST = {
+    "epochs": 1,
+    "fine_tune_epochs": 0,
+    "batch_size": 1,
+    "patience": 0,
+    "checkpoint_every": 1,
+    "workers": 1,
+    "gpus": 0,
+    "max_restarts": 0,
+}
+
+
+class SettingsError(PipelineError):
+    """A value that a parameter does not allow; the message names the allowed ones."""
+
+
+@dataclass(frozen=True)
+class Settings:
+    """The parameters of `components/train/component.py`, which documents nothing twice: see pipeline.py.
+
+    `model` may list several names, comma-separated; a worker trains one of them.
+    """
+
+    snapshot: str
+    logs: str
+    model: str
+    weights: str
+    epochs: int
+    fine_tune_epochs: int
+    batch_size: int
+    optimizer: str
+    learning_rate: float
+    augmentation: str
+    balance: str
+    precision: str
+    quantize: str
+    patience: int
+    checkpoint_every: int
+    workers: int
+    accelerator: str
+    gpus: int
+    max_restarts: int
+    seed: int
+
+    def __post_init__(self) -> None:
+        from components.train.models import check_name
+
+        for name, allowed in _CHOICES.items():
+            check_choice(name, getattr(self, name), allowed)
+        for name, minimum in _AT_LEAST.items():
+            if getattr(self, name) < minimum:
+                raise SettingsError(f"{name}={getattr(self, name)} is not allowed: it must be at least {minimum}")
+        if not 0 < self.learning_rate <= 10:
+            raise SettingsError(f"learning_rate={self.learning_rate} is not allowed: it must be above 0 and at most 10")
+        if self.batch_size % self.replicas:
+            raise SettingsError(
+                f"batch_size={self.batch_size} cannot be shared equally by {self.replicas} replicas "
+                f"(workers={self.workers}, gpus={self.gpus} each); try {self._divisible()}"
+            )
+        for name in self.models:
+            check_name(name)
+
+    @property
+    def models(self) -> tuple[str, ...]:
+        """The names in `model`, in order, each once."""
+        return tuple(dict.fromkeys(name.strip() for name in self.model.split(",") if name.strip()))
+
+    @property
+    def replicas(self) -> int:
+        """How many copies of the model train together: every GPU of every worker, or a worker's CPU."""
+        return self.workers * max(self.gpus, 1)
+
+    def for_model(self, name: str) -> "Settings":
+        """The same settings for the one model `name`."""
+        return dataclasses.replace(self, model=name)
+
+    def to_json(self) -> str:
+        """One JSON object with every field."""
+        return json.dumps(dataclasses.asdict(self), indent=1)
+
+    @classmethod
+    def from_json(cls, text: str) -> "Settings":
+        """The settings that `to_json` wrote. Raises SettingsError if a field is missing, unknown or not allowed."""
+        values = json.loads(text)
+        fields = {field.name for field in dataclasses.fields(cls)}
+        if wrong := sorted(fields ^ set(values)):
+            raise SettingsError(f"these settings are missing or unknown: {', '.join(wrong)}")
+        return cls(**values)
+
+    def save(self, path: str) -> None:
+        """Writes `to_json` to `path`."""
+        Path(path).write_text(self.to_json(), encoding="utf-8")
+
+    def _divisible(self) -> str:
+        below = self.batch_size // self.replicas * self.replicas
+        return " or ".join(str(size) for size in (below, below + self.replicas) if size)
+
+
+def check_choice(name: str, value: str, allowed: tuple[str, ...]) -> None:
+    """Raises SettingsError that names the allowed values, and the nearest one, unless `value` is among them."""
+    if value in allowed:
+        return
+    near = difflib.get_close_matches(value, allowed, n=1)
+    hint = f" (did you mean {near[0]}?)" if near else ""
+    raise SettingsError(f"{name}={value} is not known{hint}; it must be one of: {', '.join(allowed)}")
