@@ -1,0 +1,74 @@
+"""Executes one run through kfp.local, in a process of its own: `python -m cli.execute RUN_FOLDER`.
+
+`cli.local_run` starts it in a session of its own, reads its output and can end it with everything it started.
+"""
+
+import logging
+import os
+import signal
+import sys
+import threading
+import warnings
+from pathlib import Path
+
+from cli import events, runs
+
+
+def execute(run: runs.Run) -> None:
+    """Runs the graph with the run's parameters; finished tasks of an earlier try come from the run's cache."""
+    from kfp import local
+    from kfp.local import executor_input_utils
+
+    import pipeline
+
+    # kfp names the folder by the time; one fixed name lets a resumed step find what it had begun.
+    executor_input_utils.get_local_pipeline_resource_name = lambda _: run.artifacts.name
+    # It warns that resources and images mean nothing here. That is so.
+    warnings.filterwarnings("ignore", category=UserWarning, module="kfp")
+    warnings.filterwarnings("ignore", category=RuntimeWarning, module="kfp")
+    # kfp logs to the root logger, in the thread that starts and ends the task: its only hook.
+    logging.getLogger().addFilter(_guard())
+    if "ARTIFACT_STORE_ROOT" in os.environ:
+        logging.getLogger().addFilter(_mirror(run))
+    local.init(
+        local.SubprocessRunner(use_venv=False),
+        pipeline_root=str(run.folder),
+        enable_caching=True,
+        cache_root=str(run.folder / ".cache"),
+    )
+    pipeline.pipeline(**run.summary["parameters"])
+
+
+def _guard():
+    """A log filter that lets the tasks in hand end after SIGTERM, and no further one start."""
+    ending = threading.Event()
+    # A handler, not SIG_IGN: the steps must not inherit it, they end (or write their checkpoint) by themselves.
+    signal.signal(signal.SIGTERM, lambda *_: ending.set())
+
+    def refuse(record: logging.LogRecord) -> bool:
+        event = events.parse(record.getMessage())
+        if ending.is_set() and event and event.kind == "started":
+            raise RuntimeError("interrupted")
+        return True
+
+    return refuse
+
+
+def _mirror(run: runs.Run):
+    """A log filter that copies a task's outputs to the store when kfp says it ended: before the next one starts."""
+    from components.shared import storage
+
+    def copy(record: logging.LogRecord) -> bool:
+        event = events.parse(record.getMessage())
+        if event and event.kind == "succeeded":
+            storage.mirror(str(run.artifacts), storage.published_uri(str(run.artifacts)))
+        return True
+
+    return copy
+
+
+if __name__ == "__main__":
+    try:
+        execute(runs.open_run(Path(sys.argv[1])))
+    except RuntimeError as error:
+        sys.exit(str(error))

@@ -1,0 +1,217 @@
+"""The commands of pipeline.py."""
+
+import argparse
+import os
+import sys
+from pathlib import Path
+from typing import Any, Sequence
+
+from cli import parameters
+from components.shared.errors import PipelineError
+
+MODEL_HELP = "model directory or URI (default: that of the last run that succeeded)"
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Parses the command line and runs the command; returns the exit status."""
+    parser = _parser()
+    options = parser.parse_args(arguments)
+    try:
+        return options.command(options)
+    except PipelineError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        return 130
+    except BrokenPipeError:  # `| head` read enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="pipeline.py", description="From a museum collection to a served image classifier."
+    )
+    commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
+    for add in (_add_run, _add_compile, _add_submit, _add_attributes, _add_inspect, _add_predict, _add_serve,
+                _add_tensorboard, _add_drift):  # fmt: skip
+        add(commands)
+    return parser
+
+
+def _add(commands, name: str, command, summary: str, with_parameters: bool = False) -> argparse.ArgumentParser:
+    parser = commands.add_parser(
+        name,
+        help=summary,
+        description=summary[0].upper() + summary[1:] + ".",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        epilog=_parameter_help() if with_parameters and {"-h", "--help"} & set(sys.argv) else None,
+    )
+    parser.set_defaults(command=command)
+    if with_parameters:
+        parser.add_argument("assignments", nargs="*", metavar="NAME=VALUE", help="a pipeline parameter, see below")
+    return parser
+
+
+def _add_run(commands) -> None:
+    parser = _add(commands, "run", _run, "run the whole pipeline on this machine", with_parameters=True)
+    parser.add_argument("--root", default="runs", help="folder, or s3:// or gs:// URI, for the runs (default: runs)")
+    parser.add_argument("--name", default="", help="name of the run's folder (default: date and time)")
+    parser.add_argument("--resume", action="store_true", help="continue the last run that did not succeed, or --name")
+
+
+def _add_compile(commands) -> None:
+    from cli import compile as command
+
+    parser = _add(commands, "compile", command.main, "compile the pipeline to the YAML that the Kubeflow UI takes")
+    command.add_options(parser)
+
+
+def _add_submit(commands) -> None:
+    from cli import submit as command
+
+    def submit(options) -> int:
+        return command.main(options, _arguments(options.assignments))
+
+    parser = _add(commands, "submit", submit, "create a run on a KFP API server", with_parameters=True)
+    command.add_options(parser)
+
+
+def _add_attributes(commands) -> None:
+    _add(commands, "attributes", _attributes, "show what could be learned from a collection", with_parameters=True)
+
+
+def _add_inspect(commands) -> None:
+    parser = _add(commands, "inspect", _inspect, "show a data set, or one of its examples")
+    parser.add_argument("dataset", metavar="DATASET_JSON", help="dataset.json or its folder")
+    parser.add_argument("--object", default=None, metavar="ID", help="show the example of this object")
+    parser.add_argument("--verify", action="store_true", help="read every record file again and check every checksum")
+
+
+def _add_predict(commands) -> None:
+    parser = _add(commands, "predict", _predict, "classify pictures")
+    parser.add_argument("images", nargs="+", metavar="IMAGE_OR_URL")
+    parser.add_argument("--model", default="", help=MODEL_HELP)
+    parser.add_argument("--root", default="runs", help="folder of the runs (default: runs)")
+    parser.add_argument("--top", type=int, default=5, help="labels to show (default: 5)")
+    parser.add_argument("--json", action="store_true", help="print a JSON object a line")
+
+
+def _add_serve(commands) -> None:
+    parser = _add(commands, "serve", _serve, "serve a model on this machine: a page and a REST API")
+    parser.add_argument("--model", default="", help=MODEL_HELP)
+    parser.add_argument("--root", default="runs", help="folder of the runs (default: runs)")
+    parser.add_argument("--host", default="127.0.0.1", help="address to listen on (default: 127.0.0.1)")
+    parser.add_argument("--port", type=int, default=8080, help="port to listen on (default: 8080)")
+
+
+def _add_tensorboard(commands) -> None:
+    parser = _add(commands, "tensorboard", _tensorboard, "show the curves of a run, also while it trains")
+    parser.add_argument("--root", default="runs", help="folder of the runs (default: runs)")
+    parser.add_argument("--name", default="", help="name of the run (default: the last that succeeded)")
+    parser.add_argument("--host", default="127.0.0.1", help="address to listen on (default: 127.0.0.1)")
+    parser.add_argument("--port", type=int, default=6006, help="port to listen on (default: 6006)")
+
+
+def _add_drift(commands) -> None:
+    parser = _add(commands, "drift", _drift, "compare what a service sees with what its model was tested on")
+    parser.add_argument("--service", required=True, metavar="URL", help="base URL of the service")
+    parser.add_argument("--model", default="", help=MODEL_HELP)
+    parser.add_argument("--root", default="runs", help="folder of the runs (default: runs)")
+
+
+def _run(options) -> int:
+    from rich.console import Console
+
+    from cli import local_run, runs
+    from components.shared import storage
+
+    store = "" if storage.local_path(options.root) is not None else options.root
+    root = Path("runs") if store else Path(storage.local_path(options.root))
+    if options.resume:
+        if options.assignments:
+            raise PipelineError("--resume keeps the run's parameters; start a new run to change them")
+        run = runs.unfinished(root, options.name)
+    else:
+        run = runs.create(root, options.name, _arguments(options.assignments))
+    return local_run.run(run, store, Console())
+
+
+def _attributes(options) -> int:
+    from components.query import attributes, selection
+
+    attributes.show(selection.Settings(**_fields(selection.Settings, _arguments(options.assignments))))
+    return 0
+
+
+def _inspect(options) -> int:
+    from components.assemble import inspection
+
+    return inspection.inspect(options.dataset, options.object, options.verify)
+
+
+def _predict(options) -> int:
+    from cli import predict
+
+    return predict.predict(_model(options), options.images, options.top, options.json)
+
+
+def _serve(options) -> int:
+    model = _model(options)
+    address = ["--host", options.host, "--port", str(options.port)]
+    return _become("components.serve", ["--model", model, *address])
+
+
+def _tensorboard(options) -> int:
+    from cli import runs
+
+    root = Path(options.root)
+    run = runs.open_run(root / options.name) if options.name else runs.latest(root)
+    logs = run.artifacts / "tensorboard" / "logs"
+    return _become(
+        "tensorboard.main", ["--logdir", str(logs), "--host", options.host, "--port", str(options.port)]
+    )
+
+
+def _drift(options) -> int:
+    from components.evaluate import drift
+
+    report = drift.check(options.service, _model(options))
+    print(report)
+    return int(report.retrain)
+
+
+def _arguments(assignments: Sequence[str]) -> dict[str, Any]:
+    """All pipeline parameters with the given ones in place, checked as far as that needs no work."""
+    import pipeline
+    from cli import checks
+
+    values = parameters.parse(assignments, parameters.declared(pipeline.pipeline.pipeline_func))
+    checks.check(values)
+    return values
+
+
+def _fields(settings: type, values: dict[str, Any]) -> dict[str, Any]:
+    return {name: values[name] for name in settings.__annotations__}
+
+
+def _model(options) -> str:
+    from cli import runs
+
+    return options.model or runs.latest(Path(options.root)).summary["artifacts"]["model"]
+
+
+def _become(module: str, arguments: list[str]) -> int:
+    # exec, so that signals and the exit status are the server's own.
+    sys.stdout.flush()
+    os.execv(sys.executable, [sys.executable, "-m", module, *arguments])
+
+
+def _parameter_help() -> str:
+    import pipeline
+
+    lines = ["pipeline parameters:"]
+    for parameter in parameters.declared(pipeline.pipeline.pipeline_func).values():
+        default = f" (default: {parameter.default})" if parameter.default != "" else ""
+        lines.append(f"  {parameter.name:<24} {parameter.type.__name__:<6} {parameter.help}{default}")
+    return "\n".join(lines)
