@@ -1,0 +1,106 @@
+"""Reads an assembled data set: `dataset.json` and the examples it names, wherever their record files lie."""
+
+import json
+from dataclasses import dataclass
+from typing import Any, Iterator
+
+from components.shared import records, storage
+from components.shared.errors import PipelineError
+
+FILE_NAME = "dataset.json"
+FORMAT = 1
+SPLITS = ("train", "validation", "test")
+
+
+@dataclass(frozen=True)
+class RecordFile:
+    """A record file: how many of its records belong to the data set, how many it holds, its size in bytes."""
+
+    uri: str
+    examples: int
+    records: int
+    bytes: int
+
+
+@dataclass(frozen=True)
+class Split:
+    """A split: number of examples, examples of each class, its record files."""
+
+    examples: int
+    per_class: tuple[int, ...]
+    files: tuple[RecordFile, ...]
+
+
+@dataclass(frozen=True)
+class DatasetInfo:
+    """`dataset.json`: `snapshot` is the hash of the content, `stored_size` the short side of a picture in pixels."""
+
+    snapshot: str
+    labels: tuple[str, ...]
+    stored_size: int
+    splits: dict[str, Split]
+    excluded: tuple[dict[str, Any], ...]
+    parameters: dict[str, Any]
+    check: dict[str, Any]
+
+    def excluded_ids(self, split: str) -> frozenset[str]:
+        """Objects in the record files of `split` that a reader must skip."""
+        return frozenset(row["object_id"] for row in self.excluded if row["split"] == split)
+
+
+Example = records.Record
+
+
+def load(path: str) -> DatasetInfo:
+    """Loads `dataset.json` by its path or URI, or that of its folder.
+
+    Raises:
+        PipelineError: it does not exist, or is not a data set of this format.
+    """
+    uri = path if path.endswith(".json") else storage.join(path, FILE_NAME)
+    try:
+        content = json.loads(storage.read_bytes(uri))
+    except ValueError as error:
+        raise PipelineError(f"{uri} is not JSON ({error}): is it the dataset.json of an assemble step?") from error
+    if not isinstance(content, dict) or content.get("format") != FORMAT:
+        raise PipelineError(f"{uri} is not a data set of format {FORMAT}: is it the dataset.json of an assemble step?")
+    return DatasetInfo(
+        snapshot=content["snapshot"],
+        labels=tuple(content["labels"]),
+        stored_size=content["stored_size"],
+        splits={name: _split(value) for name, value in content["splits"].items()},
+        excluded=tuple(content["excluded"]),
+        parameters=content["parameters"],
+        check=content["check"],
+    )
+
+
+def read_examples(path: str, split: str) -> Iterator[Example]:
+    """The examples of `split`, file by file, each file streamed once; excluded ones are skipped.
+
+    Raises:
+        PipelineError: a record file is missing or damaged; the message names the file and the position.
+    """
+    info = load(path)
+    if split not in info.splits:
+        raise PipelineError(f"{path} has no split {split!r}; it has {', '.join(info.splits)}")
+    excluded = info.excluded_ids(split)
+    for file in info.splits[split].files:
+        for _, example in read_file(file.uri):
+            if example.object_id not in excluded:
+                yield example
+
+
+def read_file(uri: str) -> Iterator[tuple[records.Span, Example]]:
+    """All records of the record file `uri` with their places, excluded or not. Raises PipelineError."""
+    with storage.open_read(uri) as file:
+        for span, payload in records.read_payloads(file, uri):
+            try:
+                yield span, records.decode(payload)
+            except records.RecordError as error:
+                raise records.RecordError(f"{uri}: record {span.position} (at byte {span.offset}): {error}") from error
+
+
+def _split(content: dict[str, Any]) -> Split:
+    files = tuple(RecordFile(**file) for file in content["files"])
+    return Split(content["examples"], tuple(content["per_class"]), files)
