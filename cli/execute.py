@@ -26,6 +26,7 @@ def execute(run: runs.Run) -> None:
     # It warns that resources and images mean nothing here. That is so.
     warnings.filterwarnings("ignore", category=UserWarning, module="kfp")
     warnings.filterwarnings("ignore", category=RuntimeWarning, module="kfp")
+    logging.basicConfig(level=logging.INFO, stream=sys.stdout)  # cache hits are told only so
     # kfp logs to the root logger, in the thread that starts and ends the task: its only hook.
     logging.getLogger().addFilter(_guard())
     if "ARTIFACT_STORE_ROOT" in os.environ:

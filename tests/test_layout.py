@@ -1,0 +1,87 @@
+"""Imports are guarded by a check, not by memory."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+STAGES = sorted(path.parent.name for path in ROOT.glob("components/*/component.py"))
+MODULES = sorted(path for path in ROOT.glob("components/**/*.py"))
+# What a machine with nothing but kfp lacks: compiling must not need it.
+HEAVY = ("tensorflow", "keras", "numpy", "pyarrow", "duckdb", "PIL", "simplejpeg", "flask", "jinja2", "sklearn")
+
+
+def imports(path: Path) -> set[str]:
+    """Dotted names of everything that the file imports, at any depth."""
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: imports are absolute"
+            found |= {f"{node.module}.{alias.name}" for alias in node.names}
+    return found
+
+
+def python(code: str) -> subprocess.CompletedProcess:
+    return subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
+
+
+def without(*packages: str) -> str:
+    return f"import sys; sys.modules.update(dict.fromkeys({packages!r}))\n"
+
+
+def test_every_stage_has_an_interface_and_a_mirror_in_tests():
+    assert STAGES == ["assemble", "convert", "evaluate", "fetch", "query", "serve", "tensorboard", "train"]
+    for stage in STAGES:
+        assert list((ROOT / "tests" / stage).glob("test_*.py")), f"tests/{stage} has no tests"
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_stages_do_not_import_each_other(path):
+    folder = path.relative_to(ROOT / "components").parts[0]
+    others = {f"components.{stage}" for stage in STAGES if stage != folder}
+    for name in imports(path):
+        assert not any(name == other or name.startswith(other + ".") for other in others), f"{path} imports {name}"
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_only_interfaces_import_kfp(path):
+    if path.name != "component.py":
+        assert not {name for name in imports(path) if name.split(".")[0] == "kfp"}
+
+
+def test_component_bodies_are_short():
+    for stage in STAGES:
+        path = ROOT / "components" / stage / "component.py"
+        (function,) = [node for node in ast.parse(path.read_text()).body if isinstance(node, ast.FunctionDef)]
+        lines = function.body[-1].end_lineno - function.body[0].end_lineno
+        assert lines <= 16, f"{path}: a body of {lines} lines; the work belongs beside it"
+
+
+def test_packages_start_empty():
+    for path in ROOT.glob("components/**/__init__.py"):
+        assert path.read_text() == "", f"{path} is not empty"
+
+
+def test_pipeline_compiles_with_nothing_but_kfp(tmp_path):
+    target = tmp_path / "pipeline.yaml"
+    code = f"from cli.main import main; sys.exit(main(['compile', '--output', {str(target)!r}]))"
+    done = python(without(*HEAVY) + code)
+    assert done.returncode == 0, done.stderr
+    assert target.stat().st_size > 10_000
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_implementations_import_without_kfp(stage):
+    names = [
+        ".".join(path.relative_to(ROOT).with_suffix("").parts)
+        for path in sorted((ROOT / "components" / stage).glob("*.py"))
+        if path.name not in ("component.py", "__init__.py", "__main__.py")
+    ]
+    code = "import importlib\n" + "\n".join(f"importlib.import_module({name!r})" for name in names)
+    done = python(without("kfp") + code)
+    assert done.returncode == 0, done.stderr
