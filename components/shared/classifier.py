@@ -1,0 +1,221 @@
+"""The trained classifier as evaluation, the server and the command line use it: one picture, one answer everywhere.
+
+A classifier is a folder (or its URI) with `labels.txt`, `model_card.json` and `model.tflite` or a SavedModel `1/`.
+"""
+
+import hashlib
+import io
+import json
+import os
+import tempfile
+import threading
+from typing import Callable
+
+import numpy as np
+
+from components.shared import imaging, storage
+from components.shared.errors import PipelineError
+
+LABELS, CARD = "labels.txt", "model_card.json"
+ENGINES = ("litert", "savedmodel")
+
+
+class ModelError(PipelineError):
+    """A folder that is no classifier: none or two models, a file missing, or parts that do not fit each other."""
+
+
+class Classifier:
+    """A loaded model; safe to use from several threads, which take turns.
+
+    Attributes:
+        labels: the classes, in the order of the probabilities.
+        card: what `model_card.json` says.
+        engine: one of ENGINES.
+        digest: SHA-256 over the model's files: the version of this classifier.
+    """
+
+    def __init__(self, labels: list[str], card: dict, engine: str, digest: str, run: Callable) -> None:
+        self.labels, self.card, self.engine, self.digest = labels, card, engine, digest
+        self._run = run
+        self._lock = threading.Lock()
+
+    def predict(self, images: list[bytes]) -> np.ndarray:
+        """Probabilities, [len(images), classes] float32, of encoded pictures (JPEG, PNG, WebP, ...).
+
+        Raises:
+            imaging.ImageError: one of them is no picture; nothing was predicted.
+        """
+        pictures = [self._prepared(image) for image in images]
+        rows = np.empty([len(images), len(self.labels)], np.float32)
+        with self._lock:
+            for row, picture in zip(rows, pictures):
+                row[:] = self._run(picture)
+        return rows
+
+    def check(self) -> None:
+        """Predicts one real picture. Raises ModelError unless the answer is a probability for each label."""
+        pixels = np.indices((48, 64)).sum(axis=0, dtype=np.uint8)
+        picture = imaging.encode_jpeg(np.repeat(pixels[:, :, None], 3, axis=2), 90)
+        row = self.predict([picture])[0]
+        if not np.isfinite(row).all() or abs(float(row.sum()) - 1) > 0.05:
+            raise ModelError(f"the model answers with {row.sum():.3g} in all, not with probabilities: export it again")
+
+    def _prepared(self, image: bytes) -> np.ndarray | bytes:
+        stored = self.card["stored_size"]
+        if self.engine == "litert":
+            return imaging.model_input(image, stored)
+        # The SavedModel decodes and crops by itself. It gets the stored picture, lossless, so that formats which
+        # TensorFlow cannot decode work too and the resizing is the same one.
+        return _png(imaging.resize_short_side(imaging.decode(image, stored), stored))
+
+
+def load(directory: str, engine: str = "litert") -> Classifier:
+    """Loads the classifier in `directory`, a path or a URI; a remote one is copied to a temporary folder first.
+
+    Raises:
+        ModelError: `directory` is no classifier, or its parts do not fit each other.
+        storage.StorageError: it cannot be read.
+    """
+    if engine not in ENGINES:
+        raise ModelError(f"no engine {engine!r}; there are {', '.join(ENGINES)}")
+    path = storage.local_path(directory)
+    if path is None:
+        with tempfile.TemporaryDirectory(prefix="classifier-") as copy:
+            download(directory, copy, engine)
+            return _load_local(copy, engine)
+    return _load_local(path, engine)
+
+
+def download(uri: str, directory: str, engine: str = "litert") -> None:
+    """Copies of the classifier at `uri` the files that `engine` needs into `directory`. Raises as `load` does."""
+    sizes = {file.uri.removeprefix(uri.rstrip("/") + "/"): file.size for file in storage.list_files(uri)}
+    for name in _needed(sizes, engine, uri):
+        target = os.path.join(directory, name)
+        os.makedirs(os.path.dirname(target), exist_ok=True)
+        storage.download(storage.join(uri, name), target)
+
+
+def digest(directory: str, engine: str = "litert") -> str:
+    """SHA-256 (hex) over names and contents of the local files that `engine` loads. Raises ModelError."""
+    total = hashlib.sha256()
+    for name in _needed(_local_names(directory), engine, directory):
+        with open(os.path.join(directory, name), "rb") as file:
+            total.update(f"{name} {hashlib.file_digest(file, 'sha256').hexdigest()}\n".encode())
+    return total.hexdigest()
+
+
+def read_card(directory: str) -> dict:
+    """The model card of a local classifier. Raises ModelError: it is missing, no JSON, or lacks a size."""
+    path = os.path.join(directory, CARD)
+    try:
+        with open(path, encoding="utf-8") as file:
+            card = json.load(file)
+    except (OSError, ValueError) as error:
+        raise ModelError(f"cannot read {path}: {error}") from error
+    if not isinstance(card, dict) or not isinstance(card.get("stored_size"), int):
+        raise ModelError(f"{path} has no stored_size: write the model card that the training step writes")
+    return card
+
+
+def _load_local(directory: str, engine: str) -> Classifier:
+    if not os.path.isdir(directory):
+        raise ModelError(f"there is no folder {directory}: give the folder with {LABELS} and model.tflite or 1/")
+    needed = _needed(_local_names(directory), engine, directory)
+    card, labels = read_card(directory), _read_labels(directory)
+    if card.get("labels", labels) != labels:
+        raise ModelError(f"{LABELS} and {CARD} in {directory} name different labels: they are not of one model")
+    model = os.path.join(directory, needed[0])
+    run, classes = _litert(model, card) if engine == "litert" else _saved_model(os.path.dirname(model))
+    if classes not in (None, len(labels)):
+        raise ModelError(f"{model} has {classes} classes, but {LABELS} has {len(labels)} lines")
+    return Classifier(labels, card, engine, digest(directory, engine), run)
+
+
+def _needed(names: list[str] | dict, engine: str, where: str) -> list[str]:
+    """The files that `engine` loads, the model's first; ModelError if there are none or two models."""
+    marker = "/saved_model.pb" if engine == "savedmodel" else ".tflite"
+    models = [name for name in sorted(names) if name.endswith(marker) and name.count("/") == marker.count("/")]
+    wanted = "a SavedModel 1/" if engine == "savedmodel" else "model.tflite"
+    if not models:
+        inside = ", ".join(sorted({name.split("/")[0] for name in names})[:6]) or "nothing"
+        raise ModelError(f"no model in {where}: expected {wanted}, found {inside}; give the classifier's own folder")
+    if len(models) > 1:
+        raise ModelError(f"{len(models)} models in {where} ({', '.join(models)}): leave only the one to be used")
+    missing = [name for name in (LABELS, CARD) if name not in names]
+    if missing:
+        raise ModelError(f"{where} has {models[0]} but no {' and no '.join(missing)}: copy the whole folder")
+    folder = os.path.dirname(models[0])
+    parts = [name for name in sorted(names) if folder and name.startswith(folder + "/") and name not in models]
+    return [*models, *parts, LABELS, CARD]
+
+
+def _local_names(directory: str) -> list[str]:
+    return [os.path.relpath(file.uri, directory) for file in storage.list_files(directory)]
+
+
+def _read_labels(directory: str) -> list[str]:
+    with open(os.path.join(directory, LABELS), encoding="utf-8") as file:
+        return file.read().splitlines()
+
+
+def _litert(path: str, card: dict) -> tuple[Callable[[np.ndarray], np.ndarray], int]:
+    """The model as a function from [M, M, 3] uint8 to [classes] float32, and its number of classes."""
+    from ai_edge_litert.interpreter import Interpreter
+
+    try:
+        # One thread: the server runs one engine a core, which serves more than one engine on all cores.
+        interpreter = Interpreter(model_path=path, num_threads=1)
+        interpreter.allocate_tensors()
+    except (ValueError, RuntimeError) as error:
+        raise ModelError(f"{path} is no LiteRT model: {error}") from error
+    source, target = interpreter.get_input_details()[0], interpreter.get_output_details()[0]
+    size = imaging.input_size(card["stored_size"])
+    if list(source["shape"]) != [1, size, size, 3]:
+        shape = " x ".join(map(str, source["shape"]))
+        raise ModelError(f"{path} takes {shape}, but stored_size {card['stored_size']} in {CARD} gives {size} pixels")
+
+    def run(pixels: np.ndarray) -> np.ndarray:
+        interpreter.set_tensor(source["index"], _quantized(pixels, source)[None])
+        interpreter.invoke()
+        return _real(interpreter.get_tensor(target["index"]), target)[0]
+
+    return run, int(target["shape"][-1])
+
+
+def _quantized(pixels: np.ndarray, details: dict) -> np.ndarray:
+    scale, zero = details["quantization"]
+    if not scale or details["dtype"] == np.float32:
+        return pixels.astype(details["dtype"])
+    limits = np.iinfo(details["dtype"])
+    return np.clip(np.round(pixels / scale) + zero, limits.min, limits.max).astype(details["dtype"])
+
+
+def _real(values: np.ndarray, details: dict) -> np.ndarray:
+    scale, zero = details["quantization"]
+    return values if not scale or values.dtype == np.float32 else (values.astype(np.float32) - zero) * scale
+
+
+def _saved_model(path: str) -> tuple[Callable[[bytes], np.ndarray], int | None]:
+    """The SavedModel as a function from an encoded picture to [classes] float32, and its classes if it says."""
+    try:
+        import tensorflow as tf
+    except ImportError as error:
+        raise ModelError("engine savedmodel needs TensorFlow, which is not installed; use litert") from error
+    try:
+        signature = tf.saved_model.load(path).signatures["serving_default"]
+    except (OSError, KeyError) as error:
+        raise ModelError(f"{path} is no SavedModel with the signature serving_default: {error}") from error
+    name = next(iter(signature.structured_input_signature[1]))
+
+    def run(picture: bytes) -> np.ndarray:
+        return signature(**{name: tf.constant([picture])})["probabilities"].numpy()[0]
+
+    return run, signature.structured_outputs["probabilities"].shape[-1]
+
+
+def _png(pixels: np.ndarray) -> bytes:
+    from PIL import Image
+
+    buffer = io.BytesIO()
+    Image.fromarray(pixels).save(buffer, "png", compress_level=1)
+    return buffer.getvalue()

@@ -1,0 +1,84 @@
+"""A real classifier in the layout that training writes, small enough to build in a test: which colour prevails?"""
+
+import json
+import os
+from pathlib import Path
+
+import numpy as np
+
+COLOURS = {"red": (220, 30, 30), "green": (30, 200, 40), "blue": (30, 50, 220)}
+
+
+def build(directory: str | Path, stored_size: int = 64, labels: list[str] | None = None, saved_model: bool = True) -> str:
+    """Writes a classifier into `directory`: labels after the first three are never likely. Returns the directory.
+
+    Its probabilities are the softmax of ten times the mean colour (0 to 1), so a test can compute them itself.
+    """
+    import tensorflow as tf
+
+    from components.shared.imaging import input_size
+
+    labels = labels or list(COLOURS)
+    size = input_size(stored_size)
+    os.makedirs(directory, exist_ok=True)
+
+    def probabilities(pixels: "tf.Tensor") -> "tf.Tensor":
+        means = tf.reduce_mean(tf.cast(pixels, tf.float32) / 255.0, axis=[1, 2])
+        padding = tf.fill([tf.shape(means)[0], len(labels) - 3], -1.0)
+        return tf.nn.softmax(10.0 * tf.concat([means, padding], axis=1))
+
+    module = tf.Module()
+    lite = tf.function(probabilities, input_signature=[tf.TensorSpec([1, size, size, 3], tf.float32)])
+    converter = tf.lite.TFLiteConverter.from_concrete_functions([lite.get_concrete_function()], module)
+    Path(directory, "model.tflite").write_bytes(converter.convert())
+    if saved_model:
+        classify = _signature(probabilities, labels, stored_size, size)
+        tf.saved_model.save(module, os.path.join(directory, "1"), signatures=classify)
+    Path(directory, "labels.txt").write_text("\n".join(labels) + "\n", encoding="utf-8")
+    Path(directory, "model_card.json").write_text(json.dumps(card(labels, stored_size, size), indent=1))
+    return str(directory)
+
+
+def card(labels: list[str], stored_size: int, size: int) -> dict:
+    """The model card that training would write for it."""
+    return {
+        "name": "colours",
+        "labels": labels,
+        "stored_size": stored_size,
+        "input_size": size,
+        "temperature": 1.0,
+        "snapshot": "0" * 64,
+        "created": "2026-01-02T03:04:05Z",
+        "versions": {},
+        "parameters": {"model": "mean_colour"},
+        "metrics": {"validation_accuracy": 0.9375},
+        "data": {"examples_train": 480},
+        "intended_use": "Tests of the server.",
+    }
+
+
+def picture(colour: str = "red", width: int = 80, height: int = 60, seed: int = 0, quality: int = 90) -> bytes:
+    """A JPEG in which `colour` prevails, with some noise."""
+    from components.shared.imaging import encode_jpeg
+
+    noise = np.random.default_rng(seed).integers(-25, 25, (height, width, 3))
+    return encode_jpeg(np.clip(np.array(COLOURS[colour]) + noise, 0, 255).astype(np.uint8), quality)
+
+
+def _signature(probabilities, labels: list[str], stored_size: int, size: int):
+    import tensorflow as tf
+
+    def pixels(image: "tf.Tensor") -> "tf.Tensor":
+        decoded = tf.io.decode_image(image, channels=3, expand_animations=False)
+        shape = tf.cast(tf.shape(decoded)[:2], tf.float32)
+        target = tf.cast(tf.round(shape * stored_size / tf.reduce_min(shape)), tf.int32)
+        resized = tf.image.resize(decoded, target, antialias=True)
+        top, left = (target[0] - size) // 2, (target[1] - size) // 2
+        return tf.ensure_shape(resized[top : top + size, left : left + size], [size, size, 3])
+
+    @tf.function(input_signature=[tf.TensorSpec([None], tf.string, name="images")])
+    def classify(images: "tf.Tensor") -> dict:
+        batch = tf.map_fn(pixels, images, fn_output_signature=tf.float32)
+        return {"probabilities": probabilities(batch), "labels": tf.constant(labels)}
+
+    return classify
