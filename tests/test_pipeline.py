@@ -1,0 +1,146 @@
+"""The compiled graph: its edges, images, parameters."""
+
+import inspect
+import re
+
+import pytest
+from kfp import compiler, components
+
+import pipeline
+from cli import parameters
+from cli.main import main
+from components.images import image
+
+PARAMETERS = parameters.declared(pipeline.pipeline.pipeline_func)
+NAMED_IN_THE_ISSUE = (
+    "source table images image_base label where min_images_per_class max_classes max_images_per_class shards image_size "
+    "validation_fraction test_fraction model weights epochs batch_size learning_rate augmentation workers accelerator "
+    "gpus min_accuracy serve seed"
+).split()
+
+
+@pytest.fixture(scope="module")
+def spec(tmp_path_factory):
+    path = tmp_path_factory.mktemp("compiled") / "pipeline.yaml"
+    compiler.Compiler().compile(pipeline.pipeline, str(path))
+    return components.load_component_from_file(str(path)).pipeline_spec
+
+
+def edges(dag) -> set[tuple[str, str]]:
+    """(producer, consumer) for every task of the dag that takes another's output, whatever the way."""
+    found = {(before, name) for name, task in dag.tasks.items() for before in task.dependent_tasks}
+    return found | {
+        (source.producer_task, name)
+        for name, task in dag.tasks.items()
+        for kind, inputs in (("task_output_parameter", task.inputs.parameters), ("task_output_artifact", task.inputs.artifacts))
+        for source in (getattr(value, kind) for value in inputs.values())
+        if source.producer_task
+    }
+
+
+def test_edges(spec):
+    assert edges(spec.root.dag) == {
+        ("query", "for-loop-1"),
+        ("query", "assemble"),
+        ("for-loop-1", "assemble"),
+        ("assemble", "train"),
+        ("tensorboard", "train"),
+        ("assemble", "evaluate"),
+        ("train", "evaluate"),
+        ("assemble", "condition-2"),
+        ("train", "condition-2"),
+        ("evaluate", "condition-2"),
+    }
+    loop = spec.components["comp-for-loop-1"].dag
+    assert edges(loop) == {("fetch", "convert")}
+    assert set(spec.components["comp-condition-3"].dag.tasks) == {"serve"}
+
+
+def test_the_model_is_served_only_if_wanted_and_passed(spec):
+    outer = spec.root.dag.tasks["condition-2"].trigger_policy.condition
+    inner = spec.components["comp-condition-2"].dag.tasks["condition-3"].trigger_policy.condition
+    assert "serve" in outer and "evaluate-Output" in inner
+
+
+def test_images(spec):
+    executors = spec.deployment_spec["executors"]
+    images = {name.removeprefix("exec-"): executor["container"]["image"] for name, executor in executors.items()}
+    assert images == {
+        **dict.fromkeys(["query", "fetch", "convert", "assemble", "tensorboard", "serve"], image("data")),
+        **dict.fromkeys(["train", "evaluate"], image("train")),
+    }
+
+
+def test_nothing_is_installed_at_run_time(spec):
+    for executor in spec.deployment_spec["executors"].values():
+        assert "pip install" not in " ".join(executor["container"]["command"])
+
+
+def test_only_steps_that_need_the_bytes_take_large_artifacts(spec):
+    takers = {
+        name.removeprefix("comp-"): set(component.input_definitions.artifacts)
+        for name, component in spec.components.items()
+        if component.executor_label
+    }
+    assert takers["convert"] == {"images"}
+    for stage in ("assemble", "train", "evaluate"):
+        assert not takers[stage] & {"images", "records"}
+
+
+def test_parameters_are_those_of_the_form(spec):
+    declared = spec.root.input_definitions.parameters
+    assert set(NAMED_IN_THE_ISSUE) <= set(declared) == set(PARAMETERS)
+    for name, parameter in declared.items():
+        assert parameter.description, f"{name} has no line in the docstring"
+        assert parameter.HasField("default_value"), f"{name} has no default"
+
+
+def test_every_parameter_reaches_a_step(spec):
+    used = set()
+    for dag in [spec.root.dag, *(part.dag for part in spec.components.values() if part.HasField("dag"))]:
+        for task in dag.tasks.values():
+            used |= {value.component_input_parameter for value in task.inputs.parameters.values()}
+            used |= set(re.findall(r"pipelinechannel--(\w+)", task.trigger_policy.condition))
+    used = {name.removeprefix("pipelinechannel--") for name in used}
+    assert not set(PARAMETERS) - used
+
+
+def test_parameters_have_plain_types():
+    for parameter in PARAMETERS.values():
+        assert parameter.type in (str, int, float, bool)
+        assert isinstance(parameter.default, parameter.type)
+
+
+def test_serving_is_never_cached(spec):
+    tasks = spec.components["comp-condition-3"].dag.tasks
+    assert not tasks["serve"].caching_options.enable_cache
+    assert spec.root.dag.tasks["train"].caching_options.enable_cache
+
+
+@pytest.mark.parametrize(
+    "assignment, words",
+    [
+        ("modle=resnet50", "did you mean model"),
+        ("epochs=ten", "epochs must be a whole number"),
+        ("augmentation=wild", "none, light, strong"),
+        ("source=louvre", "bigquery"),
+    ],
+)
+def test_a_bad_parameter_fails_before_any_work(tmp_path, capsys, assignment, words):
+    assert main(["run", "--root", str(tmp_path / "runs"), assignment]) == 2
+    error = capsys.readouterr().err
+    assert error.startswith("error: ") and words in error and error.count("\n") == 1
+    assert not (tmp_path / "runs").exists()
+
+
+@pytest.mark.parametrize("command", ["run", "compile", "submit", "attributes", "inspect", "predict", "serve", "tensorboard", "drift"])
+def test_every_command_has_help(command, capsys):
+    with pytest.raises(SystemExit) as ended:
+        main([command, "--help"])
+    assert ended.value.code == 0
+    assert command in capsys.readouterr().out
+
+
+def test_the_pipelines_function_says_what_each_parameter_is():
+    documented = inspect.getdoc(pipeline.pipeline.pipeline_func)
+    assert documented.startswith("From a museum collection to a served image classifier.")
