@@ -1,0 +1,253 @@
+"""Pictures: decode, check, resize, encode. The one geometry that fetch, evaluation and serving agree on.
+
+A *stored picture* has its short side resized to `image_size`, aspect kept. The *model input* is the central square of
+`input_size(image_size)` pixels of the stored picture. Everything is sRGB, `[height, width, 3] uint8`.
+"""
+
+import functools
+import io
+import math
+import warnings
+
+import numpy as np
+import simplejpeg
+from PIL import Image, ImageCms, UnidentifiedImageError
+
+# Importing a plugin registers its format; Image.init() would load forty more.
+from PIL import AvifImagePlugin, BmpImagePlugin, GifImagePlugin, Jpeg2KImagePlugin  # noqa: F401
+from PIL import JpegImagePlugin, PngImagePlugin, TiffImagePlugin, WebPImagePlugin  # noqa: F401
+
+# Baseline JPEGs are shrunk while they are decoded, so what counts for them is the size after shrinking; everything
+# else, progressive JPEGs included, is held in memory whole.
+MAX_PIXELS = 40_000_000
+MAX_SHRUNK_PIXELS = 400_000_000
+# Beyond this a picture is a line, and its stored form would be larger than its original.
+MAX_ASPECT = 100
+# Decoding at 1.25 times the wanted size leaves the last step to a good filter, at a fraction of a full decode's cost.
+SHRINK_MARGIN = 1.25
+
+# Explicit, because Pillow also opens formats that run interpreters (EPS) or that no web server means as a picture.
+_FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "TIFF", "BMP", "AVIF", "JPEG2000")
+_GREY = ("1", "L", "LA", "I", "I;16", "I;16B", "F")
+_ORIENTATION_TAG = 0x0112
+
+
+class ImageError(ValueError):
+    """Bytes that are no usable picture; `reason` is one of REASONS."""
+
+    REASONS = ("not_an_image", "truncated", "corrupt", "too_many_pixels", "too_thin")
+
+    def __init__(self, reason: str, message: str) -> None:
+        super().__init__(message)
+        self.reason = reason
+
+
+def decode(data: bytes, short_side: int | None = None) -> np.ndarray:
+    """Decodes a picture to sRGB with EXIF orientation applied and transparency on white.
+
+    Args:
+        data: JPEG, PNG, WebP, GIF (first frame), TIFF, BMP, AVIF or JPEG 2000; any mode, 16 bits and CMYK included.
+        short_side: The size it will be resized to; a larger JPEG is then decoded at a reduced scale, never below
+            SHRINK_MARGIN times this. `resize_short_side` does the rest.
+
+    Returns:
+        `[height, width, 3] uint8`.
+
+    Raises:
+        ImageError: not a picture, cut off, damaged, or larger than the limits of this module.
+    """
+    picture = _open(data)
+    if picture.format in ("JPEG", "MPO") and picture.mode in ("L", "RGB"):
+        pixels = _decode_jpeg(data, picture, short_side)
+        orientation = _orientation(picture)
+    else:
+        loaded = _load(picture, short_side)
+        # Pillow turns a TIFF while it loads it and then forgets the tag: so the tag is read afterwards.
+        orientation = _orientation(loaded)
+        pixels = np.asarray(_to_rgb(loaded))
+    profile = picture.info.get("icc_profile")
+    if profile and picture.mode != "CMYK":
+        pixels = _to_srgb(pixels, profile, "L" if picture.mode in _GREY else "RGB")
+    return _orient(pixels, orientation)
+
+
+def dimensions(data: bytes) -> tuple[int, int]:
+    """Width and height of a picture as it is shown (EXIF orientation applied), from its header. Raises ImageError."""
+    picture = _open(data)
+    width, height = picture.size
+    # Pillow gives the size of a TIFF as it is shown, of everything else as it is stored.
+    turned = picture.format != "TIFF" and _orientation(picture) >= 5
+    return (height, width) if turned else (width, height)
+
+
+def resize_short_side(image: np.ndarray, size: int) -> np.ndarray:
+    """Resizes `[h, w, 3] uint8` so that its short side is `size` pixels (antialiased bicubic), aspect kept."""
+    height, width = image.shape[:2]
+    if min(height, width) == size:
+        return image
+    scale = size / min(height, width)
+    shape = (max(size, round(width * scale)), max(size, round(height * scale)))
+    return np.asarray(Image.fromarray(image).resize(shape, Image.Resampling.BICUBIC))
+
+
+def encode_jpeg(image: np.ndarray, quality: int) -> bytes:
+    """Encodes `[h, w, 3] uint8` as a baseline JPEG; `quality` is 1 to 100."""
+    return simplejpeg.encode_jpeg(np.ascontiguousarray(image), quality, "RGB", "420")
+
+
+def center_crop(image: np.ndarray, size: int) -> np.ndarray:
+    """The central `[size, size, 3]` of `image`, which is at least that large."""
+    top, left = (image.shape[0] - size) // 2, (image.shape[1] - size) // 2
+    return image[top : top + size, left : left + size]
+
+
+def input_size(stored_size: int) -> int:
+    """Side of the model's input for pictures stored at `stored_size`: 128 -> 112, 256 -> 224."""
+    return max(16, stored_size * 7 // 8 // 16 * 16)
+
+
+def model_input(data: bytes, stored_size: int) -> np.ndarray:
+    """What the model sees of the picture `data`: `[M, M, 3] uint8`, M = input_size(stored_size). Raises ImageError."""
+    stored = resize_short_side(decode(data, stored_size), stored_size)
+    return center_crop(stored, input_size(stored_size))
+
+
+def _open(data: bytes) -> Image.Image:
+    """Reads the header and refuses what is too large to decode."""
+    try:
+        with warnings.catch_warnings():
+            # The limits are checked below; Pillow's own warning would only fill the log.
+            warnings.simplefilter("ignore")
+            picture = Image.open(io.BytesIO(data), formats=_FORMATS)
+    except Image.DecompressionBombError as error:
+        raise ImageError("too_many_pixels", str(error)) from error
+    except UnidentifiedImageError as error:
+        raise ImageError("not_an_image", f"not a picture: begins with {data[:16]!r}") from error
+    except Exception as error:  # Pillow's parsers raise nearly anything on damaged headers
+        raise ImageError("corrupt", f"unreadable header: {error}") from error
+    width, height = picture.size
+    if min(width, height) < 1:
+        raise ImageError("corrupt", f"{width} x {height} pixels")
+    if max(width, height) > MAX_ASPECT * min(width, height):
+        raise ImageError("too_thin", f"{width} x {height} pixels")
+    limit = MAX_SHRUNK_PIXELS if _shrinks(picture) else MAX_PIXELS
+    if width * height > limit:
+        raise ImageError("too_many_pixels", f"{width} x {height} pixels, more than {limit // 10**6} million")
+    return picture
+
+
+def _shrinks(picture: Image.Image) -> bool:
+    return picture.format in ("JPEG", "MPO") and not picture.info.get("progressive")
+
+
+def _decode_jpeg(data: bytes, picture: Image.Image, short_side: int | None) -> np.ndarray:
+    """The fast way: libjpeg-turbo, at a reduced scale. Returns `[h, w, 3]`."""
+    width, height = picture.size
+    smallest = math.ceil(short_side * SHRINK_MARGIN) if short_side else min(width, height)
+    _check_decoded(width, height, smallest)
+    wanted = {"min_height": smallest} if height <= width else {"min_width": smallest}
+    try:
+        return simplejpeg.decode_jpeg(data, "RGB", **wanted)
+    except ValueError as error:
+        if "premature end" in str(error).lower():
+            raise ImageError("truncated", str(error)) from error
+    # Harmless oddities (bytes between segments) stop the strict decoder; Pillow tells them from real damage.
+    return np.asarray(_load(picture, short_side).convert("RGB"))
+
+
+def _check_decoded(width: int, height: int, smallest: int) -> None:
+    scale = min(1.0, (math.floor(8 * smallest / min(width, height)) + 1) / 8)
+    if width * height * scale * scale > MAX_PIXELS:
+        raise ImageError("too_many_pixels", f"{width} x {height} pixels cannot be decoded within the limit")
+
+
+def _load(picture: Image.Image, short_side: int | None) -> Image.Image:
+    if short_side:
+        smallest = math.ceil(short_side * SHRINK_MARGIN)
+        scale = max(1.0, min(picture.size) / smallest)
+        picture.draft(None, (math.ceil(picture.width / scale), math.ceil(picture.height / scale)))
+    if picture.width * picture.height > MAX_PIXELS:
+        raise ImageError("too_many_pixels", f"{picture.width} x {picture.height} pixels")
+    try:
+        picture.load()
+    except Exception as error:  # the decoders raise nearly anything on damaged data
+        text = str(error).lower()
+        reason = "truncated" if "truncated" in text or "incomplete" in text or "end of file" in text else "corrupt"
+        raise ImageError(reason, str(error)) from error
+    return picture
+
+
+def _to_rgb(picture: Image.Image) -> Image.Image:
+    """Any mode to RGB: high bit depths scaled, transparency laid on white."""
+    if picture.mode in ("F", "I") or picture.mode.startswith("I;"):
+        return Image.fromarray(_eight_bits(np.asarray(picture))).convert("RGB")
+    if picture.mode == "CMYK":
+        return _cmyk_to_rgb(picture)
+    if picture.mode == "LAB":
+        return ImageCms.profileToProfile(picture, ImageCms.createProfile("LAB"), _SRGB, outputMode="RGB")
+    if picture.has_transparency_data:
+        with_alpha = picture.convert("RGBA")
+        white = Image.new("RGBA", picture.size, "white")
+        return Image.alpha_composite(white, with_alpha).convert("RGB")
+    return picture.convert("RGB")
+
+
+def _eight_bits(values: np.ndarray) -> np.ndarray:
+    """Grey values of 16 or 32 bits, or floats, as `uint8`: by their nominal range, never stretched to the contrast."""
+    if values.dtype == np.uint16:
+        return (values // 257).astype(np.uint8)
+    values = np.nan_to_num(values.astype(np.float32), posinf=0, neginf=0)
+    top = float(values.max(initial=0))
+    nominal = next((limit for limit in (1.0, 255.0, 65535.0) if top <= limit), top)
+    return np.clip(values * (255.0 / nominal) + 0.5, 0, 255).astype(np.uint8)
+
+
+def _cmyk_to_rgb(picture: Image.Image) -> Image.Image:
+    profile = picture.info.get("icc_profile")
+    transform = _transform(profile, "CMYK") if profile else None
+    return ImageCms.applyTransform(picture, transform) if transform else picture.convert("RGB")
+
+
+def _to_srgb(pixels: np.ndarray, profile: bytes, mode: str) -> np.ndarray:
+    transform = _transform(profile, mode)
+    if transform is None:
+        return pixels
+    source = Image.fromarray(pixels if mode == "RGB" else np.ascontiguousarray(pixels[..., 0]))
+    return np.asarray(ImageCms.applyTransform(source, transform))
+
+
+_SRGB = ImageCms.createProfile("sRGB")
+
+
+@functools.lru_cache(maxsize=64)
+def _transform(profile: bytes, mode: str) -> ImageCms.ImageCmsTransform | None:
+    """The way from `profile` to sRGB; None if it is sRGB already, damaged, or made for another mode."""
+    try:
+        source = ImageCms.ImageCmsProfile(io.BytesIO(profile))
+        if mode == "RGB" and "srgb" in ImageCms.getProfileDescription(source).lower():
+            return None
+        return ImageCms.buildTransform(source, _SRGB, mode, "RGB")
+    except (ImageCms.PyCMSError, OSError, ValueError):
+        return None
+
+
+def _orientation(picture: Image.Image) -> int:
+    """EXIF orientation, 1 to 8; 1 where there is none or the EXIF block is damaged."""
+    if "exif" not in picture.info and picture.format not in ("TIFF", "PNG", "WEBP", "AVIF"):
+        return 1
+    try:
+        value = picture.getexif().get(_ORIENTATION_TAG, 1)
+    except Exception:  # an unreadable EXIF block does not make a picture unusable
+        return 1
+    return value if value in range(1, 9) else 1
+
+
+def _orient(pixels: np.ndarray, orientation: int) -> np.ndarray:
+    """Undoes EXIF orientation: 2 to 4 mirror or turn by 180 degrees, 5 to 8 exchange the axes as well."""
+    if orientation >= 5:
+        pixels = pixels.swapaxes(0, 1)
+    if orientation in (3, 4, 7, 8):
+        pixels = pixels[::-1]
+    if orientation in (2, 3, 6, 7):
+        pixels = pixels[:, ::-1]
+    return np.ascontiguousarray(pixels)
