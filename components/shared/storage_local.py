@@ -1,0 +1,94 @@
+"""Plain paths and file:// URIs."""
+
+import os
+import shutil
+import threading
+from contextlib import contextmanager
+from typing import Iterator
+from urllib.parse import unquote, urlsplit
+
+from components.shared import storage_base as base
+from components.shared.storage_base import Chunk, FileInfo, NotFound, StorageError
+
+
+
+def path_of(uri: str) -> str | None:
+    """The path of a `file://` URI or a plain path; None for any other scheme."""
+    scheme, separator, _ = uri.partition("://")
+    if not separator:
+        return uri
+    return unquote(urlsplit(uri).path) if scheme == "file" else None
+
+
+@contextmanager
+def replacing(path: str) -> Iterator[str]:
+    """A temporary name beside `path` to write to; it becomes `path` if the block ends well, and is removed if not."""
+    os.makedirs(os.path.dirname(path) or ".", exist_ok=True)
+    temporary = f"{path}.partial-{os.getpid()}-{threading.get_ident()}"
+    try:
+        yield temporary
+        os.replace(temporary, path)
+    except BaseException:
+        with suppressed():
+            os.remove(temporary)
+        raise
+
+
+@contextmanager
+def suppressed() -> Iterator[None]:
+    """Ignores OSError: for cleaning up after another error."""
+    try:
+        yield
+    except OSError:
+        pass
+
+
+class LocalStore(base.Store):
+    """Files of this machine."""
+
+    def __init__(self, scheme: str = "file") -> None:
+        pass
+
+    def stat(self, uri: str) -> FileInfo:
+        with _explained("read", uri):
+            return FileInfo(uri, os.path.getsize(path_of(uri)))
+
+    def read(self, uri: str, start: int, length: int, version: str = "") -> Chunk:
+        with _explained("read", uri), open(path_of(uri), "rb") as file:
+            file.seek(start)
+            return Chunk(file.read(length), start, FileInfo(uri, os.fstat(file.fileno()).st_size))
+
+    def write(self, uri: str, data: bytes) -> None:
+        with _explained("write", uri), replacing(path_of(uri)) as temporary, open(temporary, "wb") as file:
+            file.write(data)
+
+    def write_file(self, uri: str, path: str) -> None:
+        with _explained("write", uri), replacing(path_of(uri)) as temporary:
+            shutil.copyfile(path, temporary)
+
+    def list(self, uri: str) -> list[FileInfo]:
+        found = []
+        for folder, _, names in os.walk(path_of(uri)):
+            paths = [os.path.join(folder, name) for name in names]
+            found += [FileInfo(path, os.path.getsize(path)) for path in paths if os.path.isfile(path)]
+        return found
+
+    def delete(self, uri: str) -> None:
+        with _explained("delete", uri):
+            try:
+                os.remove(path_of(uri))
+            except FileNotFoundError:
+                pass
+
+
+@contextmanager
+def _explained(verb: str, uri: str) -> Iterator[None]:
+    """OSError as one clear line; a full disk stays an OSError, which the steps report with the right advice."""
+    try:
+        yield
+    except FileNotFoundError as error:
+        raise NotFound(f"cannot {verb} {uri}: {error.strerror}") from error
+    except OSError as error:
+        if error.errno in base.DISK_FULL:
+            raise
+        raise StorageError(f"cannot {verb} {uri}: {error.strerror}") from error

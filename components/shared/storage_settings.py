@@ -1,0 +1,126 @@
+"""Where an S3 store is and who we are there: from the environment, or as Kubeflow Pipelines' own launcher finds it.
+
+The launcher reads `providers` of the ConfigMap `kfp-launcher` and the Secret that it names, with the rights of the
+step's pod. We do the same, so a step reaches the store of an installation that works without any setting of ours.
+"""
+
+import base64
+import functools
+import json
+import os
+import ssl
+import urllib.error
+import urllib.request
+from dataclasses import dataclass
+from pathlib import Path
+
+from components.shared.storage_base import StorageError
+
+SERVICE_ACCOUNT = Path("/var/run/secrets/kubernetes.io/serviceaccount")
+LAUNCHER_CONFIG = "kfp-launcher"
+# What a standalone installation brings, unless the ConfigMap says otherwise.
+DEFAULT_MINIO = {
+    "endpoint": "minio-service.{namespace}:9000",
+    "disableSSL": True,
+    "credentials": {
+        "secretRef": {"secretName": "mlpipeline-minio-artifact", "accessKeyKey": "accesskey", "secretKeyKey": "secretkey"}
+    },
+}
+
+
+@dataclass(frozen=True)
+class S3Settings:
+    """`endpoint` None is AWS; keys None are what boto3 finds (environment, files, workload identity)."""
+
+    endpoint: str | None
+    region: str | None
+    path_style: bool
+    access_key: str | None = None
+    secret_key: str | None = None
+
+    def __repr__(self) -> str:
+        return f"S3Settings(endpoint={self.endpoint!r}, region={self.region!r})"  # the keys stay out of logs
+
+
+def s3_settings(scheme: str) -> S3Settings:
+    """Settings of `s3` or `minio`; for each of them the environment goes before `kfp-launcher`.
+
+    Endpoint: MINIO_ENDPOINT (minio only), AWS_ENDPOINT_URL_S3, AWS_ENDPOINT_URL, S3_ENDPOINT. Keys: MINIO_ACCESS_KEY
+    and MINIO_SECRET_KEY (minio only), then whatever boto3 knows. Region: AWS_REGION, AWS_DEFAULT_REGION, S3_REGION.
+    """
+    endpoint = _endpoint(scheme)
+    provider = _provider(scheme) if not endpoint else {}
+    if provider.get("endpoint"):
+        endpoint = _with_scheme(provider["endpoint"], not provider.get("disableSSL", False))
+    if scheme == "minio" and not endpoint:
+        raise StorageError("minio:// needs the address of its server: set MINIO_ENDPOINT=http://HOST:PORT")
+    region = _first("AWS_REGION", "AWS_DEFAULT_REGION", "S3_REGION") or provider.get("region")
+    access, secret = _keys(scheme, provider)
+    path_style = os.environ.get("S3_ADDRESSING_STYLE", "path") == "path" and bool(endpoint)
+    if "forcePathStyle" in provider:
+        path_style = bool(provider["forcePathStyle"])
+    return S3Settings(endpoint, region or ("us-east-1" if endpoint else None), path_style, access, secret)
+
+
+def _endpoint(scheme: str) -> str | None:
+    if scheme == "minio" and os.environ.get("MINIO_ENDPOINT"):
+        return _with_scheme(os.environ["MINIO_ENDPOINT"], secure=False)
+    found = _first("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL", "S3_ENDPOINT")
+    return _with_scheme(found, os.environ.get("S3_USE_HTTPS", "1") not in ("0", "false")) if found else None
+
+
+def _with_scheme(endpoint: str, secure: bool) -> str:
+    return endpoint if "://" in endpoint else f"{'https' if secure else 'http'}://{endpoint}"
+
+
+def _keys(scheme: str, provider: dict) -> tuple[str | None, str | None]:
+    if scheme == "minio" and os.environ.get("MINIO_ACCESS_KEY"):
+        return os.environ["MINIO_ACCESS_KEY"], os.environ.get("MINIO_SECRET_KEY", "")
+    reference = provider.get("credentials", {}).get("secretRef")
+    if not reference or os.environ.get("AWS_ACCESS_KEY_ID"):
+        return None, None
+    secret = _kubernetes(f"secrets/{reference['secretName']}")
+    if not secret:
+        return None, None
+    data = {name: base64.b64decode(value).decode() for name, value in secret.get("data", {}).items()}
+    return data.get(reference["accessKeyKey"]), data.get(reference["secretKeyKey"])
+
+
+def _provider(scheme: str) -> dict:
+    """The default provider of `scheme` in kfp-launcher; empty outside a cluster."""
+    if not (SERVICE_ACCOUNT / "token").exists():
+        return {}
+    data = _kubernetes(f"configmaps/{LAUNCHER_CONFIG}").get("data", {})
+    if data.get("providers"):
+        import yaml
+
+        found = (yaml.safe_load(data["providers"]) or {}).get(scheme) or {}
+        if found.get("default"):
+            return found["default"]
+    if scheme != "minio":
+        return {}
+    namespace = (SERVICE_ACCOUNT / "namespace").read_text().strip()
+    return {**DEFAULT_MINIO, "endpoint": DEFAULT_MINIO["endpoint"].format(namespace=namespace)}
+
+
+@functools.lru_cache
+def _kubernetes(path: str) -> dict:
+    """An object of this pod's namespace; empty if it does not exist or may not be read."""
+    namespace = (SERVICE_ACCOUNT / "namespace").read_text().strip()
+    host = os.environ.get("KUBERNETES_SERVICE_HOST", "kubernetes.default.svc")
+    port = os.environ.get("KUBERNETES_SERVICE_PORT", "443")
+    host = f"[{host}]" if ":" in host else host
+    request = urllib.request.Request(
+        f"https://{host}:{port}/api/v1/namespaces/{namespace}/{path}",
+        headers={"Authorization": f"Bearer {(SERVICE_ACCOUNT / 'token').read_text().strip()}"},
+    )
+    trusted = ssl.create_default_context(cafile=str(SERVICE_ACCOUNT / "ca.crt"))
+    try:
+        with urllib.request.urlopen(request, timeout=10, context=trusted) as response:
+            return json.load(response)
+    except (urllib.error.URLError, OSError):
+        return {}
+
+
+def _first(*names: str) -> str | None:
+    return next((os.environ[name] for name in names if os.environ.get(name)), None)
