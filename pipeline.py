@@ -51,7 +51,7 @@ def pipeline(
     respect_robots: bool = True,
     allow_private_addresses: bool = False,
     conflicts: str = "exclude",
-    duplicate_distance: int = 4,
+    duplicate_distance: int = 6,
     min_examples_per_class: int = 1,
     max_imbalance: float = 100.0,
     previous_dataset: str = "",

@@ -1,0 +1,207 @@
+"""All indexes to one data set: dataset.json, the merged index, the report."""
+
+import hashlib
+import json
+import os
+from collections import Counter
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from components.assemble import duplicates, validation
+from components.assemble.data_report import write_report
+from components.assemble.resolution import Resolution, resolve
+from components.shared import hashing
+from components.shared.dataset import FILE_NAME, FORMAT, SPLITS
+from components.shared.errors import PipelineError
+
+OK = "ok"
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Parameters of the assemble step, as pipeline.py describes them."""
+
+    conflicts: str
+    duplicate_distance: int
+    min_examples_per_class: int
+    max_imbalance: float
+    max_failed_fraction: float
+    previous_dataset: str
+
+
+@dataclass(frozen=True)
+class AssembleSummary:
+    """The data set's snapshot hash, its counts, and the outcome of the check."""
+
+    snapshot: str
+    objects: int
+    examples: dict[str, int]
+    duplicates: int
+    conflicts: int
+    outcome: str
+
+    def metrics(self) -> dict[str, float]:
+        """Metrics of the step, as KFP shows them."""
+        counts = {f"examples_{split}": number for split, number in self.examples.items()}
+        return {"objects": self.objects, **counts, "duplicates": self.duplicates, "conflicts": self.conflicts}
+
+    def __str__(self) -> str:
+        counts = ", ".join(f"{number} {split}" for split, number in self.examples.items())
+        return (
+            f"{sum(self.examples.values())} examples of {self.objects} objects ({counts}); {self.duplicates} duplicates, "
+            f"{self.conflicts} in conflicts; check: {self.outcome}; snapshot {self.snapshot[:12]}"
+        )
+
+
+def assemble_dataset(
+    index_paths: list[str],
+    objects_path: str,
+    labels_path: str,
+    dataset_path: str,
+    report_path: str,
+    settings: Settings,
+) -> AssembleSummary:
+    """Merges the indexes, drops duplicates and conflicts, checks the rules; writes data set and report.
+
+    Raises:
+        PipelineError: the indexes do not fit together, a setting is wrong, or a rule fails (after the report is
+            written).
+    """
+    labels = _read_labels(labels_path)
+    objects = pq.read_table(objects_path)
+    index = _read_indexes(index_paths)
+    pairs, resolution = _deduplicate(index, settings)
+    content = _content(index, labels, resolution, settings)
+    check = validation.check(content, index, objects, settings)
+    content["check"] = {"outcome": check.outcome, "reasons": check.reasons}
+    examples = _with_outcome(index, resolution)
+    _write(content, examples, labels, dataset_path)
+    write_report(report_path, content, examples, objects, pairs)
+    if check.outcome == "fail":
+        raise PipelineError("the data set is not fit for training: " + "; ".join(check.reasons))
+    return AssembleSummary(
+        snapshot=content["snapshot"],
+        objects=len(objects),
+        examples={name: split["examples"] for name, split in content["splits"].items()},
+        duplicates=int(sum(reason in ("duplicate", "near_duplicate") for reason in resolution.reasons)),
+        conflicts=int(sum(reason == "conflict" for reason in resolution.reasons)),
+        outcome=check.outcome,
+    )
+
+
+def _read_labels(path: str) -> list[str]:
+    with open(path, encoding="utf-8") as file:
+        return file.read().splitlines()
+
+
+def _read_indexes(paths: list[str]) -> pa.Table:
+    """All rows, sorted by object id, so that nothing depends on the order of arrival."""
+    if not paths:
+        raise PipelineError("there is no index to assemble: no shard was converted")
+    table = pa.concat_tables([pq.read_table(path) for path in paths], promote_options="permissive")
+    table = table.sort_by("object_id")
+    twice = [name for name, count in Counter(table["object_id"].to_pylist()).items() if count > 1]
+    if twice:
+        raise PipelineError(f"{len(twice)} objects are in two indexes, such as {twice[0]}: was a shard passed twice?")
+    return table
+
+
+def _deduplicate(index: pa.Table, settings: Settings) -> tuple[duplicates.Pairs, Resolution]:
+    """Pairs and resolution in rows of `index`; rows without a picture take no part."""
+    rows = np.flatnonzero(pc.equal(index["status"], OK).to_numpy(zero_copy_only=False))
+    good = index.take(rows)
+    thumbnails = np.frombuffer(b"".join(good["thumbnail"].to_pylist()), np.uint8)
+    thumbnails = thumbnails.reshape(-1, hashing.THUMBNAIL_BYTES)
+    found = duplicates.find_pairs(thumbnails, good["encoded_sha256"].to_pylist(), settings.duplicate_distance)
+    pairs = duplicates.Pairs(rows[found.first], rows[found.second], found.distance)
+    return pairs, resolve(index, pairs, settings.conflicts)
+
+
+def _content(index: pa.Table, labels: list[str], resolution: Resolution, settings: Settings) -> dict[str, Any]:
+    """dataset.json without its check."""
+    examples = _with_outcome(index, resolution)
+    kept = examples.filter(examples["kept"])
+    return {
+        "format": FORMAT,
+        "snapshot": _snapshot(kept, labels),
+        "labels": labels,
+        "stored_size": _stored_size(kept),
+        "splits": {split: _split(examples, split, len(labels)) for split in SPLITS},
+        "excluded": _excluded(index, resolution),
+        "parameters": asdict(settings),
+    }
+
+
+def _snapshot(kept: pa.Table, labels: list[str]) -> str:
+    """sha256 of all that training sees: labels, and each example's id, split, label and picture, sorted by id."""
+    digest = hashlib.sha256(json.dumps({"format": FORMAT, "labels": labels}).encode())
+    columns = [kept[name].to_pylist() for name in ("object_id", "split", "label_index", "encoded_sha256")]
+    for row in zip(*columns):
+        digest.update("\t".join(map(str, row)).encode() + b"\n")
+    return digest.hexdigest()
+
+
+def _stored_size(kept: pa.Table) -> int:
+    sizes = Counter(map(min, zip(kept["width"].to_pylist(), kept["height"].to_pylist())))
+    if len(sizes) > 1:
+        listed = ", ".join(f"{count} of {size} px" for size, count in sizes.most_common())
+        raise PipelineError(f"the pictures have different sizes ({listed}): do not mix runs of different image_size")
+    return next(iter(sizes), 0)
+
+
+def _split(examples: pa.Table, split: str, classes: int) -> dict[str, Any]:
+    stored = examples.filter(pc.and_(pc.equal(examples["split"], split), pc.equal(examples["status"], OK)))
+    kept = stored.filter(stored["kept"])
+    in_file = Counter(stored["record_uri"].to_pylist())
+    kept_in_file = Counter(kept["record_uri"].to_pylist())
+    size = Counter()
+    for uri, length in zip(stored["record_uri"].to_pylist(), stored["length"].to_pylist()):
+        size[uri] += length + 16
+    files = [
+        {"uri": uri, "examples": kept_in_file[uri], "records": in_file[uri], "bytes": size[uri]}
+        for uri in sorted(in_file)
+    ]
+    per_class = np.bincount(kept["label_index"].to_numpy(), minlength=classes).tolist()
+    return {"examples": len(kept), "per_class": per_class, "files": files}
+
+
+def _excluded(index: pa.Table, resolution: Resolution) -> list[dict[str, Any]]:
+    names = ("object_id", "split", "record_uri", "position")
+    columns = {name: index[name].to_pylist() for name in names}
+    return [
+        {
+            "object_id": columns["object_id"][row],
+            "split": columns["split"][row],
+            "reason": reason,
+            "of": columns["object_id"][resolution.of[row]],
+            "uri": columns["record_uri"][row],
+            "position": columns["position"][row],
+        }
+        for row, reason in enumerate(resolution.reasons)
+        if reason
+    ]
+
+
+def _with_outcome(index: pa.Table, resolution: Resolution) -> pa.Table:
+    """`index` with `kept` and `reason`: empty, the status of a failed picture, or why the picture was excluded."""
+    statuses = index["status"].to_pylist()
+    reasons = [reason or ("" if status == OK else status) for reason, status in zip(resolution.reasons, statuses)]
+    table = index.append_column("kept", pa.array([not reason for reason in reasons]))
+    return table.append_column("reason", pa.array(reasons))
+
+
+def _write(content: dict[str, Any], examples: pa.Table, labels: list[str], dataset_path: str) -> None:
+    os.makedirs(dataset_path, exist_ok=True)
+    pq.write_table(examples, os.path.join(dataset_path, "examples.parquet"))
+    with open(os.path.join(dataset_path, "labels.txt"), "w", encoding="utf-8") as file:
+        file.write("".join(f"{label}\n" for label in labels))
+    # Last, so that a folder with dataset.json is complete.
+    partial = os.path.join(dataset_path, f"{FILE_NAME}.partial")
+    with open(partial, "w", encoding="utf-8") as file:
+        json.dump(content, file, indent=1, ensure_ascii=False)
+    os.replace(partial, os.path.join(dataset_path, FILE_NAME))

@@ -1,0 +1,64 @@
+"""Which of several equal pictures stays."""
+
+from collections import defaultdict
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow as pa
+
+from components.assemble.duplicates import Pairs, components
+from components.shared.errors import PipelineError
+
+CONFLICTS = ("exclude", "keep", "fail")
+DUPLICATE = "duplicate"
+NEAR_DUPLICATE = "near_duplicate"
+CONFLICT = "conflict"
+# The first stays: a picture in training and in test would be learnt by heart, so the training copy goes.
+_PRECEDENCE = {"test": 0, "validation": 1, "train": 2}
+
+
+@dataclass(frozen=True)
+class Resolution:
+    """For each row why it is excluded (empty: it is not), and the row because of which (-1: none)."""
+
+    reasons: list[str]
+    of: list[int]
+
+
+def resolve(index: pa.Table, pairs: Pairs, conflicts: str) -> Resolution:
+    """Decides for each group of equal pictures which one stays.
+
+    Pictures with different labels are a conflict: `exclude` drops all of them, `keep` treats them as duplicates.
+
+    Raises:
+        PipelineError: `conflicts` is unknown, or is `fail` and there is one.
+    """
+    if conflicts not in CONFLICTS:
+        raise PipelineError(f"conflicts={conflicts} is not allowed; use one of {', '.join(CONFLICTS)}")
+    labels, splits = index["label"].to_pylist(), index["split"].to_pylist()
+    ids, digests = index["object_id"].to_pylist(), index["encoded_sha256"].to_pylist()
+    reasons, of = [""] * len(index), [-1] * len(index)
+    for group in _groups(pairs, len(index)):
+        winner, *others = sorted(group, key=lambda row: (_PRECEDENCE[splits[row]], ids[row]))
+        if len({labels[row] for row in group}) > 1 and conflicts != "keep":
+            if conflicts == "fail":
+                raise PipelineError(_conflict_message(ids, labels, group))
+            for row in group:
+                reasons[row], of[row] = CONFLICT, others[0] if row == winner else winner
+            continue
+        for row in others:
+            reasons[row], of[row] = DUPLICATE if digests[row] == digests[winner] else NEAR_DUPLICATE, winner
+    return Resolution(reasons, of)
+
+
+def _groups(pairs: Pairs, n: int) -> list[list[int]]:
+    roots = components(pairs, n)
+    groups = defaultdict(list)
+    for row in np.unique(np.concatenate([pairs.first, pairs.second])).tolist():
+        groups[int(roots[row])].append(row)
+    return list(groups.values())
+
+
+def _conflict_message(ids: list[str], labels: list[str], group: list[int]) -> str:
+    listed = ", ".join(f"{ids[row]} ({labels[row]})" for row in group[:4])
+    return f"equal pictures with different labels: {listed}; correct them, or set conflicts=exclude or keep"

@@ -1,0 +1,67 @@
+"""What the pipeline remembers of a picture's looks: a thumbnail of 384 bytes, and the perceptual hash of it.
+
+The hash is the classic DCT one (Zauner 2010, "Implementation and benchmarking of perceptual image hash functions"),
+with signs in place of the comparison with the median: then a mirrored picture's hash is the hash with the bits of the
+odd horizontal frequencies flipped (`mirrored`), and needs no second look at the picture.
+"""
+
+import numpy as np
+import simplejpeg
+from PIL import Image
+
+SIDE = 16
+CHROMA_SIDE = 8
+THUMBNAIL_BYTES = SIDE * SIDE + 2 * CHROMA_SIDE * CHROMA_SIDE
+_FREQUENCIES = 8
+
+
+def thumbnail(jpeg: bytes) -> bytes:
+    """Squashes a JPEG to luma [16, 16] and the chromas Cb and Cr [8, 8] each, uint8, one after the other.
+
+    Raises:
+        ValueError: the JPEG is damaged or cut off.
+    """
+    # The decoder scales by eighths while it decodes, which is cheaper; 32 pixels are left to average.
+    pixels = simplejpeg.decode_jpeg(jpeg, min_height=2 * SIDE, min_width=2 * SIDE, min_factor=1, strict=True)
+    luma, *chromas = Image.fromarray(pixels).convert("YCbCr").split()
+    parts = [luma.resize((SIDE, SIDE), Image.Resampling.BOX)]
+    parts += [chroma.resize((CHROMA_SIDE, CHROMA_SIDE), Image.Resampling.BOX) for chroma in chromas]
+    return b"".join(part.tobytes() for part in parts)
+
+
+def perceptual_hashes(lumas: np.ndarray, trim: float = 0.0) -> np.ndarray:
+    """Hashes (uint64 [n]) of the lumas [n, 16, 16] after cutting the share `trim` off each of the four sides."""
+    basis = _cosines() @ _trimmed(trim)
+    spectra = basis @ np.asarray(lumas, np.float32) @ basis.T
+    bits = spectra.reshape(len(lumas), -1) > 0
+    # The mean says nothing about the content; its bit tells dark pictures from bright ones.
+    bits[:, 0] = np.mean(lumas, axis=(1, 2)) > 127.5
+    return np.packbits(bits, axis=1).view(">u8").astype(np.uint64)[:, 0]
+
+
+def lumas(thumbnails: list[bytes] | np.ndarray) -> np.ndarray:
+    """The luma planes (uint8 [n, 16, 16]) of thumbnails (bytes, or uint8 [n, 384])."""
+    if not isinstance(thumbnails, np.ndarray):
+        thumbnails = np.frombuffer(b"".join(thumbnails), np.uint8).reshape(-1, THUMBNAIL_BYTES)
+    return thumbnails[:, : SIDE * SIDE].reshape(-1, SIDE, SIDE)
+
+
+def mirrored(hashes: np.ndarray) -> np.ndarray:
+    """The hashes of the same pictures, mirrored left to right."""
+    return hashes ^ _ODD_COLUMNS
+
+
+def _cosines() -> np.ndarray:
+    """The lowest 8 rows of the DCT-II of 16 samples: [8, 16]."""
+    positions = (np.arange(SIDE) + 0.5) / SIDE
+    return np.cos(np.pi * np.arange(_FREQUENCIES)[:, None] * positions).astype(np.float32)
+
+
+def _trimmed(trim: float) -> np.ndarray:
+    """Linear interpolation [16, 16] of 16 samples from the middle part of 16 samples."""
+    positions = (trim + (np.arange(SIDE) + 0.5) / SIDE * (1 - 2 * trim)) * SIDE - 0.5
+    positions = positions.clip(0, SIDE - 1)
+    return np.maximum(0, 1 - np.abs(positions[:, None] - np.arange(SIDE))).astype(np.float32)
+
+
+_ODD_COLUMNS = np.uint64(int("01" * (_FREQUENCIES * _FREQUENCIES // 2), 2))
