@@ -40,7 +40,8 @@ def train(
 
     arguments = {name: value for name, value in locals().items() if name in Settings.__annotations__}
     with reported():
-        summary = launch(Settings(**arguments), dataset.path, classifier.path, classifier.uri, curves.path, leaderboard.path)
+        inputs, outputs = (dataset.path, dataset.uri), (classifier.path, classifier.uri, curves.path, leaderboard.path)
+        summary = launch(Settings(**arguments), *inputs, *outputs)
     print(summary)
     metrics.metadata.update(summary.metrics())
     classifier.metadata.update(summary.metadata())

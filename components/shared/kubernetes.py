@@ -1,0 +1,214 @@
+"""A thin Kubernetes client: objects are plain dictionaries, as in YAML.
+
+Dictionaries, not the client's typed models: those drop every field that is newer than the client, and what is copied
+from a running pod must arrive whole. Authentication, TLS and token rotation are the official client's.
+"""
+
+import json
+import os
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Iterator
+
+from components.shared.errors import PipelineError, TransientError
+
+Object = dict[str, Any]
+
+FIELD_MANAGER = "museum-classifier"
+# KFP names every step's own container so (it is Argo's name for it).
+STEP_CONTAINER = "main"
+_NAMESPACE_FILE = Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace")
+_IRREGULAR_PLURALS = {"NetworkPolicy": "networkpolicies", "Ingress": "ingresses"}
+_TIMEOUT = (5, 30)  # seconds to connect, seconds to read
+_PASSING = (409, 429, 500, 502, 503, 504)
+_ATTEMPTS = 8  # about a minute in all: an API server that restarts is back by then
+
+
+class ClusterError(PipelineError):
+    """The cluster refuses a request; the message names the object, the reason and what to do."""
+
+
+def in_cluster() -> bool:
+    """Whether this process runs in a pod."""
+    return bool(os.environ.get("KUBERNETES_SERVICE_HOST"))
+
+
+@dataclass(frozen=True)
+class Cluster:
+    """One namespace of a cluster; `api` is a `kubernetes.client.ApiClient`."""
+
+    api: Any
+    namespace: str
+
+    def apply(self, manifest: Object) -> Object:
+        """Creates the object, or changes it to what `manifest` says (server-side apply); returns it as stored."""
+        query = {"fieldManager": FIELD_MANAGER, "force": "true"}
+        return self._call("PATCH", *_reference(manifest), query=query, body=manifest)
+
+    def get(self, api_version: str, kind: str, name: str) -> Object | None:
+        """The object, or None if there is none."""
+        return self._call("GET", api_version, kind, name, absent_is_fine=True)
+
+    def find(self, api_version: str, kind: str, selector: str = "", fields: str = "") -> list[Object]:
+        """All objects of `kind` with the labels (`a=1,b=2`) and fields that the selectors name."""
+        query = {"labelSelector": selector, "fieldSelector": fields}
+        found = self._call("GET", api_version, kind, "", query={name: text for name, text in query.items() if text})
+        return [{"apiVersion": api_version, "kind": kind, **item} for item in found["items"]]
+
+    def delete(self, api_version: str, kind: str, name: str) -> None:
+        """Deletes the object and, after it, all that it owns; that there is none is fine."""
+        self._call("DELETE", api_version, kind, name, query={"propagationPolicy": "Background"}, absent_is_fine=True)
+
+    def log(self, pod: str, container: str, tail: int | None = None) -> list[str]:
+        """The last `tail` lines that a container printed (all if None); empty if they are gone."""
+        query = {"container": container} | ({"tailLines": str(tail)} if tail else {})
+        response = self._log(pod, query)
+        return response.data.decode(errors="replace").splitlines() if response else []
+
+    def follow_log(self, pod: str, container: str, since: str = "") -> Iterator[tuple[str, str]]:
+        """(timestamp, line) as they are printed, later than timestamp `since`; ends when the connection does."""
+        query = {"container": container, "follow": "true", "timestamps": "true"}
+        # sinceTime counts whole seconds, so a reconnect gets some lines again: timestamps tell which.
+        response = self._log(pod, query | ({"sinceTime": since} if since else {}), stream=True)
+        for raw in _lines(response) if response else ():
+            timestamp, _, line = raw.partition(" ")
+            if timestamp > since:
+                yield timestamp, line
+
+    def own_pod(self) -> Object:
+        """The pod that this process runs in. Raises ClusterError if it cannot be read."""
+        # A host name is cut to 63 characters and pod names are longer, so KFP's variable comes first.
+        name = os.environ.get("KFP_POD_NAME") or os.environ.get("HOSTNAME", "")
+        pod = self.get("v1", "Pod", name) if name else None
+        if pod is None:
+            raise ClusterError(f"there is no pod {name!r} in namespace {self.namespace}: is this process in a pod?")
+        return pod
+
+    def _log(self, pod: str, query: dict[str, str], stream: bool = False) -> Any:
+        from kubernetes.client import ApiException
+        from urllib3.exceptions import HTTPError
+
+        try:
+            return self._request("GET", f"{self._path('v1', 'Pod', pod)}/log", query, None, raw=True, stream=stream)
+        except (ApiException, HTTPError):
+            return None  # not started, gone with its node, or the connection broke: the caller looks again
+
+    def _call(self, method: str, api_version: str, kind: str, name: str, query=None, body=None, absent_is_fine=False):
+        from kubernetes.client import ApiException
+        from urllib3.exceptions import HTTPError
+
+        path, cause = self._path(api_version, kind, name), ""
+        for attempt in range(_ATTEMPTS):
+            try:
+                return self._request(method, path, query or {}, body)
+            except ApiException as error:
+                if error.status == 404 and absent_is_fine:
+                    return None
+                cause = _explain(error)
+                if error.status not in _PASSING:
+                    raise ClusterError(f"cannot {_VERBS[method]} {kind} {name} in {self.namespace}: {cause}") from error
+            except HTTPError as error:
+                cause = str(error)
+            time.sleep(min(0.25 * 2**attempt, 15))
+        raise TransientError(f"cannot {_VERBS[method]} {kind} {name} in {self.namespace}: {cause}; start the step again")
+
+    def _request(self, method: str, path: str, query: dict, body: Object | None, raw=False, stream=False) -> Any:
+        # JSON is YAML: the client sends the dictionary as JSON and the apply media type takes it.
+        headers = {"Content-Type": "application/apply-patch+yaml"} if body else {}
+        return self.api.call_api(
+            path,
+            method,
+            query_params=list(query.items()),
+            header_params={"Accept": "*/*" if raw else "application/json", **headers},
+            body=body,
+            response_type=None if raw else "object",
+            auth_settings=["BearerToken"],
+            _return_http_data_only=True,
+            _preload_content=not raw,
+            _request_timeout=(5, 60) if stream else _TIMEOUT,
+        )
+
+    def _path(self, api_version: str, kind: str, name: str) -> str:
+        root = f"/apis/{api_version}" if "/" in api_version else f"/api/{api_version}"
+        plural = _IRREGULAR_PLURALS.get(kind, kind.lower() + "s")
+        return f"{root}/namespaces/{self.namespace}/{plural}" + (f"/{name}" if name else "")
+
+
+_VERBS = {"GET": "read", "PATCH": "apply", "DELETE": "delete"}
+
+
+def connect() -> Cluster:
+    """The cluster of $KUBECONFIG if that is set, or else the one that this process runs in.
+
+    Raises:
+        ClusterError: there is neither.
+    """
+    from kubernetes import client, config
+
+    configuration = client.Configuration()
+    try:
+        if os.environ.get("KUBECONFIG"):
+            config.load_kube_config(client_configuration=configuration)
+            namespace = config.list_kube_config_contexts()[1]["context"].get("namespace", "default")
+        else:
+            config.load_incluster_config(client_configuration=configuration)
+            namespace = _NAMESPACE_FILE.read_text().strip()
+    except (config.ConfigException, OSError) as error:
+        raise ClusterError(f"no Kubernetes cluster to talk to: {error}; run in a pod, or set KUBECONFIG") from error
+    return Cluster(client.ApiClient(configuration), namespace)
+
+
+def owner_reference(owner: Object) -> Object:
+    """What makes an object go when `owner` goes."""
+    metadata = owner["metadata"]
+    return {
+        "apiVersion": owner["apiVersion"],
+        "kind": owner["kind"],
+        "name": metadata["name"],
+        "uid": metadata["uid"],
+    }
+
+
+def run_reference(pod: Object) -> Object:
+    """The owner reference for what a step's pod creates: the Argo Workflow of the run, or else the pod.
+
+    The Workflow outlives the retries of a step and goes when the run is deleted.
+    """
+    for owner in pod["metadata"].get("ownerReferences", []):
+        if owner["kind"] == "Workflow":
+            return {name: owner[name] for name in ("apiVersion", "kind", "name", "uid")}
+    return owner_reference({"apiVersion": "v1", "kind": "Pod", **pod})
+
+
+def condition(item: Object, kind: str) -> Object | None:
+    """The object's condition of type `kind` if it is true."""
+    conditions = item.get("status", {}).get("conditions") or []
+    return next((entry for entry in conditions if entry["type"] == kind and entry["status"] == "True"), None)
+
+
+def _reference(manifest: Object) -> tuple[str, str, str]:
+    return manifest["apiVersion"], manifest["kind"], manifest["metadata"]["name"]
+
+
+def _explain(error: Any) -> str:
+    try:
+        message = json.loads(error.body)["message"]
+    except (TypeError, ValueError, KeyError):
+        message = error.reason or f"HTTP status {error.status}"
+    hint = "; grant it (manifests/base/rbac)" if error.status in (401, 403) else ""
+    return f"{message}{hint}"
+
+
+def _lines(response: Any) -> Iterator[str]:
+    from urllib3.exceptions import HTTPError
+
+    rest = b""
+    try:
+        for chunk in response.stream(65536, decode_content=False):
+            *lines, rest = (rest + chunk).split(b"\n")
+            yield from (line.decode(errors="replace") for line in lines)
+    except HTTPError:
+        return  # a half line comes again whole after the reconnect
+    finally:
+        response.release_conn()

@@ -1,0 +1,205 @@
+"""Training workers as pods: starts a generation's Job, follows it, and says how it ended."""
+
+import threading
+import time
+from dataclasses import dataclass
+
+from components.shared.errors import PipelineError
+from components.shared.kubernetes import Cluster, Object, condition
+from components.train import job as objects
+from components.train.restarts import TAIL_LINES, Failure, describe_status
+from components.train.settings import Settings
+
+_JOB = ("batch/v1", "Job")
+_BROKEN = ("ErrImagePull", "ImagePullBackOff", "InvalidImageName", "CreateContainerConfigError", "CreateContainerError")
+
+
+@dataclass(frozen=True)
+class Patience:
+    """Seconds: between two looks; until workers that no node takes, or that cannot start, are given up; to be gone."""
+
+    poll: float = 3
+    scheduling: float = 1800
+    starting: float = 300
+    deletion: float = objects.GRACE_SECONDS + 30
+
+
+class ClusterWorkers:
+    """The workers of one model's training, on the cluster of `step_pod`, generation after generation."""
+
+    def __init__(
+        self,
+        cluster: Cluster,
+        step_pod: Object,
+        training: str,
+        settings: Settings,
+        arguments: list[str],
+        patience: Patience = Patience(),
+        prefix: str = "",
+    ) -> None:
+        self._cluster, self._step_pod, self._training, self._settings = cluster, step_pod, training, settings
+        self._arguments, self._patience, self._prefix = arguments, patience, prefix
+        self._selector = f"{objects.RUN_LABEL}={training}"
+        self._said = ""
+
+    def first_generation(self) -> int:
+        """0, or where an earlier try of this step left off: its Job is taken over while it is good."""
+        jobs = self._cluster.find(*_JOB, self._selector)
+        generations = {int(entry["metadata"]["labels"][objects.GENERATION_LABEL]): entry for entry in jobs}
+        if not generations:
+            return 0
+        last = max(generations)
+        if _failed(generations[last]) or "deletionTimestamp" in generations[last]["metadata"]:
+            return last + 1
+        self._say(f"an earlier try of this step started Job {objects.job_name(self._training, last)}: following it")
+        return last
+
+    def run(self, generation: int, stopped: threading.Event) -> Failure | None:
+        """Runs the workers to their end; returns the failure that a restart may mend.
+
+        Raises:
+            PipelineError: the workers cannot be scheduled or started, the Job was deleted, or `stopped` was set.
+        """
+        name = objects.job_name(self._training, generation)
+        if not self._cluster.get(*_JOB, name):
+            self.delete_jobs()
+            self._cluster.apply(objects.service(self._training, self._step_pod))
+            spec = objects.job(self._training, generation, self._settings, self._arguments, self._step_pod)
+            self._cluster.apply(spec)
+            self._say(f"started Job {name} with {self._settings.workers} workers")
+        ended = threading.Event()
+        log = threading.Thread(target=self._follow_chief, args=(f"{name}-0-", ended), daemon=True)
+        log.start()
+        try:
+            return self._watch(name, stopped)
+        finally:
+            ended.set()
+            log.join(10)
+
+    def delete_jobs(self) -> None:
+        """Deletes all generations' Jobs and waits for their pods to go, so that no old chief writes a checkpoint."""
+        for entry in self._cluster.find(*_JOB, self._selector):
+            self._cluster.delete(*_JOB, entry["metadata"]["name"])
+        until = time.monotonic() + self._patience.deletion
+        while self._pods() and time.monotonic() < until:
+            time.sleep(min(1, self._patience.poll))
+
+    def delete(self) -> None:
+        """Deletes Jobs and Service without waiting: the run is over, or about to be killed."""
+        for entry in self._cluster.find(*_JOB, self._selector):
+            self._cluster.delete(*_JOB, entry["metadata"]["name"])
+        self._cluster.delete("v1", "Service", self._training)
+
+    def _watch(self, name: str, stopped: threading.Event) -> Failure | None:
+        started = time.monotonic()
+        while not stopped.wait(self._patience.poll):
+            found = self._cluster.get(*_JOB, name)
+            if found is None:
+                raise PipelineError(f"Job {name} was deleted while it ran; start the step again to continue")
+            pods = self._pods()
+            if condition(found, "Complete"):
+                return None
+            if failed := _failed(found):
+                return self._diagnose(pods, failed)
+            self._check_start(name, pods, time.monotonic() - started)
+        raise PipelineError("training was told to stop; start the step again to continue from the last checkpoint")
+
+    def _pods(self) -> list[Object]:
+        return self._cluster.find("v1", "Pod", self._selector)
+
+    def _check_start(self, name: str, pods: list[Object], seconds: float) -> None:
+        """Says why workers do not start, when that changes; gives up when patience is at its end."""
+        waiting = [trouble for pod in pods if (trouble := _trouble(pod))]
+        if len(pods) < self._settings.workers and seconds > 10 * self._patience.poll:
+            waiting.append(("Missing", self._creation_trouble(name, len(pods))))
+        if not waiting:
+            return
+        reason, message = waiting[0]
+        text = f"{len(waiting)} of {self._settings.workers} workers cannot start: {message}"
+        self._say(text)
+        broken = reason in _BROKEN
+        if seconds > (self._patience.starting if broken else self._patience.scheduling):
+            raise PipelineError(f"{text}; gave up after {seconds:.0f} s: {self._advice(broken)}")
+
+    def _creation_trouble(self, name: str, pods: int) -> str:
+        try:
+            events = self._cluster.find("v1", "Event", fields=f"involvedObject.name={name}")
+        except PipelineError:  # KFP's own service account may not read events
+            events = []
+        messages = [event["message"] for event in events if event.get("type") == "Warning"]
+        return messages[-1] if messages else f"the Job has made only {pods} pods (a quota? kubectl describe job {name})"
+
+    def _advice(self, broken: bool) -> str:
+        if broken:
+            return "check the image, its pull secret and the secrets that the step names"
+        if self._settings.gpus:
+            return (
+                f"gpus={self._settings.gpus} of {self._settings.accelerator} for each of workers={self._settings.workers}: "
+                "ask for fewer, set gpus=0 for the CPU, or add nodes"
+            )
+        return f"ask for less than workers={self._settings.workers}, for smaller ones, or add nodes"
+
+    def _diagnose(self, pods: list[Object], failed: Object) -> Failure:
+        """Which worker failed first, and why; a mistake of the user, if any worker tells one."""
+        ended = sorted((end for pod in pods if (end := _end(pod))), key=lambda end: end[0])
+        failures = [self._failure(pod, status, cause) for _, pod, status, cause in ended]
+        if not failures:
+            return Failure("a worker", f"is gone with its pod ({failed.get('message', failed.get('reason', ''))})")
+        return next((failure for failure in failures if failure.user_error), failures[0])
+
+    def _failure(self, pod: Object, status: int | None, cause: str) -> Failure:
+        name = pod["metadata"]["name"]
+        lines = self._cluster.log(name, objects.CONTAINER, TAIL_LINES) or ["(its log is gone)"]
+        if cause == "OOMKilled":
+            limit = pod["spec"]["containers"][0].get("resources", {}).get("limits", {}).get("memory", "of its node")
+            cause = f"was killed for using more memory than its limit {limit}: lower batch_size or image_size, or raise it"
+        return Failure(f"pod {name}", cause, status, tuple(lines))
+
+    def _follow_chief(self, prefix: str, ended: threading.Event) -> None:
+        """Prints the chief's log as it grows, over dropped connections, until it has ended and all was read."""
+        last, final = "", False
+        while not final:
+            final = ended.is_set()
+            for pod in [entry["metadata"]["name"] for entry in self._pods()]:
+                if pod.startswith(prefix):
+                    for last, line in self._cluster.follow_log(pod, objects.CONTAINER, last):
+                        print(f"{self._prefix}{line}", flush=True)
+            ended.wait(min(1, self._patience.poll))
+
+    def _say(self, text: str) -> None:
+        if text != self._said:
+            self._said = text
+            print(f"{self._prefix}{text}", flush=True)
+
+
+def _failed(found: Object) -> Object | None:
+    # FailureTarget comes at once; Failed only when all pods are gone, which those of a lost node never are.
+    return condition(found, "FailureTarget") or condition(found, "Failed")
+
+
+def _trouble(pod: Object) -> tuple[str, str] | None:
+    """(reason, message) if a pod waits for a node or its container cannot be made."""
+    status = pod.get("status", {})
+    if status.get("phase") != "Pending":
+        return None
+    for entry in status.get("conditions") or []:
+        if entry["type"] == "PodScheduled" and entry["status"] == "False":
+            return entry.get("reason", ""), entry.get("message", "no node takes it")
+    for entry in status.get("containerStatuses") or []:
+        waiting = entry.get("state", {}).get("waiting", {})
+        if waiting.get("reason") in _BROKEN:
+            return waiting["reason"], f"{waiting['reason']}: {waiting.get('message', '')}"
+    return None
+
+
+def _end(pod: Object) -> tuple[str, Object, int | None, str] | None:
+    """(time, pod, exit status, cause) of a pod that failed."""
+    status = pod.get("status", {})
+    for entry in status.get("containerStatuses") or []:
+        end = entry.get("state", {}).get("terminated")
+        if end and end.get("exitCode"):
+            cause = "OOMKilled" if end.get("reason") == "OOMKilled" else describe_status(end["exitCode"])
+            return end.get("finishedAt") or "", pod, end["exitCode"], cause
+    if status.get("phase") == "Failed":  # evicted, or its node is gone: no container tells anything
+        return "", pod, None, f"was lost: {status.get('reason', '')} {status.get('message', '')}".strip()
+    return None

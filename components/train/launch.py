@@ -1,0 +1,257 @@
+"""Where and how often training runs: in this process, in several, or in pods; one model, or several and the best of them.
+
+    workers=1, one model         in the step's own process
+    more, on a laptop            processes of this machine, one model after the other
+    more, in a pod               one Indexed Job a model, side by side; also for a GPU that the step's pod lacks
+"""
+
+import os
+import shutil
+import tempfile
+import threading
+from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
+from dataclasses import dataclass
+from typing import Callable
+
+from components.shared import kubernetes, storage
+from components.shared.errors import PipelineError, TransientError
+from components.train import job, leaderboard
+from components.train.cluster_workers import ClusterWorkers, Patience
+from components.train.local_workers import LocalWorkers
+from components.train.loop import RESULT, Preempted, TrainingResult, run
+from components.train.restarts import run_with_restarts, terminable
+from components.train.settings import Settings
+
+__all__ = ["Settings", "TrainSummary", "launch"]
+
+
+@dataclass(frozen=True)
+class TrainSummary:
+    """The model that goes on, the others' accuracy, and how often workers were restarted."""
+
+    settings: Settings
+    result: TrainingResult
+    entries: tuple[leaderboard.Entry, ...]
+    restarts: int
+
+    def metrics(self) -> dict[str, float]:
+        """Numbers for the step's metrics."""
+        own = {
+            "images_per_second": round(self.result.images_per_second, 2),
+            "training_seconds": round(self.result.seconds, 2),
+            "restarts": self.restarts,
+        }
+        others = {f"validation_accuracy_{entry.model}": entry.accuracy for entry in self.entries if not entry.error}
+        return {**self.result.metrics, **own, **(others if len(self.entries) > 1 else {})}
+
+    def metadata(self) -> dict[str, object]:
+        """What the model's artifact says of it."""
+        return {
+            "framework": "tensorflow",
+            "model": self.result.model,
+            "snapshot": self.settings.snapshot,
+            "validation_accuracy": self.result.metrics["validation_accuracy"],
+            "workers": self.settings.workers,
+        }
+
+    def __str__(self) -> str:
+        result, workers = self.result, self.settings.workers
+        return (
+            f"{result.model}: validation accuracy {result.metrics['validation_accuracy']:.4f} after {result.seconds:.0f} s "
+            f"at {result.images_per_second:.0f} images/s with {workers} worker{'s' if workers > 1 else ''}"
+            + (f", {self.restarts} restarts" if self.restarts else "")
+        )
+
+
+@dataclass(frozen=True)
+class Training:
+    """One model's training: where its checkpoints and its exported classifier go, and what its log lines start with."""
+
+    settings: Settings
+    checkpoints: str
+    output: str
+    prefix: str = ""
+
+
+def launch(
+    settings: Settings,
+    dataset_path: str,
+    dataset_uri: str,
+    classifier_path: str,
+    classifier_uri: str,
+    curves_path: str,
+    leaderboard_path: str,
+) -> TrainSummary:
+    """Trains every model of `settings`, exports the best into `classifier_path` and compares them.
+
+    Checkpoints are kept beside `classifier_uri`, in the store: a retry of the step continues from them.
+
+    Raises:
+        PipelineError: no model could be trained; the message says why the first could not.
+    """
+    work = f"{classifier_uri.rstrip('/')}-work"
+    place = _place(settings)
+    if place is _in_pods:
+        trainings = [_training(settings, model, work, work) for model in settings.models]
+        outcomes = _in_pods(trainings, dataset_uri, work)
+    else:
+        local_work = f"{classifier_path.rstrip('/')}-work"
+        trainings = [_training(settings, model, work, local_work) for model in settings.models]
+        outcomes = place(trainings, dataset_path, local_work)
+    return _conclude(settings, trainings, outcomes, classifier_path, curves_path, leaderboard_path)
+
+
+Outcome = int | PipelineError  # the restarts that it took, or why there is no model
+
+
+def _place(settings: Settings) -> Callable[[list[Training], str, str], list[Outcome]]:
+    several = settings.workers > 1 or len(settings.models) > 1
+    if not kubernetes.in_cluster():
+        return _in_processes if several else _in_this_process
+    if not several and settings.gpus:
+        several = not job.has_accelerator(kubernetes.connect().own_pod(), settings.accelerator)
+    return _in_pods if several else _in_this_process
+
+
+def _training(settings: Settings, model: str, work: str, output: str) -> Training:
+    prefix = f"[{model}] " if len(settings.models) > 1 else ""
+    return Training(
+        settings.for_model(model),
+        checkpoints=storage.join(work, model, "checkpoints"),
+        output=storage.join(output, model, "output"),
+        prefix=prefix,
+    )
+
+
+def _in_this_process(trainings: list[Training], dataset: str, work: str) -> list[Outcome]:
+    (training,) = trainings
+    os.makedirs(training.output, exist_ok=True)
+    try:
+        run(training.settings, dataset, training.output, training.checkpoints)
+    except Preempted as stop:
+        raise TransientError(f"training was told to stop: {stop}; start the step again to continue") from stop
+    return [0]
+
+
+def _in_processes(trainings: list[Training], dataset: str, work: str) -> list[Outcome]:
+    with terminable():
+        return [_attempted(_processes, training, dataset, work) for training in trainings]
+
+
+def _processes(training: Training, dataset: str, work: str) -> int:
+    os.makedirs(training.output, exist_ok=True)
+    settings = training.settings
+    path = os.path.join(work, settings.model, "settings.json")
+    settings.save(path)
+    arguments = _arguments(training, path, dataset)
+    return run_with_restarts(
+        lambda _: LocalWorkers(arguments, settings.workers, settings.gpus, training.prefix).run(),
+        settings.max_restarts,
+        name=training.prefix,
+    )
+
+
+def _in_pods(trainings: list[Training], dataset: str, work: str) -> list[Outcome]:
+    cluster = kubernetes.connect()
+    step_pod = cluster.own_pod()
+    stopped = threading.Event()
+    workers = [_cluster_workers(cluster, step_pod, training, dataset, work) for training in trainings]
+    try:
+        with terminable(), ThreadPoolExecutor(len(workers)) as pool:
+            try:
+                futures = [
+                    pool.submit(_attempted, _pods, training, entry, stopped)
+                    for training, entry in zip(trainings, workers, strict=True)
+                ]
+                wait(futures, return_when=FIRST_EXCEPTION)
+            finally:
+                stopped.set()
+            return [future.result() for future in futures]
+    finally:
+        for entry in workers:
+            entry.delete()
+
+
+def _cluster_workers(cluster: kubernetes.Cluster, step_pod: dict, training: Training, dataset: str, work: str):
+    settings = training.settings
+    uri = storage.join(work, settings.model, "settings.json")
+    storage.write_bytes(uri, settings.to_json().encode())
+    arguments = _arguments(training, uri, dataset)
+    name = job.training_id(training.output, settings.model)
+    return ClusterWorkers(cluster, step_pod, name, settings, arguments, _patience(), training.prefix)
+
+
+def _pods(training: Training, workers: ClusterWorkers, stopped: threading.Event) -> int:
+    return run_with_restarts(
+        lambda generation: workers.run(generation, stopped),
+        training.settings.max_restarts,
+        first=workers.first_generation(),
+        name=training.prefix,
+    )
+
+
+def _attempted(train: Callable[..., int], training: Training, *arguments: object) -> Outcome:
+    """With several models, one that fails must not take the others with it."""
+    try:
+        return train(training, *arguments)
+    except TransientError:
+        raise
+    except PipelineError as error:
+        print(f"{training.prefix}{error}", flush=True)
+        return error
+
+
+def _arguments(training: Training, settings: str, dataset: str) -> list[str]:
+    return [
+        *("--settings", settings),
+        *("--dataset", dataset),
+        *("--output", training.output),
+        *("--checkpoints", training.checkpoints),
+    ]
+
+
+def _patience() -> Patience:
+    return Patience()
+
+
+def _conclude(
+    settings: Settings,
+    trainings: list[Training],
+    outcomes: list[Outcome],
+    classifier_path: str,
+    curves_path: str,
+    leaderboard_path: str,
+) -> TrainSummary:
+    errors = [outcome for outcome in outcomes if isinstance(outcome, PipelineError)]
+    if len(errors) == len(outcomes):
+        raise errors[0]
+    with tempfile.TemporaryDirectory() as folder:
+        entries = [_entry(training, outcome, folder) for training, outcome in zip(trainings, outcomes, strict=True)]
+    winner = entries.index(leaderboard.best(entries))
+    _bring(trainings[winner].output, classifier_path)
+    leaderboard.save(entries, leaderboard_path)
+    result = TrainingResult.load(classifier_path)
+    restarts = sum(outcome for outcome in outcomes if isinstance(outcome, int))
+    return TrainSummary(settings, result, tuple(entries), restarts)
+
+
+def _entry(training: Training, outcome: Outcome, folder: str) -> leaderboard.Entry:
+    model = training.settings.model
+    if isinstance(outcome, PipelineError):
+        return leaderboard.Entry(model, error=str(outcome))
+    target = os.path.join(folder, model)
+    os.makedirs(target)
+    for name in (RESULT, "model.tflite"):
+        storage.download(storage.join(training.output, name), os.path.join(target, name))
+    result = TrainingResult.load(target)
+    accuracy = result.metrics["validation_accuracy"]
+    return leaderboard.measure(target, model, accuracy, result.seconds, result.images_per_second)
+
+
+def _bring(output: str, classifier_path: str) -> None:
+    """Moves the exported classifier, or copies it from the store, to where the step's artifact is expected."""
+    if storage.local_path(output):
+        shutil.rmtree(classifier_path, ignore_errors=True)
+        shutil.move(output, classifier_path)
+        return
+    storage.download_folder(output, classifier_path)
