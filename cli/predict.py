@@ -8,6 +8,7 @@ from components.shared.errors import PipelineError
 
 def predict(model: str, images: Sequence[str], top: int, as_json: bool) -> int:
     """Prints label and probabilities of each image (path or URL); returns 1 if one could not be classified."""
+    from components.serve.predict import predict_files
     from components.shared import classifier
 
     if top < 1:
@@ -16,7 +17,7 @@ def predict(model: str, images: Sequence[str], top: int, as_json: bool) -> int:
     failed = False
     for image in images:
         try:
-            answer = classifier.predict_files(loaded, [image])[0][:top]
+            answer = predict_files(loaded, [image])[0][:top]
         except PipelineError as error:
             failed = True
             print(json.dumps({"image": image, "error": str(error)}) if as_json else f"{image}\n  error: {error}")

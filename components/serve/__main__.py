@@ -1,0 +1,41 @@
+"""Starts the server: python -m components.serve --model DIR_OR_URI --port 8080"""
+
+import argparse
+import sys
+
+from components.serve.settings import MEGABYTE, ServerSettings
+from components.shared.errors import PipelineError
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Parses the command line and serves until it is told to stop."""
+    from components.serve.server import run
+
+    options = vars(_parser().parse_args(arguments))
+    options["max_upload"] = int(options.pop("max_upload_mb") * MEGABYTE)
+    try:
+        run(ServerSettings(**options))
+    except PipelineError as error:
+        sys.exit(f"error: {error}")
+
+
+def _parser() -> argparse.ArgumentParser:
+    default = ServerSettings(model="")
+    parser = argparse.ArgumentParser(prog="python -m components.serve", description="Serves a trained classifier.")
+    add = parser.add_argument
+    add("--model", required=True, help="folder or URI of the classifier: what the training step wrote")
+    add("--name", default=default.name, help="name of the model in the V1 and V2 protocols (%(default)s)")
+    add("--engine", default=default.engine, choices=["litert", "savedmodel"], help="%(default)s; savedmodel needs TensorFlow")
+    add("--host", default=default.host, help="address to listen at (%(default)s)")
+    add("--port", default=default.port, type=int, help="%(default)s")
+    add("--workers", default=0, type=int, help="processes, each with one engine; 0 for one a core")
+    add("--queue", default=default.queue, type=int, help="waiting requests a worker before 503 (%(default)s)")
+    add("--sha256", default="", help="refuse a model with another digest")
+    add("--max-upload-mb", default=default.max_upload / MEGABYTE, type=float, help="largest request (%(default)g)")
+    add("--no-urls", dest="allow_urls", action="store_false", help="do not fetch pictures by URL")
+    add("--allow-private-urls", action="store_true", help="also from private networks")
+    return parser
+
+
+if __name__ == "__main__":
+    main()

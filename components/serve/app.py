@@ -1,0 +1,122 @@
+"""The Flask application: the page, POST /classify, the protocols, probes and metrics."""
+
+import io
+import logging
+import time
+
+from flask import Blueprint, Flask, Request, Response, current_app, g, jsonify, render_template, request
+from werkzeug.exceptions import HTTPException
+
+from components.serve import openapi, v1, v2
+from components.serve.engine import Engine
+from components.serve.errors import RequestError
+from components.serve.monitor import Monitor
+from components.serve.settings import ServerSettings
+from components.serve.upload import read_picture
+
+plain = Blueprint("plain", __name__)
+LOG = logging.getLogger(__name__)
+# Nothing from another host is ever loaded, so the page works offline and a picture's name cannot smuggle in a script.
+PAGE_POLICY = "default-src 'self'; img-src 'self' blob: data:; base-uri 'none'; form-action 'self'; frame-ancestors 'none'"
+
+
+class PictureRequest(Request):
+    """A request whose uploads stay in memory: nothing that was sent is written to a disk, under any name."""
+
+    max_form_parts = 16
+
+    def _get_file_stream(self, *arguments, **names) -> io.BytesIO:
+        return io.BytesIO()
+
+
+class Application(Flask):
+    """Flask with what the views need."""
+
+    request_class = PictureRequest
+
+    def __init__(self, settings: ServerSettings, engine: Engine, monitor: Monitor) -> None:
+        super().__init__(__name__)
+        self.settings, self.engine, self.monitor = settings, engine, monitor
+        self.json.sort_keys = False
+        self.config["MAX_CONTENT_LENGTH"] = settings.max_upload
+
+
+def create(settings: ServerSettings, engine: Engine, monitor: Monitor) -> Application:
+    """The application of one worker process."""
+    app = Application(settings, engine, monitor)
+    for blueprint in (plain, v1.blueprint, v2.blueprint):
+        app.register_blueprint(blueprint)
+    app.before_request(_start)
+    app.after_request(_finish)
+    app.register_error_handler(RequestError, _refused)
+    app.register_error_handler(HTTPException, _http_error)
+    app.register_error_handler(Exception, _unexpected)
+    return app
+
+
+@plain.get("/")
+def page() -> Response:
+    """The page for people."""
+    engine, card = current_app.engine, current_app.engine.classifier.card
+    response = Response(render_template("page.html", settings=current_app.settings, engine=engine, card=card))
+    response.headers["Content-Security-Policy"] = PAGE_POLICY
+    return response
+
+
+@plain.post("/classify")
+def classify() -> Response:
+    """The likeliest labels of one picture: a file, raw bytes or `{"url": ...}`."""
+    top = _top(request.args.get("top", "5"))
+    engine = current_app.engine
+    with engine.admitted():
+        row = engine.predict([read_picture(request, current_app.settings)])[0]
+    predictions = [vars(prediction) for prediction in engine.best(row, top)]
+    return jsonify(model=current_app.settings.name, version=engine.classifier.digest[:12], predictions=predictions)
+
+
+@plain.get("/openapi.json")
+def description() -> Response:
+    """The OpenAPI document."""
+    return jsonify(openapi.document(current_app.settings, current_app.engine.classifier.labels))
+
+
+@plain.get("/metrics")
+def metrics() -> Response:
+    """Prometheus metrics."""
+    return Response(current_app.monitor.exposition(), content_type="text/plain; version=0.0.4; charset=utf-8")
+
+
+def _top(text: str) -> int:
+    if not (text.isascii() and text.isdigit() and len(text) <= 6 and int(text) >= 1):
+        raise RequestError(400, f"top={text[:20]} is not possible: give a whole number from 1", "bad_request")
+    return int(text)
+
+
+def _start() -> None:
+    g.started = time.perf_counter()
+
+
+def _finish(response: Response) -> Response:
+    response.headers["X-Content-Type-Options"] = "nosniff"
+    if request.url_rule is not None and request.url_rule.rule.startswith(("/classify", "/v1", "/v2")):
+        seconds = time.perf_counter() - g.started
+        current_app.monitor.count_request(request.url_rule.rule, response.status_code, seconds)
+    return response
+
+
+def _refused(error: RequestError) -> tuple[Response, int, dict]:
+    return jsonify(error.body()), error.status, error.headers()
+
+
+def _http_error(error: HTTPException) -> Response:
+    """Flask's own errors (404, 405, 413, ...) as JSON; their headers, such as Allow, stay."""
+    response = error.get_response()
+    response.data = current_app.json.dumps({"error": error.description, "reason": error.name.lower().replace(" ", "_")})
+    response.content_type = "application/json"
+    return response
+
+
+def _unexpected(error: Exception) -> tuple[Response, int]:
+    # The client learns nothing about the code; the log has the whole trace.
+    LOG.exception("unexpected error in %s %s", request.method, request.path)
+    return jsonify({"error": "the server made a mistake; its log says more", "reason": "internal"}), 500

@@ -1,0 +1,106 @@
+"""What the server counts: Prometheus metrics, and the newest predictions as a histogram, over all worker processes."""
+
+import mmap
+import threading
+import time
+
+import numpy as np
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest, multiprocess
+
+BINS = 20
+WINDOW = 10_000
+_ENTRY = np.dtype([("time", "f8"), ("label", "i4"), ("confidence", "f4")])
+
+
+class Window:
+    """The newest predictions of all workers, in memory that the workers share because they are forked after it.
+
+    Each worker writes to a ring of its own, so there is no lock that a killed worker could keep. A worker that
+    replaces a killed one goes on with the same ring.
+    """
+
+    def __init__(self, workers: int, size: int = WINDOW) -> None:
+        # Twice the workers: on a reload the new ones start before the old ones end.
+        self.slots, self.length = 2 * workers, max(1, size // workers)
+        self._size = size
+        rings = self.slots * self.length * _ENTRY.itemsize
+        memory = mmap.mmap(-1, rings + 8 * self.slots)
+        self._rings = np.frombuffer(memory, _ENTRY, self.slots * self.length).reshape(self.slots, self.length)
+        self._written = np.frombuffer(memory, np.int64, self.slots, offset=rings)
+        self._lock = threading.Lock()
+
+    def add(self, slot: int, labels: np.ndarray, confidences: np.ndarray) -> None:
+        """Notes predictions: class indices and probabilities, both [n]."""
+        with self._lock:
+            for label, confidence in zip(labels, confidences):
+                self._rings[slot, self._written[slot] % self.length] = (time.time(), label, confidence)
+                self._written[slot] += 1
+
+    def histogram(self, labels: list[str]) -> dict:
+        """`{"since": seconds or None, "predictions": {label: count}, "confidence": [counts], "window": n}`."""
+        parts = [ring[: min(int(count), self.length)] for ring, count in zip(self._rings, self._written)]
+        entries = np.concatenate(parts)
+        entries = entries[np.argsort(entries["time"], kind="stable")][-self._size :]
+        counts = np.bincount(entries["label"], minlength=len(labels))
+        bins = np.histogram(entries["confidence"], bins=BINS, range=(0, 1 + 1e-6))[0]
+        return {
+            "since": float(entries["time"][0]) if len(entries) else None,
+            "predictions": {label: int(count) for label, count in zip(labels, counts)},
+            "confidence": [int(count) for count in bins],
+            "window": len(entries),
+        }
+
+
+class Monitor:
+    """Counts for one worker process; what it reports covers all of them."""
+
+    def __init__(self, window: Window, slot: int, labels: list[str], version: str) -> None:
+        self._window, self._slot, self._labels = window, slot, labels
+        registry = CollectorRegistry()
+        self.requests = Counter(
+            "classifier_requests", "Requests by route and status.", ["route", "status"], registry=registry
+        )
+        self.latency = Histogram(
+            "classifier_request_seconds",
+            "Time from the request's headers to its answer.",
+            ["route"],
+            buckets=(0.005, 0.01, 0.015, 0.02, 0.03, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10),
+            registry=registry,
+        )
+        self.predictions = Counter(
+            "classifier_predictions", "Pictures classified, by likeliest label.", ["label"], registry=registry
+        )
+        self.confidence = Histogram(
+            "classifier_confidence",
+            "Probability of the likeliest label.",
+            buckets=[edge / BINS for edge in range(1, BINS + 1)],
+            registry=registry,
+        )
+        information = Gauge(
+            "classifier_model_info", "The model in service.", ["version"], registry=registry, multiprocess_mode="max"
+        )
+        information.labels(version).set(1)
+
+    def count(self, rows: np.ndarray) -> None:
+        """Counts predictions: probabilities, [n, classes]."""
+        best, confidences = rows.argmax(axis=1), rows.max(axis=1)
+        self._window.add(self._slot, best, confidences)
+        for label, confidence in zip(best, confidences):
+            self.predictions.labels(self._labels[label]).inc()
+            self.confidence.observe(float(confidence))
+
+    def count_request(self, route: str, status: int, seconds: float) -> None:
+        """Counts one request; `route` is the rule, not the path, so that strangers cannot add series."""
+        self.requests.labels(route, str(status)).inc()
+        self.latency.labels(route).observe(seconds)
+
+    def histogram(self) -> dict:
+        """The newest predictions: see Window.histogram."""
+        return self._window.histogram(self._labels)
+
+    @staticmethod
+    def exposition() -> bytes:
+        """All workers' metrics in Prometheus' text format."""
+        registry = CollectorRegistry()
+        multiprocess.MultiProcessCollector(registry)
+        return generate_latest(registry)

@@ -1,0 +1,20 @@
+"""What the protocols share: the one model's name, and probabilities as JSON numbers."""
+
+import numpy as np
+from flask import current_app
+
+from components.serve.errors import RequestError
+
+
+def checked_model(name: str, version: str | None = None) -> str:
+    """`name`, if it is the model of this server. Raises RequestError 404, naming the one there is."""
+    known = current_app.settings.name
+    if name != known or version not in (None, "1"):
+        asked = name[:80] if version is None else f"{name[:80]} version {version[:20]}"
+        raise RequestError(404, f"no model {asked}; there is {known}, version 1", "no_such_model")
+    return name
+
+
+def probabilities(rows: np.ndarray) -> list[list[float]]:
+    """[n, classes] float32 as lists; six digits are all that float32 says of a probability."""
+    return [[round(value, 6) for value in row] for row in rows.tolist()]

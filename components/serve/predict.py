@@ -1,0 +1,36 @@
+"""`pipeline.py predict`: the server's answer without a server."""
+
+from components.serve import remote
+from components.serve.errors import RequestError
+from components.shared import imaging, storage
+from components.shared.classifier import Classifier
+from components.shared.errors import PipelineError
+
+LIMIT = 50_000_000
+Ranking = list[tuple[str, float]]
+
+
+def predict_files(model: Classifier, images: list[str]) -> list[Ranking]:
+    """For each of `images`, a path, an http(s) URL or a storage URI: (label, probability) pairs, best first.
+
+    The URLs are the user's own, so they may lead into a private network.
+
+    Raises:
+        PipelineError: one of `images` cannot be read or is no picture; the message names it.
+    """
+    return [_ranking(model, image) for image in images]
+
+
+def _ranking(model: Classifier, image: str) -> Ranking:
+    try:
+        row = model.predict([_read(image)])[0]
+    except (RequestError, imaging.ImageError) as error:
+        raise PipelineError(f"{image}: {error}") from error
+    pairs = zip(model.labels, (round(float(value), 6) for value in row))
+    return sorted(pairs, key=lambda pair: -pair[1])
+
+
+def _read(image: str) -> bytes:
+    if image.startswith(("http://", "https://")):
+        return remote.fetch(image, LIMIT, allow_private=True)
+    return storage.read_bytes(image)

@@ -1,0 +1,170 @@
+"""gunicorn around the application: one process a core, each with an engine of its own."""
+
+import logging
+import os
+import selectors
+import shutil
+import sys
+import tempfile
+import time
+from contextlib import contextmanager
+from functools import partial
+from typing import Iterator
+
+from gunicorn.app.base import BaseApplication
+from gunicorn.arbiter import Arbiter
+from gunicorn.workers.gthread import ThreadWorker
+
+from components.serve import deadlines
+from components.serve.settings import ServerSettings, available_cores
+from components.shared import classifier, storage
+from components.shared.classifier import ModelError
+
+# Requests beyond the queue need a thread for their 503, and probes need one while the queue is full.
+SPARE_THREADS = 8
+LOG = logging.getLogger("components.serve")
+
+
+class Worker(ThreadWorker):
+    """gunicorn's threaded worker, with a time limit for sending a request, and no threads for silent connections."""
+
+    def enqueue_req(self, conn):
+        """Hands a connection to the thread pool: a new one only when its first bytes have come."""
+        if conn.initialized or conn.data_ready:
+            super().enqueue_req(conn)
+            return
+        conn.sock.setblocking(False)
+        conn.timeout = time.monotonic() + self.app.settings.read_seconds
+        self.pending_conns.append(conn)
+        self.poller.register(conn.sock, selectors.EVENT_READ, partial(self.on_pending_socket_readable, conn))
+
+    def _cap_keepalive(self, deadline):
+        super()._cap_keepalive(deadline)
+        for conn in self.pending_conns:
+            conn.timeout = min(conn.timeout, deadline)
+
+    def handle(self, conn):
+        """Handles one request; runs in a thread of the pool."""
+        deadlines.start(conn.sock, self.app.settings.read_seconds)
+        try:
+            return super().handle(conn)
+        finally:
+            deadlines.end(conn.sock)
+
+    def murder_keepalived(self, force=False):
+        """Called about once a second by the worker's loop, while it runs and while it stops."""
+        deadlines.expire()
+        super().murder_keepalived(force)
+
+
+class Server(BaseApplication):
+    """gunicorn, configured by `settings`; `directory` is the local classifier, `scratch` takes gunicorn's files."""
+
+    def __init__(self, settings: ServerSettings, directory: str, scratch: str) -> None:
+        self.settings, self._directory = settings, directory
+        self._workers = settings.workers or available_cores()
+        self._scratch = scratch
+        from components.serve.monitor import Window
+
+        self._window = Window(self._workers)
+        super().__init__()
+
+    def load_config(self) -> None:
+        """gunicorn's settings."""
+        settings = self.settings
+        threads = settings.queue + SPARE_THREADS
+        options = {
+            "bind": f"{settings.host}:{settings.port}",
+            "workers": self._workers,
+            "worker_class": "components.serve.server.Worker",
+            "threads": threads,
+            "worker_connections": max(1000, 2 * threads),
+            "timeout": 60,
+            "graceful_timeout": int(settings.grace_seconds),
+            "keepalive": 75,
+            "worker_tmp_dir": self._scratch,
+            "control_socket_disable": True,
+            "loglevel": "warning",
+            "proc_name": f"serve {settings.name}",
+            "pre_fork": self._give_slot,
+            "child_exit": _forget,
+        }
+        for name, value in options.items():
+            self.cfg.set(name, value)
+
+    def load(self):
+        """The application of one worker: called in the worker, after the fork, before it takes requests."""
+        from components.serve import app
+        from components.serve.engine import Engine
+        from components.serve.monitor import Monitor
+
+        model = _checked(self._directory, self.settings.engine)
+        monitor = Monitor(self._window, self._slot, model.labels, model.digest[:12])
+        engine = Engine(model, monitor, self.settings.queue, self.settings.wait_seconds)
+        return app.create(self.settings, engine, monitor)
+
+    def _give_slot(self, arbiter, worker) -> None:
+        taken = {other.slot for other in arbiter.WORKERS.values()}
+        worker.slot = self._slot = min(slot for slot in range(self._window.slots) if slot not in taken)
+
+
+def run(settings: ServerSettings) -> None:
+    """Serves until SIGTERM or SIGINT; requests that were accepted are answered first.
+
+    Raises:
+        ModelError: `settings.model` is no classifier, or not the one with `settings.sha256`.
+    """
+    logging.basicConfig(format="%(levelname)s %(name)s: %(message)s", stream=sys.stderr)
+    with _scratch() as scratch:
+        directory = _local_model(settings, scratch)
+        if settings.engine == "litert":
+            # One error here instead of one from each worker. TensorFlow is not loaded: it does not survive the fork.
+            _checked(directory, settings.engine)
+        Server(settings, directory, scratch).run()
+
+
+def _local_model(settings: ServerSettings, scratch: str) -> str:
+    """The classifier's local folder, checked; downloaded if `settings.model` is remote."""
+    directory = storage.local_path(settings.model)
+    if directory is None:
+        directory = os.path.join(scratch, "model")
+        classifier.download(settings.model, directory, settings.engine)
+    if not os.path.isdir(directory):
+        raise ModelError(f"there is no folder {directory}: give the folder or URI of a trained classifier")
+    found = classifier.digest(directory, settings.engine)
+    if settings.sha256 not in ("", found):
+        raise ModelError(f"{settings.model} has the checksum {found[:12]}..., not {settings.sha256[:12]}...: "
+                         "it was changed or damaged after the training; deploy again")  # fmt: skip
+    return directory
+
+
+def _checked(directory: str, engine: str) -> classifier.Classifier:
+    """The classifier, after it has predicted a picture; the process ends with one line if it cannot."""
+    try:
+        model = classifier.load(directory, engine)
+        model.check()
+    except ModelError as error:
+        print(f"error: {error}", file=sys.stderr, flush=True)
+        raise SystemExit(Arbiter.WORKER_BOOT_ERROR) from error
+    return model
+
+
+@contextmanager
+def _scratch() -> Iterator[str]:
+    """A folder in memory if there is one: for a remote model, gunicorn's heartbeats and the workers' counters."""
+    parent = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
+    path = tempfile.mkdtemp(prefix="serve-", dir=parent)
+    # prometheus_client looks for this when it is first imported, which is why the imports of it come later.
+    os.environ["PROMETHEUS_MULTIPROC_DIR"] = path
+    owner = os.getpid()
+    try:
+        yield path
+    finally:
+        if os.getpid() == owner:
+            shutil.rmtree(path, ignore_errors=True)
+
+
+def _forget(_arbiter, worker) -> None:
+    from prometheus_client import multiprocess
+
+    multiprocess.mark_process_dead(worker.pid)
