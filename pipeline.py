@@ -26,7 +26,7 @@ def pipeline(
     image_base: str = "",
     keywords: str = "",
     columns: str = "",
-    label: str = "culture",
+    label: str = "",
     label_map: str = "",
     label_split: str = "",
     where: str = "",
@@ -90,7 +90,7 @@ def pipeline(
         image_base: Prefix of picture addresses that are relative.
         keywords: Search words for source=flickr, one a class: monkey,wild boar,crow.
         columns: Columns that are named otherwise: original_image_url=url,object_id=id.
-        label: The attribute to learn: culture, artist_display_name, period, department, ...
+        label: The attribute to learn: culture, period, ...; empty for the source's own (culture, folder, keyword).
         label_map: CSV (value,class) that groups values into classes; others are left out.
         label_split: Separator: only what stands before it counts ("French, Paris" is "French" with ",").
         where: SQL condition on the objects, such as: is_public_domain AND object_begin_date > 1800.

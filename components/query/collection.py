@@ -1,0 +1,182 @@
+"""From a source's rows to `objects` (what matches `where`) and `labelled` (what has a class)."""
+
+from dataclasses import dataclass
+
+import duckdb
+
+from components.query.conditions import check_condition
+from components.query.database import column_names, first_line, identifier, literal, scalar
+from components.query.labels import CLEAN, label_expression, load_label_map, resolve_column
+from components.query.settings import QueryError, Settings, near
+from components.query.source import Source
+
+# "Unknown" signs no series of works: such objects are groups of their own.
+NO_ARTIST = r"(?i)^\(?(unknown|anonymous|unidentified|not known)\b.*$"
+ARTIST = "artist_display_name"
+LABELLED_COLUMNS = {"title": "title", "artist": ARTIST, "rights": "rights_and_reproduction", "link": "link_resource"}
+
+
+@dataclass(frozen=True)
+class Roles:
+    """Which column plays which part; `group` is empty for "every object is its own group"."""
+
+    label: str
+    group: str
+    slices: tuple[tuple[str, str], ...]
+
+
+@dataclass(frozen=True)
+class Counts:
+    """Objects: in the source, matching `where`, and the reasons for which they got no class."""
+
+    source: int
+    matching: int
+    no_id: int = 0
+    no_label: int = 0
+    unmapped: int = 0
+    repeated: int = 0
+    ambiguous: int = 0
+
+
+def load_objects(database: duckdb.DuckDBPyConnection, source: Source, settings: Settings) -> Counts:
+    """Creates `objects`: the rows of the source that match `where`, every column a string.
+
+    Raises:
+        QueryError: the source cannot be read, lacks object_id, or `where` is no condition on it or matches nothing.
+    """
+    source.load(database)
+    columns = column_names(database, "raw")
+    _check_renamed(columns, settings)
+    if "object_id" not in [name.lower() for name in columns]:
+        raise QueryError(
+            f"there is no column object_id{near('object_id', columns)}; there are {', '.join(columns[:50])}; "
+            "name yours with columns=object_id=your_column"
+        )
+    condition = "true"
+    if settings.where.strip() and not source.applies_where:
+        condition = check_condition(settings.where, columns, "duckdb")
+    strings = ", ".join(f"CAST({identifier(name)} AS VARCHAR) AS {identifier(name)}" for name in columns)
+    try:
+        database.execute(f"CREATE TABLE objects AS SELECT {strings} FROM raw WHERE ({condition})")
+        matching = scalar(database, "SELECT count(*) FROM objects")
+        total = matching if condition == "true" else scalar(database, "SELECT count(*) FROM raw")
+    except duckdb.Error as error:
+        where = f"where={settings.where}: " if condition != "true" else ""
+        raise QueryError(f"{where}cannot read the objects: {first_line(error)}") from error
+    if not matching:
+        raise QueryError(_nothing(total, settings))
+    return Counts(total, matching)
+
+
+def find_roles(database: duckdb.DuckDBPyConnection, source: Source, settings: Settings) -> Roles:
+    """The columns for label, group and slices. Raises QueryError that names the nearest columns."""
+    columns = column_names(database, "objects")
+    label = resolve_column(settings.label or source.label, columns, "label")
+    if settings.group:
+        group = resolve_column(settings.group, columns, "group")
+    else:
+        by_artist = label.lower() != ARTIST and ARTIST in columns
+        group = ARTIST if by_artist else ""
+    by_lower = {name.lower(): name for name in columns}
+    slices = tuple((name, by_lower[name.lower()]) for name in settings.slice_columns if name.lower() in by_lower)
+    return Roles(label, group, slices)
+
+
+def label_objects(database: duckdb.DuckDBPyConnection, settings: Settings, roles: Roles, counts: Counts) -> Counts:
+    """Creates `labelled(object_id, class, group, title, artist, rights, link, meta_*)`, one row an object.
+
+    Returns:
+        `counts` with the objects that got no class.
+
+    Raises:
+        QueryError: no object has a class.
+    """
+    load_label_map(database, settings)
+    columns = {name.lower(): name for name in column_names(database, "objects")}
+    texts = {ours: _text(columns, theirs) for ours, theirs in LABELLED_COLUMNS.items()}
+    texts["rights"] = _rights(columns, texts["rights"])
+    texts |= {f"meta_{name}": CLEAN.format(identifier(column)) for name, column in roles.slices}
+    selected = ", ".join(f"coalesce({sql}, '') AS {identifier(name)}" for name, sql in texts.items())
+    database.execute(f"""
+        CREATE TABLE candidates_of_label AS
+        SELECT trim({identifier(columns["object_id"])}) AS object_id, {CLEAN.format(identifier(roles.label))} AS value,
+            {label_expression(settings, roles.label)} AS class, {_group(columns, roles)} AS "group", {selected}
+        FROM objects
+    """)
+    counts = _count(database, counts)
+    # Of rows that repeat an object, which one stays must not depend on their order.
+    database.execute("""
+        CREATE TABLE labelled AS SELECT * EXCLUDE (value) FROM candidates_of_label
+        WHERE class IS NOT NULL AND object_id != '' AND object_id NOT IN (SELECT object_id FROM ambiguous)
+        QUALIFY row_number() OVER (PARTITION BY object_id ORDER BY title, artist, link) = 1
+    """ if counts.repeated else """
+        CREATE VIEW labelled AS SELECT * EXCLUDE (value) FROM candidates_of_label
+        WHERE class IS NOT NULL AND object_id != ''
+    """)
+    if not scalar(database, "SELECT count(*) FROM labelled"):
+        raise QueryError(_no_label(database, settings, roles, counts))
+    return counts
+
+
+def _count(database: duckdb.DuckDBPyConnection, counts: Counts) -> Counts:
+    no_id, no_label, unmapped, distinct = database.execute("""
+        SELECT count(*) FILTER (object_id IS NULL OR object_id = ''),
+            count(*) FILTER (object_id != '' AND value IS NULL),
+            count(*) FILTER (object_id != '' AND value IS NOT NULL AND class IS NULL),
+            count(DISTINCT object_id) FILTER (object_id != '' AND class IS NOT NULL)
+        FROM candidates_of_label
+    """).fetchone()
+    repeated = counts.matching - no_id - no_label - unmapped - distinct
+    ambiguous = 0
+    if repeated:
+        database.execute("""
+            CREATE TABLE ambiguous AS SELECT object_id FROM candidates_of_label
+            WHERE class IS NOT NULL AND object_id != '' GROUP BY object_id HAVING count(DISTINCT class) > 1
+        """)
+        ambiguous = scalar(database, "SELECT count(*) FROM ambiguous")
+    return Counts(counts.source, counts.matching, no_id, no_label, unmapped, repeated, ambiguous)
+
+
+def _text(columns: dict[str, str], name: str) -> str:
+    return CLEAN.format(identifier(columns[name])) if name in columns else "NULL"
+
+
+def _rights(columns: dict[str, str], rights: str) -> str:
+    if "is_public_domain" not in columns:
+        return rights
+    public = f"lower({identifier(columns['is_public_domain'])}) IN ('true', '1')"
+    return f"coalesce({rights}, CASE WHEN {public} THEN 'Public domain' END)"
+
+
+def _group(columns: dict[str, str], roles: Roles) -> str:
+    own = f"trim({identifier(columns['object_id'])})"
+    if not roles.group:
+        return own
+    value = CLEAN.format(identifier(roles.group))
+    if roles.group == ARTIST:
+        value = f"CASE WHEN NOT regexp_matches({value}, {literal(NO_ARTIST)}) THEN {value} END"
+    return f"coalesce({value}, {own})"
+
+
+def _check_renamed(columns: list[str], settings: Settings) -> None:
+    """A renamed column of the images table cannot be checked here; object_id stands in both."""
+    present = {name.lower() for name in columns}
+    for ours, theirs in settings.renamed.items():
+        if ours.lower() not in present and not settings.images:
+            raise QueryError(f"columns={settings.columns}: there is no column {theirs}{near(theirs, columns)}")
+
+
+def _nothing(total: int, settings: Settings) -> str:
+    if settings.where.strip():
+        return f"where={settings.where}: none of {total:,} objects matches; loosen the condition"
+    return f"source={settings.source}: there is no object in {settings.table or 'it'}"
+
+
+def _no_label(database: duckdb.DuckDBPyConnection, settings: Settings, roles: Roles, counts: Counts) -> str:
+    if counts.unmapped:
+        value = scalar(database, "SELECT min(value) FROM candidates_of_label WHERE value IS NOT NULL")
+        return f"label_map={settings.label_map}: names no value of {roles.label}, such as {value!r}; correct its first column"
+    return (
+        f"label={roles.label}: none of {counts.matching:,} objects has a value there; take another label "
+        "(python pipeline.py attributes shows what could be learned)"
+    )

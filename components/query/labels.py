@@ -1,0 +1,128 @@
+"""From a column's values to classes: label_map, label_split, and which classes are large enough to learn."""
+
+import csv
+import io
+from dataclasses import dataclass
+
+import duckdb
+
+from components.query.database import identifier, literal
+from components.query.settings import QueryError, Settings, near
+from components.shared import storage
+
+# One spelling for what looks the same: composed Unicode, single blanks, none at the ends.
+CLEAN = r"nullif(trim(regexp_replace(nfc_normalize({}), '\s+', ' ', 'g')), '')"
+
+
+@dataclass(frozen=True)
+class ClassCount:
+    """A class, its pictures, and why it was left out (empty: it was kept)."""
+
+    name: str
+    pictures: int
+    left_out: str = ""
+
+
+def load_label_map(database: duckdb.DuckDBPyConnection, settings: Settings) -> None:
+    """Creates `label_map(value, class)`, empty without the parameter.
+
+    Raises:
+        QueryError: a row without two fields, or one value mapped to two classes.
+        StorageError: the file cannot be read.
+    """
+    database.execute("CREATE TABLE label_map (value VARCHAR, class VARCHAR)")
+    if settings.label_map:
+        rows = list(_read_label_map(settings.label_map).items())
+        database.executemany("INSERT INTO label_map VALUES (nfc_normalize(?), nfc_normalize(?))", rows)
+
+
+def label_expression(settings: Settings, column: str) -> str:
+    """SQL of an object's class: NULL where the value is empty or not in the map.
+
+    The map is asked for the whole value first, then for the part before the separator.
+    """
+    value = CLEAN.format(identifier(column))
+    part = CLEAN.format(f"split_part({value}, {literal(settings.label_split)}, 1)") if settings.label_split else value
+    if not settings.label_map:
+        return part
+    whole, split = (f"(SELECT any_value(class) FROM label_map WHERE value = {text})" for text in (value, part))
+    return f"coalesce({whole}, {split})" if settings.label_split else whole
+
+
+def choose_classes(database: duckdb.DuckDBPyConnection, settings: Settings, label: str) -> list[ClassCount]:
+    """Creates `classes(class, label_index)` from `candidates`: large enough, the largest `max_classes`, by name.
+
+    Returns:
+        Every class of `candidates`, kept or not, largest first.
+
+    Raises:
+        QueryError: fewer than two classes are left, or a class that was asked for has no picture.
+    """
+    counted = database.execute(
+        "SELECT class, count(*) AS pictures FROM candidates GROUP BY class ORDER BY pictures DESC, class"
+    ).fetchall()
+    _check_wanted(database, settings, label, {name for name, _ in counted})
+    classes, kept = [], 0
+    for name, pictures in counted:
+        reason = ""
+        if pictures < settings.min_images_per_class:
+            reason = f"fewer than {settings.min_images_per_class} pictures"
+        elif settings.max_classes and kept >= settings.max_classes:
+            reason = f"not among the largest {settings.max_classes}"
+        kept += not reason
+        classes.append(ClassCount(name, pictures, reason))
+    names = sorted(item.name for item in classes if not item.left_out)
+    _check_enough(names, classes, settings, label)
+    database.execute("CREATE TABLE classes (class VARCHAR, label_index INTEGER)")
+    database.executemany("INSERT INTO classes VALUES (?, ?)", [[name, index] for index, name in enumerate(names)])
+    return classes
+
+
+def resolve_column(name: str, columns: list[str], parameter: str) -> str:
+    """The column called `name`, whatever its case. Raises QueryError that names the nearest ones."""
+    by_lower = {column.lower(): column for column in columns}
+    if name.lower() in by_lower:
+        return by_lower[name.lower()]
+    shown = near(name, columns) or f"; there are {', '.join(columns[:50])}"
+    raise QueryError(f"{parameter}={name}: there is no such column{shown}")
+
+
+def _read_label_map(uri: str) -> dict[str, str]:
+    text = storage.read_bytes(uri).decode("utf-8-sig")
+    mapping: dict[str, str] = {}
+    for number, row in enumerate(csv.reader(io.StringIO(text)), 1):
+        fields = [" ".join(field.split()) for field in row]
+        if not any(fields) or (number == 1 and [field.lower() for field in fields] == ["value", "class"]):
+            continue
+        if len(fields) != 2 or not all(fields):
+            raise QueryError(f"label_map={uri}, line {number}: needs two fields, value and class")
+        if mapping.setdefault(fields[0], fields[1]) != fields[1]:
+            raise QueryError(f"label_map={uri}, line {number}: {fields[0]!r} is both {mapping[fields[0]]} and {fields[1]}")
+    if not mapping:
+        raise QueryError(f"label_map={uri}: it is empty; write lines such as: Japan,Japanese")
+    return mapping
+
+
+def _check_wanted(database: duckdb.DuckDBPyConnection, settings: Settings, label: str, present: set[str]) -> None:
+    """A class that the map names is wanted: that it has no picture is not to be found out after training."""
+    if not settings.label_map:
+        return
+    wanted = {row[0] for row in database.execute("SELECT DISTINCT class FROM label_map").fetchall()}
+    if wanted - present:
+        names = ", ".join(sorted(wanted - present)[:5])
+        raise QueryError(
+            f"no picture is left for {names}: no object with such a value in {label} has a picture and matches "
+            f"where; correct label_map={settings.label_map}, or take the class out of it"
+        )
+
+
+def _check_enough(names: list[str], classes: list[ClassCount], settings: Settings, label: str) -> None:
+    if len(names) >= 2:
+        return
+    largest = ", ".join(f"{item.name} with {item.pictures}" for item in classes[:3])
+    raise QueryError(
+        f"label={label}: {len(names)} of {len(classes)} classes can be learned, and it takes two; the largest are "
+        f"{largest}; lower min_images_per_class={settings.min_images_per_class}, raise max_classes, or take another label "
+        "(python pipeline.py attributes shows them)"
+    )
+

@@ -1,0 +1,172 @@
+"""The query step: from a source to `objects.parquet`, `labels.txt`, the shards' names and a profile.
+
+Works in DuckDB, table after table: raw → objects (match `where`) → labelled (have a class) → candidates (have a
+picture) → chosen (in a kept class, within the cap) → sides (the split) → objects.parquet.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import duckdb
+
+from components.query.collection import Counts, Roles, find_roles, label_objects, load_objects
+from components.query.database import identifier, literal, open_database, scalar
+from components.query.labels import ClassCount, choose_classes
+from components.query.profile import write_profile
+from components.query.settings import QueryError, Settings
+from components.query.source import open_source
+from components.query.splits import SIDES, Loan, assign_sides, shard_name
+
+__all__ = ["Selection", "Settings", "select"]
+
+
+@dataclass(frozen=True)
+class Selection:
+    """What was selected.
+
+    Attributes:
+        shards: Names of the shards that have objects, such as `00000-of-00004`.
+        classes: Every class found, largest first; `left_out` says why one was not kept.
+        sides: (class, split) -> pictures.
+        counts: Objects on the way to a class.
+        without_picture: Objects that have a class and no picture.
+        capped: Pictures beyond `max_images_per_class`.
+        loans: Groups that stand elsewhere than their hash says.
+    """
+
+    label: str
+    group: str
+    shards: tuple[str, ...]
+    classes: tuple[ClassCount, ...]
+    sides: dict[tuple[str, str], int]
+    counts: Counts
+    without_picture: int
+    capped: int
+    loans: tuple[Loan, ...]
+
+    @property
+    def labels(self) -> list[str]:
+        """Names of the kept classes, in the order of their indexes."""
+        return sorted(item.name for item in self.classes if not item.left_out)
+
+    def pictures(self, split: str) -> int:
+        """Pictures on one side."""
+        return sum(number for (_, side), number in self.sides.items() if side == split)
+
+    def metadata(self) -> dict[str, object]:
+        """What the artifact `objects` carries: counts and labels."""
+        return {
+            "label": self.label,
+            "classes": len(self.labels),
+            "pictures": sum(self.sides.values()),
+            **{side: self.pictures(side) for side in SIDES},
+            "objects_in_source": self.counts.source,
+            "shards": len(self.shards),
+        }
+
+    def __str__(self) -> str:
+        sides = ", ".join(f"{self.pictures(side):,} {side}" for side in SIDES)
+        return (
+            f"{sum(self.sides.values()):,} pictures in {len(self.labels)} classes of {self.label} ({sides}), "
+            f"{len(self.shards)} shards, from {self.counts.source:,} objects"
+        )
+
+
+def select(settings: Settings, objects_path: str, labels_path: str, profile_path: str) -> Selection:
+    """Selects, labels, splits and shards; writes the parquet file, the label file and the profile.
+
+    Raises:
+        QueryError: a parameter cannot be followed, or nothing is left to learn; the message says what to do.
+    """
+    source = open_source(settings)
+    with open_database() as database:
+        counts = load_objects(database, source, settings)
+        roles = find_roles(database, source, settings)
+        counts = label_objects(database, settings, roles, counts)
+        source.load_pictures(database)
+        without_picture = _join_pictures(database, settings, roles)
+        classes = choose_classes(database, settings, roles.label)
+        capped = _choose(database, settings)
+        loans = assign_sides(database, settings)
+        _write_objects(database, settings, roles, objects_path)
+        selection = Selection(
+            label=roles.label,
+            group=roles.group,
+            shards=_shards(database, settings, objects_path),
+            classes=tuple(classes),
+            sides=_sides(database, objects_path),
+            counts=counts,
+            without_picture=without_picture,
+            capped=capped,
+            loans=tuple(loans),
+        )
+        write_profile(database, source, settings, selection, profile_path)
+    Path(labels_path).write_text("".join(f"{name}\n" for name in selection.labels), encoding="utf-8")
+    return selection
+
+
+def _join_pictures(database: duckdb.DuckDBPyConnection, settings: Settings, roles: Roles) -> int:
+    """Creates `candidates`: a row a picture, with its final id. Returns the number of objects without a picture."""
+    # Ids become names of files, tar members and URLs. What had to be changed gets a hash, so that no two become one.
+    database.execute(r"""
+        CREATE TABLE candidates AS
+        WITH named AS (
+            SELECT *, CASE WHEN regexp_full_match(object_id, '[A-Za-z0-9_-]{1,80}') THEN object_id ELSE
+                regexp_replace(object_id[:80], '[^A-Za-z0-9_-]+', '-', 'g') || '-' || md5(object_id)[:8] END AS key
+            FROM labelled
+        )
+        SELECT named.* EXCLUDE (key), key || CASE WHEN position > 0 THEN '-' || position ELSE '' END AS key,
+            position, image_uri
+        FROM named JOIN pictures USING (object_id)
+    """)
+    if not scalar(database, "SELECT count(*) FROM candidates"):
+        raise QueryError(
+            f"none of {scalar(database, 'SELECT count(*) FROM labelled'):,} objects with a value in {roles.label} has a "
+            f"picture; check that object_id of the objects and of images={settings.images or settings.table} agree"
+        )
+    if scalar(database, "SELECT count(*) > count(DISTINCT key) FROM candidates"):
+        database.execute("""
+            UPDATE candidates SET key = key || '-' || md5(object_id || ':' || position)[:8]
+            WHERE position > 0 AND key IN (SELECT key FROM candidates GROUP BY key HAVING count(*) > 1)
+        """)
+    return scalar(database, "SELECT count(*) FROM labelled WHERE object_id NOT IN (SELECT object_id FROM candidates)")
+
+
+def _choose(database: duckdb.DuckDBPyConnection, settings: Settings) -> int:
+    """Creates `chosen`: the candidates of kept classes, each class capped. Returns the number beyond the cap.
+
+    Which ones stay under the cap is drawn by hash, so that a cap leaves a fair sample and a larger collection does not
+    draw anew.
+    """
+    cap = f"""
+        QUALIFY row_number() OVER (PARTITION BY class ORDER BY md5('{settings.seed}:cap:' || key)) <=
+            {settings.max_images_per_class}
+    """
+    database.execute(f"""
+        CREATE TABLE chosen AS SELECT * FROM candidates JOIN classes USING (class)
+        {cap if settings.max_images_per_class else ""}
+    """)
+    kept = scalar(database, "SELECT count(*) FROM candidates WHERE class IN (SELECT class FROM classes)")
+    return kept - scalar(database, "SELECT count(*) FROM chosen")
+
+
+def _write_objects(database: duckdb.DuckDBPyConnection, settings: Settings, roles: Roles, path: str) -> None:
+    slices = "".join(f", {identifier('meta_' + name)}" for name, _ in roles.slices)
+    database.execute(f"""
+        COPY (
+            SELECT key AS object_id, class AS label, label_index, split,
+                CAST(md5_number_lower('shard:' || key) % {settings.shards} AS INTEGER) AS shard,
+                image_uri, "group", title, artist, rights, link{slices}
+            FROM chosen JOIN sides USING ("group") ORDER BY shard, object_id
+        ) TO {literal(path)} (FORMAT parquet, COMPRESSION zstd)
+    """)
+
+
+def _shards(database: duckdb.DuckDBPyConnection, settings: Settings, path: str) -> tuple[str, ...]:
+    rows = database.execute("SELECT DISTINCT shard FROM read_parquet(?) ORDER BY shard", [path]).fetchall()
+    return tuple(shard_name(index, settings.shards) for (index,) in rows)
+
+
+def _sides(database: duckdb.DuckDBPyConnection, path: str) -> dict[tuple[str, str], int]:
+    rows = database.execute("SELECT label, split, count(*) FROM read_parquet(?) GROUP BY ALL", [path]).fetchall()
+    return {(label, split): number for label, split, number in rows}

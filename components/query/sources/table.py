@@ -1,0 +1,154 @@
+"""source=table: objects and pictures in CSV, JSON lines or Parquet, at a path or a URI (file, http, gs, s3, minio)."""
+
+import shutil
+import urllib.error
+import urllib.request
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import duckdb
+
+from components.query.conditions import condition_columns
+from components.query.database import column_names, first_line, identifier, literal
+from components.query.pictures import ADDRESS_COLUMNS, base_of, create_pictures
+from components.query.settings import QueryError, Settings
+from components.shared import storage
+
+FORMATS = {
+    ".csv": "csv",
+    ".tsv": "csv",
+    ".jsonl": "json",
+    ".ndjson": "json",
+    ".json": "json",
+    ".parquet": "parquet",
+    ".pq": "parquet",
+}
+TIMEOUT_SECONDS = 60
+
+
+def open_source(settings: Settings) -> "TableSource":
+    """The table at `settings.table`. Raises QueryError without one."""
+    if not settings.table:
+        raise QueryError("source=table needs table=PATH_OR_URI of a csv, jsonl or parquet file")
+    return TableSource(settings)
+
+
+class TableSource:
+    """A table of objects; the pictures' addresses in it or in a second table."""
+
+    label = "culture"
+    applies_where = False
+    pictures_are_complete = True
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+
+    def load(self, database: duckdb.DuckDBPyConnection) -> None:
+        """Creates the view `raw`. Only columns in `where` get a type: elsewhere, 007 stays 007."""
+        typed = condition_columns(self.settings.where, "duckdb")
+        create_view(database, "raw", self.settings.table, self.settings.renamed, typed)
+
+    def load_pictures(self, database: duckdb.DuckDBPyConnection) -> None:
+        """Creates `pictures` from the images table if there is one, else from the objects."""
+        settings = self.settings
+        relation = "objects"
+        if settings.images:
+            relation = "raw_images"
+            create_view(database, relation, settings.images, settings.renamed, set(), ("object_id", "is_primary", *ADDRESS_COLUMNS))
+        try:
+            create_pictures(database, relation, base_of(settings.images or settings.table, settings.image_base))
+        except duckdb.Error as error:
+            raise QueryError(f"cannot read {settings.images or settings.table}: {first_line(error)}") from error
+
+
+def create_view(
+    database: duckdb.DuckDBPyConnection,
+    name: str,
+    uri: str,
+    renamed: dict[str, str],
+    typed: set[str],
+    wanted: tuple[str, ...] = (),
+) -> None:
+    """Creates the view `name` over the file at `uri`, under our column names.
+
+    Args:
+        renamed: {our name: the file's name}, applied to the columns that the file has.
+        typed: Columns (lower case, our names) that keep the file's types; all others are strings.
+        wanted: Only these columns, if the file has them; empty for all.
+
+    Raises:
+        QueryError: the file is missing, or is not such a table.
+    """
+    try:
+        path, kind = _local(database, uri), _format(uri)
+        names = _file_columns(database, path, kind)
+        ours = {actual.lower(): our_name for our_name, actual in renamed.items()}
+        shown = {column: ours.get(column.lower(), column) for column in names}
+        # A renamed column takes the place of one that had the name before.
+        taken = {new.lower() for old, new in shown.items() if old != new}
+        shown = {old: new for old, new in shown.items() if old != new or old.lower() not in taken}
+        strings = [old for old in names if shown.get(old, "").lower() not in typed]
+        columns = [
+            f"{f'CAST({identifier(old)} AS VARCHAR)' if old in strings else identifier(old)} AS {identifier(new)}"
+            for old, new in shown.items()
+            if not wanted or new.lower() in wanted
+        ]
+        reader = _reader(path, kind, strings if len(strings) < len(names) else None)
+        database.execute(f"CREATE TEMP VIEW {identifier(name)} AS SELECT {', '.join(columns) or '*'} FROM {reader}")
+    except duckdb.Error as error:
+        raise QueryError(f"cannot read {uri}: {first_line(error)}") from error
+
+
+def _file_columns(database: duckdb.DuckDBPyConnection, path: str, kind: str) -> list[str]:
+    described = database.execute(f"DESCRIBE SELECT * FROM {_reader(path, kind, None)}").fetchall()
+    return [row[0] for row in described]
+
+
+def _reader(path: str, kind: str, strings: list[str] | None) -> str:
+    """SQL of the file's content; the CSV columns `strings` are not taken for numbers (None: no column is)."""
+    if kind == "parquet":
+        return f"read_parquet({literal(path)})"
+    if kind == "json":
+        return f"read_json({literal(path)}, sample_size = -1, maximum_object_size = 67108864)"
+    if strings is None:
+        return f"read_csv({literal(path)}, all_varchar = true, header = true)"
+    types = ", ".join(f"{literal(name)}: 'VARCHAR'" for name in strings)
+    # Types are told from all rows, not the first few: a number that turns out to be a word would stop the query.
+    return f"read_csv({literal(path)}, sample_size = -1, header = true, types = {{{types}}})"
+
+
+def _format(uri: str) -> str:
+    suffixes = Path(urlsplit(uri).path).suffixes
+    while suffixes and suffixes[-1].lower() in (".gz", ".zst"):
+        suffixes.pop()
+    kind = FORMATS.get(suffixes[-1].lower() if suffixes else "")
+    if kind is None:
+        raise QueryError(f"cannot read {uri}: a table's name ends with {', '.join(FORMATS)} (or these and .gz, .zst)")
+    return kind
+
+
+def _local(database: duckdb.DuckDBPyConnection, uri: str) -> str:
+    """The local path of `uri`, downloaded first if it is elsewhere."""
+    path = storage.local_path(uri)
+    if path is not None:
+        if not Path(path).is_file():
+            raise QueryError(f"there is no table {uri} (looked in {Path(path).absolute().parent})")
+        return path
+    folder = Path(database.execute("SELECT path FROM duckdb_databases() WHERE path IS NOT NULL").fetchone()[0]).parent
+    target = str(folder / f"{len(list(folder.iterdir()))}-{Path(urlsplit(uri).path).name}")
+    if urlsplit(uri).scheme in ("http", "https"):
+        _download_http(uri, target)
+    else:
+        storage.download(uri, target)
+    return target
+
+
+def _download_http(url: str, path: str) -> None:
+    request = urllib.request.Request(url, headers={"User-Agent": "museum-classifier"})
+    try:
+        with urllib.request.urlopen(request, timeout=TIMEOUT_SECONDS) as response, open(path, "wb") as file:
+            shutil.copyfileobj(response, file, 1 << 20)
+    except urllib.error.HTTPError as error:
+        raise QueryError(f"cannot read {url}: the server answers {error.code} {error.reason}") from error
+    except OSError as error:
+        raise QueryError(f"cannot read {url}: {getattr(error, 'reason', error)}") from error
