@@ -1,0 +1,150 @@
+"""The whole graph for real, as a user starts it: `python pipeline.py run` on a tiny sample."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+TINY = ["max_images_per_class=40", "image_size=64", "epochs=2", "shards=2", "min_accuracy=0", "batch_size=16"]
+STAGES = ["query", "fetch", "convert", "assemble", "tensorboard", "train", "evaluate", "serve"]
+
+
+def command(*arguments: object, **options) -> subprocess.CompletedProcess:
+    line = [sys.executable, "pipeline.py", *map(str, arguments)]
+    return subprocess.run(line, cwd=ROOT, capture_output=True, text=True, **options)
+
+
+def summary_of(folder: Path) -> dict:
+    return json.loads((folder / "summary.json").read_text())
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory):
+    return tmp_path_factory.mktemp("runs")
+
+
+@pytest.fixture(scope="module")
+def finished(root):
+    done = command("run", "--root", root, "--name", "tiny", *TINY)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done
+
+
+@pytest.mark.slow
+def test_every_stage_runs_and_is_summarised(root, finished):
+    summary = summary_of(root / "tiny")
+    assert summary["status"] == "succeeded"
+    assert [task["name"] for task in summary["tasks"]] == STAGES
+    assert {task["status"] for task in summary["tasks"]} == {"succeeded"}
+    assert all(task["seconds"] > 0 for task in summary["tasks"])
+    assert summary["parameters"]["epochs"] == 2 and summary["parameters"]["source"] == "sample"
+    metrics = summary["metrics"]
+    assert 0 <= metrics["test_accuracy"] <= 1 and 0 <= metrics["validation_accuracy"] <= 1
+    total = sum(metrics[f"examples_{split}"] for split in ("train", "validation", "test"))
+    assert 150 < total <= 200, "five classes of at most 40, a few of them broken or duplicates"
+    for name in ("dataset", "model", "tensorboard", "evaluation_report", "data_report"):
+        assert Path(summary["artifacts"][name]).exists(), name
+
+
+@pytest.mark.slow
+def test_the_output_is_a_line_a_stage_and_what_to_look_at_next(root, finished):
+    lines = finished.stdout.splitlines()
+    assert [line.split()[0] for line in lines if line.rstrip().endswith(" s")] == STAGES
+    assert "KFP Executor" not in finished.stdout, "kfp's log belongs into the run's folder"
+    assert "KFP Executor" in (root / "tiny" / "log.txt").read_text()
+    for word in ("data_report.html", "evaluation_report.html", "pipeline.py serve", "pipeline.py predict"):
+        assert word in finished.stdout
+    assert (root / "latest").resolve() == (root / "tiny").resolve()
+
+
+@pytest.mark.slow
+def test_the_reports_need_nothing_from_outside(root, finished):
+    for page in (root / "tiny").glob("*.html"):
+        text = page.read_text()
+        assert text.startswith("<!doctype html>")
+        assert not any(mark in text for mark in ('src="http', "@import", '<link rel="stylesheet"')), page
+
+
+@pytest.mark.slow
+def test_predict_uses_the_latest_model(root, finished, tmp_path):
+    from components.shared import sample
+
+    row = sample.rows(1)[0]
+    picture = tmp_path / "picture.jpg"
+    picture.write_bytes(sample.picture(f"sample:1/{row['object_id']}"))
+    done = command("predict", picture, "--root", root, "--json")
+    assert done.returncode == 0, done.stderr
+    answer = json.loads(done.stdout)
+    labels = (root / "tiny" / "artifacts" / "train" / "classifier" / "labels.txt").read_text().splitlines()
+    values = [prediction["probability"] for prediction in answer["predictions"]]
+    assert {prediction["label"] for prediction in answer["predictions"]} == set(labels)
+    assert values == sorted(values, reverse=True) and sum(values) == pytest.approx(1, abs=1e-3)
+
+
+@pytest.mark.slow
+def test_a_picture_that_is_none_is_said(root, finished, tmp_path):
+    (tmp_path / "page.jpg").write_text("<html>")
+    done = command("predict", tmp_path / "page.jpg", tmp_path / "absent.jpg", "--root", root)
+    assert done.returncode == 1
+    assert done.stdout.count("error: ") == 2 and "Traceback" not in done.stdout + done.stderr
+
+
+@pytest.mark.slow
+def test_a_failing_step_says_why_and_the_run_goes_on_from_there(root):
+    weights = root / "weights.h5"
+    done = command("run", "--root", root, "--name", "broken", *TINY, "model=mobilenet", f"weights={weights}")
+    assert done.returncode == 1
+    summary = summary_of(root / "broken")
+    assert (summary["status"], summary["stopped_at"]) == ("failed", "train")
+    assert str(weights) in summary["error"] and "Traceback" not in done.stdout
+    assert f"error: train: {summary['error']}" in done.stdout.replace("\n", " ")
+    assert "--resume" in done.stdout
+
+    weights.write_bytes(_mobilenet_weights())
+    again = command("run", "--root", root, "--name", "broken", "--resume")
+    assert again.returncode == 0, again.stdout
+    summary = summary_of(root / "broken")
+    assert summary["status"] == "succeeded" and "error" not in summary
+    statuses = {task["name"]: task["status"] for task in summary["tasks"]}
+    assert {statuses[name] for name in STAGES[:5]} == {"cached"} and statuses["train"] == "succeeded"
+
+
+def _mobilenet_weights() -> bytes:
+    code = (
+        "import sys, keras; model = keras.applications.MobileNet(alpha=0.25, include_top=False, weights=None);"
+        "model.save_weights('made.weights.h5'); sys.stdout.buffer.write(open('made.weights.h5', 'rb').read())"
+    )
+    import tempfile
+
+    with tempfile.TemporaryDirectory() as folder:
+        environment = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"}
+        return subprocess.run([sys.executable, "-c", code], cwd=folder, stdout=-1, env=environment, check=True).stdout
+
+
+@pytest.mark.slow
+def test_interrupted_in_the_middle_nothing_is_left_running(root):
+    line = [sys.executable, "pipeline.py", "run", "--root", str(root), "--name", "cut", *TINY, "epochs=500"]
+    process = subprocess.Popen(line, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    for text in process.stdout:
+        if text.startswith("tensorboard"):
+            break
+    process.send_signal(signal.SIGINT)
+    rest = process.stdout.read()
+    assert process.wait() == 130
+    summary = summary_of(root / "cut")
+    assert (summary["status"], summary["error"]) == ("failed", "interrupted")
+    assert "Traceback" not in rest and "--resume" in rest
+    running = subprocess.run(["pgrep", "-f", str(root / "cut")], capture_output=True, text=True).stdout
+    assert running == ""
+
+
+def test_a_broken_resume_is_said(root):
+    done = command("run", "--root", root / "empty", "--resume")
+    assert done.returncode == 2 and done.stderr.startswith("error: nothing to resume in")
+    done = command("run", "--root", root, "--resume", "epochs=3")
+    assert done.returncode == 2 and "keeps the run's parameters" in done.stderr
