@@ -17,7 +17,7 @@ DECLARED = parameters.declared(pipeline.pipeline.pipeline_func)
 
 
 def test_parameter_table():
-    rows = re.findall(r"^\| (`\w+`(?:, `\w+`)*) \| (.*?) \|", README, re.MULTILINE)
+    rows = re.findall(r"^\| (`\w+`(?:, `\w+`)*) \|\s*(.*?)\s*\|", README, re.MULTILINE)
     named = [(name, default) for names, default in rows for name in re.findall(r"`(\w+)`", names)]
     assert len(named) > 10
     for name, default in named:
