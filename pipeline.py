@@ -7,6 +7,7 @@ import sys
 
 from kfp import dsl
 
+from cli.cluster import fit
 from components.assemble.component import assemble as assemble_step
 from components.convert.component import convert as convert_step
 from components.evaluate.component import evaluate as evaluate_step
@@ -80,6 +81,13 @@ def pipeline(
     service: str = "museum-classifier",
     replicas: int = 1,
     canary_percent: int = 0,
+    train_cpu_request: str = "500m",
+    train_cpu_limit: str = "4",
+    train_memory_request: str = "2Gi",
+    train_memory_limit: str = "6Gi",
+    store_secret: str = "museum-classifier-store",
+    google_secret: str = "museum-classifier-google",
+    flickr_secret: str = "museum-classifier-flickr",
 ):
     """From a museum collection to a served image classifier.
 
@@ -144,7 +152,15 @@ def pipeline(
         service: Name of the service.
         replicas: Server pods.
         canary_percent: Share of the traffic for the new model at first; 0 for all at once.
+        train_cpu_request: On a cluster: CPUs that the training step, and each of its workers, is sure of, such as 4.
+        train_cpu_limit: ... and may use at most.
+        train_memory_request: On a cluster: memory that the training step, and each of its workers, is sure of, such as 8Gi.
+        train_memory_limit: ... and may use at most.
+        store_secret: On a cluster: Secret with AWS_ACCESS_KEY_ID and the like for the object store; need not exist.
+        google_secret: On a cluster: Secret with key.json for BigQuery and Cloud Storage; need not exist.
+        flickr_secret: On a cluster: Secret with FLICKR_API_KEY; need not exist.
     """
+    secrets = {"store": store_secret, "google": google_secret, "flickr": flickr_secret}
     selected = query_step(
         source=source,
         table=table,
@@ -170,6 +186,7 @@ def pipeline(
         project=project,
         maximum_bytes_billed=maximum_bytes_billed,
     )
+    fit(selected, "query", secrets)
 
     with dsl.ParallelFor(selected.outputs["Output"], parallelism=8) as shard:
         fetched = fetch_step(
@@ -184,7 +201,9 @@ def pipeline(
             respect_robots=respect_robots,
             allow_private_addresses=allow_private_addresses,
         )
+        fit(fetched, "fetch", secrets)
         converted = convert_step(shard=shard, images=fetched.outputs["images"])
+        fit(converted, "convert", secrets)
 
     assembled = assemble_step(
         indexes=dsl.Collected(converted.outputs["index"]),
@@ -197,8 +216,10 @@ def pipeline(
         max_failed_fraction=max_failed_fraction,
         previous_dataset=previous_dataset,
     )
+    fit(assembled, "assemble", secrets)
 
     viewer = tensorboard_step(viewer_image=image("data"))
+    fit(viewer, "tensorboard", secrets)
 
     trained = train_step(
         dataset=assembled.outputs["dataset"],
@@ -223,6 +244,13 @@ def pipeline(
         max_restarts=max_restarts,
         seed=seed,
     )
+    fit(
+        trained,
+        "train",
+        secrets,
+        cpu=(train_cpu_request, train_cpu_limit),
+        memory=(train_memory_request, train_memory_limit),
+    )
 
     evaluated = evaluate_step(
         dataset=assembled.outputs["dataset"],
@@ -231,10 +259,11 @@ def pipeline(
         max_class_regression=max_class_regression,
         champion=champion,
     )
+    fit(evaluated, "evaluate", secrets)
 
     with dsl.If(serve == True, name="serving-wanted"):  # noqa: E712  a KFP condition, evaluated at run time
         with dsl.If(evaluated.outputs["Output"] == True, name="model-passed"):  # noqa: E712
-            serve_step(
+            served = serve_step(
                 dataset=assembled.outputs["dataset"],
                 classifier=trained.outputs["classifier"],
                 serving=serving,
@@ -243,6 +272,7 @@ def pipeline(
                 replicas=replicas,
                 canary_percent=canary_percent,
             ).set_caching_options(False)
+            fit(served, "serve", secrets)
 
 
 if __name__ == "__main__":
