@@ -6,6 +6,7 @@ import time
 
 from flask import Blueprint, Flask, Request, Response, current_app, g, jsonify, render_template, request
 from werkzeug.exceptions import HTTPException
+from werkzeug.routing import BaseConverter
 
 from components.serve import openapi, v1, v2
 from components.serve.engine import Engine
@@ -29,6 +30,12 @@ class PictureRequest(Request):
         return io.BytesIO()
 
 
+class ModelName(BaseConverter):
+    """A model's name in a path: it ends at the colon, which belongs to the verb (`name:predict`)."""
+
+    regex = "[^/:]+"
+
+
 class Application(Flask):
     """Flask with what the views need."""
 
@@ -44,6 +51,7 @@ class Application(Flask):
 def create(settings: ServerSettings, engine: Engine, monitor: Monitor) -> Application:
     """The application of one worker process."""
     app = Application(settings, engine, monitor)
+    app.url_map.converters["model"] = ModelName
     for blueprint in (plain, v1.blueprint, v2.blueprint):
         app.register_blueprint(blueprint)
     app.before_request(_start)

@@ -1,8 +1,161 @@
-"""The OpenAPI document."""
+"""The OpenAPI document: what every route takes and answers."""
+
+import base64
+from typing import Any
+
+import numpy as np
 
 from components.serve.settings import ServerSettings
+from components.shared import imaging
+
+Schema = dict[str, Any]
+MAX_PICTURES = 256
+
+_PROBABILITY = {"type": "number", "minimum": 0, "maximum": 1}
+_BASE64 = {"type": "string", "contentEncoding": "base64", "description": "the file of a picture, in base64"}
+_REFUSALS = {
+    400: "The request is not understood.",
+    404: "There is no such model.",
+    408: "The request took too long to arrive.",
+    413: "Too many bytes or pixels.",
+    415: "This is no picture.",
+    422: "A picture that cannot be read, or a URL that cannot be fetched.",
+    503: "All workers are busy: try again after Retry-After seconds.",
+}
 
 
-def document(settings: ServerSettings, labels: list[str]) -> dict:
-    """OpenAPI 3.1 for this server."""
-    return {"openapi": "3.1.0", "info": {"title": settings.name, "version": "1"}, "paths": {}}
+def document(settings: ServerSettings, labels: list[str]) -> Schema:
+    """OpenAPI 3.1 for this server: the model's own name and labels stand in the paths and examples."""
+    name = settings.name
+    return {
+        "openapi": "3.1.0",
+        "info": {
+            "title": name,
+            "version": "1",
+            "description": f"Classifies a picture as one of {len(labels)} classes: {', '.join(labels[:20])}"
+            + (", ..." if len(labels) > 20 else "."),
+        },
+        "paths": {**_plain_paths(), **_v1_paths(f"/v1/models/{name}"), **_v2_paths(f"/v2/models/{name}")},
+        "components": {"schemas": {"Error": _object(error={"type": "string"}, reason={"type": "string"})}},
+    }
+
+
+def _plain_paths() -> Schema:
+    prediction = _object(label={"type": "string"}, probability=_PROBABILITY)
+    answer = _object(
+        model={"type": "string"}, version={"type": "string"}, predictions={"type": "array", "items": prediction}
+    )
+    picture = {"type": "string", "format": "binary"}
+    by_url = {"type": "object", "properties": {"url": {"type": "string", "format": "uri"}}, "required": ["url"]}
+    by_base64 = {"type": "object", "properties": {"b64": _BASE64}, "required": ["b64"]}
+    upload = {"type": "object", "properties": {"file": picture}, "required": ["file"]}
+    content = {
+        "multipart/form-data": {"schema": upload},
+        "application/octet-stream": {"schema": picture},
+        "image/*": {"schema": picture},
+        "application/json": {"schema": {"oneOf": [by_url, by_base64]}, "example": {"b64": _example_picture()}},
+    }
+    top = {
+        "name": "top",
+        "in": "query",
+        "description": "How many labels to answer with.",
+        "schema": {"type": "integer", "minimum": 1, "maximum": 999_999, "default": 5},
+    }
+    classify = _operation("The likeliest labels of one picture.", answer, content, refusals=(400, 403, 408, 413, 415, 422, 503))
+    return {
+        "/classify": {"post": {**classify, "parameters": [top]}},
+        "/": {"get": _operation("The page for people.", None, media="text/html")},
+        "/metrics": {"get": _operation("Prometheus metrics.", None, media="text/plain")},
+        "/openapi.json": {"get": _operation("This document.", {"type": "object"})},
+    }
+
+
+def _v1_paths(model: str) -> Schema:
+    pictures = {
+        "type": "array",
+        "minItems": 1,
+        "maxItems": MAX_PICTURES,
+        "items": {"type": "object", "properties": {"b64": _BASE64}, "required": ["b64"], "additionalProperties": False},
+    }
+    request = {"oneOf": [_request(instances=pictures), _request(inputs=pictures)]}
+    histogram = _object(
+        since={"type": ["number", "null"]},
+        predictions={"type": "object", "additionalProperties": {"type": "integer"}},
+        confidence={"type": "array", "items": {"type": "integer"}},
+        window={"type": "integer"},
+    )
+    state = _object(name={"type": "string"}, ready={"type": "boolean"}, model_version_status={"type": "array"})
+    status = {"get": _operation("Whether the model is ready (TensorFlow Serving, KServe V1).", state)}
+    body = {"application/json": {"schema": request, "example": {"instances": [{"b64": _example_picture()}]}}}
+    predict = {"post": _operation("Probabilities of pictures (TensorFlow Serving, KServe V1).", {"type": "object"}, body)}
+    names = _object(models={"type": "array", "items": {"type": "string"}})
+    return {
+        "/v1/models": {"get": _operation("The names of the models.", names)},
+        model: status,
+        f"{model}/versions/1": status,
+        f"{model}/metadata": {"get": _operation("The signature and the model card.", {"type": "object"})},
+        f"{model}/histogram": {"get": _operation("The newest predictions, counted.", histogram)},
+        f"{model}:predict": predict,
+        f"{model}/versions/1:predict": predict,
+    }
+
+
+def _v2_paths(model: str) -> Schema:
+    tensor = {
+        "type": "object",
+        "properties": {
+            "name": {"const": "images"},
+            "datatype": {"const": "BYTES"},
+            "shape": {"type": "array", "items": {"type": "integer", "minimum": 1}, "minItems": 1, "maxItems": 2},
+            "data": {"type": "array", "items": _BASE64, "minItems": 1, "maxItems": MAX_PICTURES},
+            "parameters": {"type": "object"},
+        },
+        "required": ["name", "datatype", "shape"],
+    }
+    request = _request(inputs={"type": "array", "items": tensor, "minItems": 1, "maxItems": 1})
+    request["properties"]["id"] = {"type": "string"}
+    outputs = {"type": "array", "items": {"type": "object"}}
+    answer = _object(model_name={"type": "string"}, model_version={"type": "string"}, outputs=outputs)
+    example = {"name": "images", "datatype": "BYTES", "shape": [1], "data": [_example_picture()]}
+    body = {
+        "application/json": {"schema": request, "example": {"inputs": [example]}},
+        "application/octet-stream": {"schema": {"type": "string"}},
+    }
+    infer = {"post": _operation("Probabilities of pictures (Open Inference Protocol).", answer, body)}
+    metadata = {"get": _operation("The model's metadata.", {"type": "object"})}
+    ready = {"get": _operation("Whether the model is ready.", {"type": "object"})}
+    paths = {"/v2": {"get": _operation("The server's metadata.", {"type": "object"})}}
+    for probe in ("live", "ready"):
+        paths[f"/v2/health/{probe}"] = {"get": _operation(f"Whether the server is {probe}.", {"type": "object"})}
+    for prefix in (model, f"{model}/versions/1"):
+        paths |= {prefix: metadata, f"{prefix}/ready": ready, f"{prefix}/infer": infer}
+    return paths
+
+
+def _example_picture() -> str:
+    """A picture that can be sent as it stands: so the examples in the document are requests that work."""
+    return base64.b64encode(imaging.encode_jpeg(np.full((16, 16, 3), 128, np.uint8), 50)).decode()
+
+
+def _operation(
+    summary: str,
+    answer: Schema | None,
+    content: Schema | None = None,
+    media: str = "application/json",
+    refusals: tuple[int, ...] = (400, 408, 413, 415, 422, 503),
+) -> Schema:
+    schema = {"type": "string"} if answer is None else answer
+    responses = {"200": {"description": "OK", "content": {media: {"schema": schema}}}}
+    if content is None:
+        return {"summary": summary, "responses": responses}
+    error = {"application/json": {"schema": {"$ref": "#/components/schemas/Error"}}}
+    responses |= {str(status): {"description": _REFUSALS.get(status, "Refused."), "content": error} for status in refusals}
+    return {"summary": summary, "requestBody": {"required": True, "content": content}, "responses": responses}
+
+
+def _object(**properties: Schema) -> Schema:
+    return {"type": "object", "properties": properties, "required": list(properties)}
+
+
+def _request(**required: Schema) -> Schema:
+    return {"type": "object", "properties": dict(required), "required": list(required)}

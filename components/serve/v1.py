@@ -19,8 +19,8 @@ def models() -> Response:
     return jsonify(models=[current_app.settings.name])
 
 
-@blueprint.get("/<name>")
-@blueprint.get("/<name>/versions/1")
+@blueprint.get("/<model:name>")
+@blueprint.get("/<model:name>/versions/1")
 def status(name: str) -> Response:
     """Whether the model is ready, in the words of KServe and of TensorFlow Serving."""
     checked_model(name)
@@ -28,7 +28,7 @@ def status(name: str) -> Response:
     return jsonify(name=name, ready=True, model_version_status=[state])
 
 
-@blueprint.get("/<name>/metadata")
+@blueprint.get("/<model:name>/metadata")
 def metadata(name: str) -> Response:
     """What goes in and comes out, and the model card."""
     checked_model(name)
@@ -48,15 +48,15 @@ def metadata(name: str) -> Response:
     )
 
 
-@blueprint.get("/<name>/histogram")
+@blueprint.get("/<model:name>/histogram")
 def histogram(name: str) -> Response:
     """The newest predictions of all workers: what drift is measured by."""
     checked_model(name)
     return jsonify(current_app.monitor.histogram())
 
 
-@blueprint.post("/<name>:predict")
-@blueprint.post("/<name>/versions/1:predict")
+@blueprint.post("/<model:name>:predict")
+@blueprint.post("/<model:name>/versions/1:predict")
 def predict(name: str) -> Response:
     """Probabilities of `instances` (a row each) or `inputs` (columns): pictures as `{"b64": "..."}`."""
     checked_model(name)

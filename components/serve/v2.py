@@ -31,8 +31,8 @@ def ready() -> Response:
     return jsonify(ready=True)
 
 
-@blueprint.get("/models/<name>")
-@blueprint.get("/models/<name>/versions/<version>")
+@blueprint.get("/models/<model:name>")
+@blueprint.get("/models/<model:name>/versions/<version>")
 def model(name: str, version: str | None = None) -> Response:
     """The model's metadata."""
     checked_model(name, version)
@@ -50,16 +50,16 @@ def model(name: str, version: str | None = None) -> Response:
     )
 
 
-@blueprint.get("/models/<name>/ready")
-@blueprint.get("/models/<name>/versions/<version>/ready")
+@blueprint.get("/models/<model:name>/ready")
+@blueprint.get("/models/<model:name>/versions/<version>/ready")
 def model_ready(name: str, version: str | None = None) -> Response:
     """The model is ready: see `ready`."""
     checked_model(name, version)
     return jsonify(name=name, ready=True)
 
 
-@blueprint.post("/models/<name>/infer")
-@blueprint.post("/models/<name>/versions/<version>/infer")
+@blueprint.post("/models/<model:name>/infer")
+@blueprint.post("/models/<model:name>/versions/<version>/infer")
 def infer(name: str, version: str | None = None) -> Response:
     """Classifies the pictures of the one input, a BYTES tensor of encoded files (base64 in JSON)."""
     checked_model(name, version)
@@ -68,13 +68,15 @@ def infer(name: str, version: str | None = None) -> Response:
         length = request.headers.get("Inference-Header-Content-Length")
         text, binary = tensors.split_body(read_body(request), length)
         content = parse_json(request, text)
+        if not isinstance(content.get("id", ""), str):
+            raise RequestError(400, "id must be a string", "bad_request")
         rows = engine.predict(_pictures(content, binary))
     found = {
         "probabilities": rows,
         "label": [engine.best(row, 1)[0].label for row in rows],
         "labels": engine.classifier.labels,
     }
-    identity = {"id": content["id"]} if isinstance(content.get("id"), str) else {}
+    identity = {"id": content["id"]} if "id" in content else {}
     return _answer({"model_name": name, "model_version": "1", **identity}, found, content)
 
 
@@ -138,5 +140,7 @@ def _wanted(found: dict, content: dict) -> list[tuple[str, bool]]:
 
 
 def _parameters(part: dict) -> dict:
-    parameters = part.get("parameters")
-    return parameters if isinstance(parameters, dict) else {}
+    parameters = part.get("parameters", {})
+    if not isinstance(parameters, dict):
+        raise RequestError(400, "parameters must be an object", "bad_request")
+    return parameters

@@ -1,0 +1,42 @@
+"""The OpenAPI document against the server: schemathesis makes requests of it, and every route is in it."""
+
+import subprocess
+import sys
+
+import requests
+
+from components.serve import app
+from components.serve.settings import ServerSettings
+
+# A schema cannot say "the bytes of a picture", so that valid JSON is refused is no fault.
+CHECKS = ["--exclude-checks", "positive_data_acceptance", "--phases", "examples,coverage,fuzzing", "--max-examples", "40"]
+
+
+def test_server_keeps_what_it_promises(server, tmp_path):
+    command = [sys.executable, "-m", "schemathesis.cli", "run", f"{server}/openapi.json", "--seed", "1", *CHECKS]
+    ran = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path)
+    assert ran.returncode == 0, ran.stdout[-6000:]
+    assert "Failures" not in ran.stdout and "Tested: " in ran.stdout
+
+
+def test_examples_work(server):
+    document = requests.get(f"{server}/openapi.json").json()
+    tried = 0
+    for path, methods in document["paths"].items():
+        for media, content in methods.get("post", {}).get("requestBody", {}).get("content", {}).items():
+            if "example" in content:
+                response = requests.post(server + path, json=content["example"], headers={"Content-Type": media})
+                assert response.status_code == 200, (path, response.text)
+                tried += 1
+    assert tried == 5
+
+
+def test_every_route_is_described(server, classifier_dir):
+    described = requests.get(f"{server}/openapi.json").json()["paths"]
+    application = app.create(ServerSettings(classifier_dir, name="colours"), engine=None, monitor=None)
+    routes = {
+        rule.rule.replace("<model:name>", "colours").replace("<version>", "1")
+        for rule in application.url_map.iter_rules()
+        if rule.endpoint != "static"
+    }
+    assert routes == set(described)
