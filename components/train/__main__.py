@@ -3,7 +3,6 @@
 import argparse
 import os
 import sys
-import tempfile
 
 from components.shared import storage
 from components.shared.errors import reported
@@ -14,7 +13,7 @@ from components.train.settings import Settings
 def main() -> int:
     """Runs the worker; the exit status is 0 (done), 1 (user error) or 75 (preempted: start it again)."""
     parser = argparse.ArgumentParser(prog="python -m components.train", description=__doc__)
-    parser.add_argument("--settings", required=True, help="JSON file or URI that Settings.save wrote; one model name")
+    parser.add_argument("--settings", required=True, help="path or URI of what Settings.save wrote; one model name")
     parser.add_argument("--dataset", required=True, help="folder or URI with dataset.json")
     parser.add_argument("--output", required=True, help="folder or URI; the chief exports the classifier into it")
     parser.add_argument("--checkpoints", required=True, help="folder or URI of the checkpoints")
@@ -22,21 +21,11 @@ def main() -> int:
     try:
         with reported():
             settings = Settings.from_json(storage.read_bytes(arguments.settings).decode())
-            _run(settings, arguments.dataset, arguments.output, arguments.checkpoints)
+            run(settings, arguments.dataset, arguments.output, arguments.checkpoints)
     except Preempted as stop:
         print(f"preempted: {stop}", flush=True)
         return os.EX_TEMPFAIL
     return 0
-
-
-def _run(settings: Settings, dataset: str, output: str, checkpoints: str) -> None:
-    """Exports by way of a local folder if `output` is in a store: pods of a cluster share no disk."""
-    if folder := storage.local_path(output):
-        run(settings, dataset, folder, checkpoints)
-        return
-    with tempfile.TemporaryDirectory() as folder:
-        run(settings, dataset, folder, checkpoints)
-        storage.mirror(folder, output)
 
 
 if __name__ == "__main__":

@@ -1,33 +1,16 @@
-"""One worker's training, from data set to exported classifier."""
+"""One worker's training, from data set to exported classifier. TensorFlow is imported only when it runs."""
 
-import dataclasses
-import json
-from dataclasses import dataclass
-from pathlib import Path
+import os
+import tempfile
 
+from components.shared import dataset as datasets
+from components.shared import storage
+from components.shared.errors import PipelineError
+from components.train.interruption import Preempted, StopRequest
+from components.train.result import RESULT, TrainingResult
 from components.train.settings import Settings
 
-RESULT = "result.json"
-
-
-@dataclass(frozen=True)
-class TrainingResult:
-    """What a finished training tells: final `metrics` by name, `history` (a dict an epoch), seconds, images a second."""
-
-    model: str
-    metrics: dict[str, float]
-    history: list[dict[str, float]]
-    seconds: float
-    images_per_second: float
-
-    def save(self, output: str) -> None:
-        """Writes `result.json` into the folder `output`."""
-        (Path(output) / RESULT).write_text(json.dumps(dataclasses.asdict(self), indent=1), encoding="utf-8")
-
-    @classmethod
-    def load(cls, output: str) -> "TrainingResult":
-        """The result that a worker's chief wrote into the folder `output`."""
-        return cls(**json.loads((Path(output) / RESULT).read_text(encoding="utf-8")))
+__all__ = ["Preempted", "RESULT", "TrainingResult", "run"]
 
 
 def run(settings: Settings, dataset: str, output: str, checkpoints: str) -> TrainingResult:
@@ -38,10 +21,43 @@ def run(settings: Settings, dataset: str, output: str, checkpoints: str) -> Trai
 
     Raises:
         PipelineError: a mistake of the user, in one line.
-        Preempted: SIGTERM came; a checkpoint was written, the same call continues.
+        Preempted: SIGTERM came, or another worker was lost; a checkpoint was written, the same call continues.
     """
-    raise NotImplementedError
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    info = datasets.load(dataset)
+    with StopRequest() as stop, tempfile.TemporaryDirectory(prefix="records-") as folder:
+        import tensorflow as tf
+
+        from components.train.training import Training
+
+        try:
+            return _to_store(Training(settings, info, checkpoints, folder, stop), output)
+        except tf.errors.ResourceExhaustedError as error:
+            raise PipelineError(_out_of_memory(settings, info)) from error
+        except (tf.errors.UnavailableError, tf.errors.AbortedError, tf.errors.CancelledError) as error:
+            if settings.workers == 1:
+                raise
+            raise Preempted(f"another worker was lost ({error.message.splitlines()[0][:200]})") from error
 
 
-class Preempted(Exception):
-    """Training was asked to stop (SIGTERM) and wrote a checkpoint: start it again to continue."""
+def _to_store(training, output: str) -> TrainingResult:
+    """Has the training write into a local folder, and copies that to `output` if it is elsewhere."""
+    path = storage.local_path(output)
+    if path is not None:
+        os.makedirs(path, exist_ok=True)
+        return training.run(path)
+    with tempfile.TemporaryDirectory(prefix="classifier-") as folder:
+        result = training.run(folder)
+        files = storage.list_files(folder)
+        # The launcher takes result.json as the sign that everything is there.
+        for file in sorted(files, key=lambda file: file.uri.endswith(RESULT)):
+            storage.upload(file.uri, storage.join(output, os.path.relpath(file.uri, folder)))
+    return result
+
+
+def _out_of_memory(settings: Settings, info: datasets.DatasetInfo) -> str:
+    batch = max(settings.replicas, settings.batch_size // 2 // settings.replicas * settings.replicas)
+    return (
+        f"out of memory with model={settings.model}, batch_size={settings.batch_size} and pictures of "
+        f"image_size={info.stored_size}: try batch_size={batch}, or image_size={max(32, info.stored_size * 3 // 4)}"
+    )

@@ -1,0 +1,86 @@
+"""What a worker computes on: CPU or GPUs, alone or in a cluster, at which precision."""
+
+import json
+import math
+import os
+from pathlib import Path
+
+import keras
+import tensorflow as tf
+
+from components.shared.errors import PipelineError
+from components.train.settings import Settings
+
+_CPU_QUOTA = Path("/sys/fs/cgroup/cpu.max")
+_LOCAL_HOSTS = ("localhost", "127.0.0.1", "[::1]")
+
+
+def cpus() -> int:
+    """Cores that this worker may use: those it sees, its container's quota, shared with other workers of this host."""
+    count = len(os.sched_getaffinity(0))
+    if _CPU_QUOTA.is_file():
+        quota, period = _CPU_QUOTA.read_text().split()
+        if quota != "max":
+            count = min(count, math.ceil(int(quota) / int(period)))
+    return max(1, count // _workers_here())
+
+
+def prepare(settings: Settings) -> tf.distribute.Strategy:
+    """Sets threads, visible GPUs, precision and seed, and joins the cluster of TF_CONFIG. Call it before other TF work.
+
+    Raises:
+        PipelineError: GPUs were asked for and there are not enough.
+    """
+    gpus = tf.config.list_physical_devices("GPU")
+    if settings.gpus > len(gpus):
+        raise PipelineError(
+            f"gpus={settings.gpus} was asked for and this machine has {len(gpus)}: "
+            "set gpus=0 for the CPU, or check the accelerator's node pool and driver"
+        )
+    tf.config.set_visible_devices(gpus[: settings.gpus], "GPU")
+    for gpu in gpus[: settings.gpus]:
+        tf.config.experimental.set_memory_growth(gpu, True)
+    tf.config.threading.set_intra_op_parallelism_threads(cpus())
+    strategy = _strategy(settings)
+    keras.utils.set_random_seed(settings.seed)
+    keras.mixed_precision.set_dtype_policy(policy(settings.precision, gpus[: settings.gpus]))
+    return strategy
+
+
+def policy(precision: str, gpus: list) -> str:
+    """Keras dtype policy for parameter `precision`; `auto` is float32 on a CPU, bfloat16 or float16 on a GPU by its age."""
+    if precision == "auto":
+        capabilities = [tf.config.experimental.get_device_details(gpu).get("compute_capability", (0, 0)) for gpu in gpus]
+        oldest = min(capabilities, default=(0, 0))
+        precision = "bfloat16" if oldest >= (8, 0) else "float16" if oldest >= (7, 0) else "float32"
+    return precision if precision == "float32" else f"mixed_{precision}"
+
+
+def is_chief(strategy: tf.distribute.Strategy) -> bool:
+    """Whether this worker writes checkpoints, events and the model."""
+    return worker_index(strategy) == 0
+
+
+def worker_index(strategy: tf.distribute.Strategy) -> int:
+    """This worker's number in the cluster, from 0."""
+    resolver = strategy.cluster_resolver
+    return resolver.task_id or 0 if resolver else 0
+
+
+def _strategy(settings: Settings) -> tf.distribute.Strategy:
+    if settings.workers > 1:
+        found = len(_cluster().get("worker", []))
+        if found != settings.workers:
+            raise PipelineError(f"workers={settings.workers} but TF_CONFIG lists {found}: start workers by the launcher")
+        return tf.distribute.MultiWorkerMirroredStrategy()
+    if settings.gpus > 1:
+        return tf.distribute.MirroredStrategy()
+    return tf.distribute.OneDeviceStrategy("/gpu:0") if settings.gpus else tf.distribute.get_strategy()
+
+
+def _cluster() -> dict[str, list[str]]:
+    return json.loads(os.environ.get("TF_CONFIG", "{}")).get("cluster", {})
+
+
+def _workers_here() -> int:
+    return max(1, sum(address.rsplit(":", 1)[0] in _LOCAL_HOSTS for address in _cluster().get("worker", [])))

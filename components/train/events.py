@@ -1,0 +1,144 @@
+"""TensorBoard events while training runs: to a local folder, or copied to the store every few seconds."""
+
+import os
+import tempfile
+import threading
+from typing import Any, Mapping, Sequence
+
+import numpy as np
+import tensorflow as tf
+from tensorboard.compat.proto import summary_pb2
+from tensorboard.plugins.hparams import api as hparams
+from tensorboard.plugins.scalar.summary_v2 import scalar_pb
+
+from components.shared import storage
+
+UPLOAD_SECONDS = 15.0
+PROFILE_REQUEST = "profile-request"
+PROFILED_STEPS = 5
+
+
+class EventLog:
+    """Writes the events of one training to the URI `uri`, on the chief only; use it as a context manager.
+
+    TensorFlow can append to local files only, so for a remote URI the files are written locally and copied there by a
+    thread. An upload that fails is tried again with the next one: TensorBoard is no reason to fail a training.
+
+    A profile on demand: put an empty file `profile-request` into the folder, and the next PROFILED_STEPS steps are
+    profiled.
+    """
+
+    def __init__(self, uri: str, chief: bool = True) -> None:
+        self._uri = uri
+        self._local = storage.local_path(uri) if chief else None
+        self._folder = self._local or tempfile.mkdtemp(prefix="events-")
+        os.makedirs(self._folder, exist_ok=True)
+        self._writer = tf.summary.create_file_writer(self._folder) if chief else tf.summary.create_noop_writer()
+        self._uploaded: dict[str, int] = {}
+        self._profiling_until = 0
+        self._profile_wanted = False
+        self._closing = threading.Event()
+        self._active = chief
+        self._thread = threading.Thread(target=self._watch, name="events", daemon=True)
+
+    def __enter__(self) -> "EventLog":
+        if self._active:
+            self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._profiling_until:
+            self._end_profile()
+        self._writer.close()
+        if self._active:
+            self._closing.set()
+            self._thread.join()
+            self._upload()
+
+    def scalars(self, step: int, values: Mapping[str, float]) -> None:
+        """Writes `values` by tag (`epoch/validation_accuracy`)."""
+        summary = summary_pb2.Summary()
+        for tag, value in values.items():
+            summary.MergeFrom(scalar_pb(tag, value))
+        # One operation for all of them: a step on cached features takes less time than six.
+        with self._writer.as_default(step):
+            tf.summary.experimental.write_raw_pb(summary.SerializeToString())
+
+    def images(self, step: int, tag: str, images: np.ndarray, most: int = 16) -> None:
+        """Writes up to `most` pictures [n, h, w, 3] uint8."""
+        with self._writer.as_default(step):
+            tf.summary.image(tag, images, max_outputs=most)
+
+    def graph(self, graph: tf.Graph) -> None:
+        """Writes the graph of a tf.function."""
+        with self._writer.as_default(0):
+            tf.summary.graph(graph)
+
+    def hyper_parameters(self, values: Mapping[str, Any]) -> None:
+        """Writes `values` for the hparams plugin, which compares the trainings below one log folder."""
+        with self._writer.as_default(0):
+            hparams.hparams(dict(values))
+
+    def flush(self) -> None:
+        """Makes everything that was written visible to a TensorBoard that reads the local folder."""
+        self._writer.flush()
+
+    def before_step(self, step: int) -> None:
+        """Starts or ends a profile that was asked for."""
+        if self._profile_wanted:
+            self._profile_wanted = False
+            tf.profiler.experimental.start(self._folder)
+            self._profiling_until = step + PROFILED_STEPS
+            print(f"profiling steps {step} to {self._profiling_until - 1}", flush=True)
+        elif self._profiling_until and step >= self._profiling_until:
+            self._end_profile()
+
+    def _end_profile(self) -> None:
+        tf.profiler.experimental.stop()
+        self._profiling_until = 0
+
+    def _watch(self) -> None:
+        request = storage.join(self._uri, PROFILE_REQUEST)
+        answered = False
+        while not self._closing.wait(2.0 if self._local else UPLOAD_SECONDS):
+            try:
+                asked = storage.exists(request)
+                self._profile_wanted |= asked and not answered
+                answered = asked
+                self._upload()
+            except Exception as error:  # A store that is away for a moment.
+                print(f"warning: TensorBoard events are not copied to {self._uri} yet: {error}", flush=True)
+
+    def _upload(self) -> None:
+        if self._local:
+            return
+        for folder, _, names in os.walk(self._folder):
+            for name in names:
+                path = os.path.join(folder, name)
+                size = os.path.getsize(path)
+                if self._uploaded.get(path) != size:
+                    storage.upload(path, storage.join(self._uri, os.path.relpath(path, self._folder)))
+                    self._uploaded[path] = size
+
+
+def confusion_image(matrix: np.ndarray, labels: Sequence[str]) -> np.ndarray:
+    """The confusion `matrix` [classes, classes] (rows: true) as a picture [1, h, w, 3] uint8, rows as shares."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    side = min(4 + 0.3 * len(labels), 14)
+    figure = Figure((side + 1, side), dpi=90, layout="constrained")
+    canvas = FigureCanvasAgg(figure)
+    axes = figure.add_subplot()
+    shares = matrix / np.maximum(matrix.sum(axis=1, keepdims=True), 1)
+    axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
+    names = [label if len(label) <= 24 else label[:23] + "…" for label in labels]
+    axes.set_xticks(range(len(labels)), names, rotation=45, ha="right")
+    axes.set_yticks(range(len(labels)), names)
+    axes.set_xlabel("predicted")
+    axes.set_ylabel("true")
+    if len(labels) <= 20:
+        for (row, column), share in np.ndenumerate(shares):
+            axes.text(column, row, matrix[row, column], ha="center", va="center", color="white" if share > 0.5 else "black")
+    canvas.draw()
+    return np.asarray(canvas.buffer_rgba())[None, ..., :3].copy()

@@ -1,0 +1,31 @@
+"""SIGTERM as a request: finish the step, write a checkpoint, leave."""
+
+import signal
+import threading
+from types import FrameType
+from typing import Any
+
+
+class Preempted(Exception):
+    """Training was asked to stop (SIGTERM) and wrote a checkpoint: start it again to continue."""
+
+
+class StopRequest:
+    """Whether SIGTERM came while this context was active; `requested` turns True and stays so."""
+
+    def __init__(self) -> None:
+        self.requested = False
+        self._previous: Any = None
+
+    def __enter__(self) -> "StopRequest":
+        # Python handles signals in the main thread only; elsewhere the caller decides.
+        if threading.current_thread() is threading.main_thread():
+            self._previous = signal.signal(signal.SIGTERM, self._note)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._previous is not None:
+            signal.signal(signal.SIGTERM, self._previous)
+
+    def _note(self, number: int, frame: FrameType | None) -> None:
+        self.requested = True

@@ -1,0 +1,219 @@
+"""The phases of a training, and the steps and epochs of one of them."""
+
+import math
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Iterator
+
+import numpy as np
+import tensorflow as tf
+
+from components.shared.calibration import negative_log_likelihood
+from components.shared.errors import PipelineError
+from components.shared.progress import Progress
+from components.train import models
+from components.train.checkpoints import Checkpoint
+from components.train.events import EventLog, confusion_image
+from components.train.feed import Feed
+from components.train.interruption import Preempted
+from components.train.settings import Settings
+from components.train.trainer import STEP_VALUES, Trainer
+
+if TYPE_CHECKING:
+    from components.train.training import Training
+
+FINE_TUNE_RATE = 0.1  # of the learning rate
+HYPER_PARAMETERS = (
+    "model", "weights", "epochs", "fine_tune_epochs", "batch_size", "optimizer", "learning_rate", "augmentation", "balance",
+    "precision", "workers", "gpus", "seed",
+)  # fmt: skip
+CONFUSION_SECONDS = 30.0  # at most one picture of the confusion matrix in this time: drawing takes a moment
+
+
+@dataclass(frozen=True)
+class Phase:
+    """A part of the training: what is trained (all, head or fine_tune), which epochs, at which peak learning rate."""
+
+    name: str
+    first_epoch: int
+    last_epoch: int
+    learning_rate: float
+
+
+def plan(settings: Settings, pre_trained: bool) -> list[Phase]:
+    """From scratch everything is trained at once; of a pre-trained model first the head, then also its upper part."""
+    if not pre_trained:
+        return [Phase("all", 0, settings.epochs, settings.learning_rate)]
+    phases = [Phase("head", 0, settings.epochs, settings.learning_rate)]
+    if settings.fine_tune_epochs:
+        last = settings.epochs + settings.fine_tune_epochs
+        phases.append(Phase("fine_tune", settings.epochs, last, settings.learning_rate * FINE_TUNE_RATE))
+    return phases
+
+
+@dataclass(frozen=True)
+class _Step:
+    """A step whose values may still be on their way from the device."""
+
+    number: int
+    values: tf.Tensor
+    seconds: float
+    waited: float
+
+
+class PhaseRun:
+    """The steps and epochs of one phase of `training`."""
+
+    def __init__(self, training: "Training", phase: Phase, events: EventLog) -> None:
+        self._training, self._phase, self._events = training, phase, events
+        self._settings, self._state, self._order = training.settings, training.state, training.order
+        self._steps = (phase.last_epoch - phase.first_epoch) * self._order.steps
+        _set_trainable(training.network, phase.name)
+        # Frozen features without augmentation are the same in every epoch: they are computed once.
+        cached = phase.name == "head" and self._settings.augmentation == "none"
+        self._feed = Feed(training, cached)
+        model = training.network.head if cached else training.network.model
+        self._trainer = Trainer(training.strategy, model, self._settings, phase.learning_rate, self._steps)
+        self._drawn = -math.inf
+        self._fresh = True  # the next step traces, so it is not timed
+
+    def train(self, saved: Checkpoint | None) -> None:
+        """All steps of the phase that are not done yet; `saved` is where this phase was left."""
+        if saved and self._state.step > self._phase.first_epoch * self._order.steps:
+            self._trainer.restore(saved.arrays)
+        last = self._phase.last_epoch * self._order.steps
+        elements, evaluation = iter(self._feed.train()), iter(self._feed.validation())
+        progress = Progress(last - self._state.step, "steps")
+        while self._state.step < last or self._training.evaluation_due():
+            started = time.monotonic()
+            if not self._training.evaluation_due():
+                self._epoch(elements, progress)
+            self._evaluate(evaluation)
+            self._state.seconds += time.monotonic() - started
+            self._training.save(self._trainer)
+            if self._out_of_patience():
+                print(f"no better validation accuracy for {self._settings.patience} epochs: stopped", flush=True)
+                self._state.step = last
+                return
+
+    def _epoch(self, elements: Iterator[Any], progress: Progress) -> None:
+        """The rest of an epoch. Values are read a step late, so that a GPU never waits for Python."""
+        last = (self._state.step // self._order.steps + 1) * self._order.steps
+        pending: _Step | None = None
+        while self._state.step < last:
+            previous, pending = pending, self._step(elements)
+            stop, note = self._account(previous)
+            progress.update(1, note)
+            if stop or self._state.step % self._settings.checkpoint_every == 0:
+                stop |= self._account(pending)[0]
+                pending = None
+                self._training.save(self._trainer)
+                self._leave_if(stop)
+        stop, _ = self._account(pending)
+        if stop:
+            self._training.save(self._trainer)
+            self._leave_if(stop)
+
+    def _step(self, elements: Iterator[Any]) -> _Step:
+        state, started = self._state, time.monotonic()
+        self._events.before_step(state.step)
+        element = next(elements)
+        waited = time.monotonic() - started
+        values = self._trainer.step(element, self._training.stop.requested)
+        if self._fresh:
+            self._show_start(element)
+        seconds = time.monotonic() - started
+        if not self._fresh:
+            state.timed_seconds += seconds
+            state.timed_images += self._settings.batch_size
+        self._fresh = False
+        state.step += 1
+        return _Step(state.step, values, seconds, waited)
+
+    def _account(self, step: _Step | None) -> tuple[bool, str]:
+        """Adds a step to its epoch and to the events; returns whether a worker was asked to stop, and a note."""
+        if step is None:
+            return False, ""
+        values = dict(zip(STEP_VALUES, step.values.numpy().tolist(), strict=True))
+        self._check_finite(step.number, values)
+        for i, value in enumerate((values["loss"] * values["count"], values["correct"], values["count"])):
+            self._state.sums[i] += value
+        accuracy = values["correct"] / max(values["count"], 1)
+        self._events.scalars(
+            step.number,
+            {
+                "step/loss": values["loss"],
+                "step/accuracy": accuracy,
+                "step/learning_rate": values["learning_rate"],
+                "step/gradient_norm": values["gradient_norm"],
+                "step/images_per_second": self._settings.batch_size / step.seconds,
+                "step/input_wait_share": step.waited / step.seconds,
+            },
+        )
+        return values["stop"] > 0, f"loss {values['loss']:.3f}"
+
+    def _check_finite(self, step: int, values: dict[str, float]) -> None:
+        # Half precision overflows now and then: its loss scale skips the step and shrinks.
+        half = self._trainer.policy == "mixed_float16"
+        if math.isfinite(values["loss"]) and (half or math.isfinite(values["gradient_norm"])):
+            return
+        raise PipelineError(
+            f"the loss is {values['loss']:.3g} and its gradient {values['gradient_norm']:.3g} at step {step}, learning "
+            f"rate {values['learning_rate']:.3g}: start again with a learning_rate below {self._settings.learning_rate:g} "
+            f"(the last good checkpoint is kept in {self._training.checkpoint_uri})"
+        )
+
+    def _leave_if(self, stop: bool) -> None:
+        if stop:
+            raise Preempted(f"stopped at step {self._state.step}; the checkpoint is in {self._training.checkpoint_uri}")
+
+    def _evaluate(self, evaluation: Iterator[Any]) -> None:
+        labels = self._training.validation.labels
+        logits = self._trainer.logits(evaluation, self._feed.validation_order.steps, len(labels))
+        loss, correct, count = self._state.sums
+        entry = {
+            "epoch": len(self._state.history) + 1,
+            "phase": self._phase.name,
+            "loss": loss / max(count, 1),
+            "accuracy": correct / max(count, 1),
+            "validation_loss": negative_log_likelihood(logits, labels),
+            "validation_accuracy": float((logits.argmax(axis=1) == labels).mean()),
+        }
+        self._state.history.append(entry)
+        self._state.sums[:] = [0.0, 0.0, 0.0]
+        self._training.note_best(entry["validation_accuracy"], entry["validation_loss"], self._trainer)
+        self._show_epoch(entry, logits, labels)
+
+    def _out_of_patience(self) -> bool:
+        best = max(self._state.best_epoch, self._phase.first_epoch)
+        return 0 < self._settings.patience <= len(self._state.history) - best
+
+    def _show_start(self, element: Any) -> None:
+        if not self._feed.cached:
+            pictures = self._training.strategy.experimental_local_results(element[0])[0]
+            self._events.images(self._state.step, "augmented", pictures.numpy()[:16])
+        if self._state.step == 0:
+            self._events.graph(self._trainer.graph(element))
+            self._events.hyper_parameters({name: getattr(self._settings, name) for name in HYPER_PARAMETERS})
+
+    def _show_epoch(self, entry: dict[str, Any], logits: np.ndarray, labels: np.ndarray) -> None:
+        epoch = entry["epoch"]
+        self._events.scalars(epoch, {f"epoch/{k}": v for k, v in entry.items() if k not in ("epoch", "phase")})
+        print(
+            f"epoch {epoch} ({entry['phase']}): loss {entry['loss']:.4f}, accuracy {entry['accuracy']:.4f}, "
+            f"validation loss {entry['validation_loss']:.4f}, accuracy {entry['validation_accuracy']:.4f}",
+            flush=True,
+        )
+        if self._training.chief and (epoch == self._phase.last_epoch or time.monotonic() - self._drawn > CONFUSION_SECONDS):
+            self._drawn = time.monotonic()
+            classes = self._training.info.labels
+            matrix = np.zeros((len(classes), len(classes)), np.int64)
+            np.add.at(matrix, (labels, logits.argmax(axis=1)), 1)
+            self._events.images(epoch, "validation_confusion", confusion_image(matrix, classes))
+        self._events.flush()
+
+
+def _set_trainable(network: models.Network, phase: str) -> None:
+    network.base.trainable = phase == "all"
+    if phase == "fine_tune":
+        models.unfreeze_upper(network.base)

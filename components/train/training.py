@@ -1,0 +1,173 @@
+"""A training from start to end: data, network, phases, checkpoints, events, export."""
+
+import dataclasses
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from components.shared import storage
+from components.shared.calibration import fit_temperature
+from components.shared.dataset import DatasetInfo
+from components.shared.imaging import input_size
+from components.train import batches, devices, export, input_pipeline, models, weights
+from components.train.checkpoints import BEST, LAST, Checkpoint, Checkpoints
+from components.train.events import EventLog
+from components.train.interruption import StopRequest
+from components.train.phase import Phase, PhaseRun, plan
+from components.train.result import TrainingResult
+from components.train.settings import Settings
+from components.train.trainer import Trainer, per_replica_variables
+
+# Settings that shape the numbers: a checkpoint of other ones is of another training.
+_IDENTITY = (
+    "snapshot", "model", "weights", "epochs", "fine_tune_epochs", "batch_size", "optimizer", "learning_rate",
+    "augmentation", "balance", "precision", "seed",
+)  # fmt: skip
+
+
+@dataclass
+class State:
+    """Where a training is; written with every checkpoint.
+
+    Attributes:
+        step: steps done, over all phases.
+        history: a dict for each epoch that was evaluated.
+        sums: loss, correct and counted examples of the unfinished epoch.
+        best: validation accuracy and loss (negative) of the best epoch, which is `best_epoch` (from 1).
+        seconds: spent in phases, by all attempts; timed_seconds: spent in the timed_images' steps.
+    """
+
+    step: int = 0
+    history: list[dict[str, float]] = dataclasses.field(default_factory=list)
+    sums: list[float] = dataclasses.field(default_factory=lambda: [0.0, 0.0, 0.0])
+    best_epoch: int = 0
+    best: list[float] = dataclasses.field(default_factory=lambda: [-1.0, -math.inf])
+    seconds: float = 0.0
+    timed_seconds: float = 0.0
+    timed_images: int = 0
+
+
+class Training:
+    """Everything that one worker holds while it trains."""
+
+    def __init__(
+        self, settings: Settings, info: DatasetInfo, checkpoints: str, folder: str, stop: StopRequest
+    ) -> None:  # fmt: skip
+        self.settings, self.info, self.stop = settings, info, stop
+        self.strategy = devices.prepare(settings)
+        self.chief = devices.is_chief(self.strategy)
+        self.size = input_size(info.stored_size)
+        self.train = input_pipeline.load(info, "train", f"{folder}/train")
+        self.validation = input_pipeline.load(info, "validation", f"{folder}/validation")
+        self._build()
+        self.order = input_pipeline.Order(
+            self.train.labels, settings.batch_size, settings.seed, settings.balance == "sampling"
+        )
+        self.checkpoint_uri = checkpoints
+        self._checkpoints = Checkpoints(checkpoints, self._identity())
+        self.state = State()
+        self._best: list[np.ndarray] = []
+        self._best_saved = True
+
+    def run(self, output: str) -> TrainingResult:
+        """Trains, and on the chief exports into the local folder `output`."""
+        self._log_start()
+        saved = self._resume()
+        with EventLog(storage.join(self.settings.logs, self.settings.model), self.chief) as events:
+            for phase in plan(self.settings, self.pre_trained):
+                if self.state.step < phase.last_epoch * self.order.steps or self.evaluation_due():
+                    PhaseRun(self, phase, events).train(saved)
+                saved = None
+        return self._finish(output)
+
+    def save(self, trainer: Trainer) -> None:
+        """Writes the best weights, if they are new, and then the last state: in this order both always fit."""
+        if not self.chief:
+            return
+        if not self._best_saved:
+            self._checkpoints.save(BEST, Checkpoint({str(i): array for i, array in enumerate(self._best)}))
+            self._best_saved = True
+        self._checkpoints.save(LAST, Checkpoint(trainer.state(), dataclasses.asdict(self.state)))
+
+    def note_best(self, accuracy: float, loss: float, trainer: Trainer) -> None:
+        """Keeps the averaged weights if this epoch's validation is the best so far (ties: the lower loss)."""
+        if [accuracy, -loss] > self.state.best:
+            self.state.best, self.state.best_epoch = [accuracy, -loss], len(self.state.history)
+            self._best, self._best_saved = trainer.averaged_weights(self.network.model), False
+
+    def evaluation_due(self) -> bool:
+        """Whether the last step ended an epoch that was not evaluated yet."""
+        return len(self.state.history) < self.state.step // self.order.steps
+
+    def share(self) -> batches.Share:
+        """The part of every batch that this worker's replicas take."""
+        own = max(self.settings.gpus, 1)
+        return batches.Share(devices.worker_index(self.strategy) * own, own, self.settings.replicas)
+
+    def _build(self) -> None:
+        path = weights.fetch(self.settings.weights, self.settings.model)
+        self.pre_trained = path is not None
+        self._options = weights.options(path, self.settings.model)
+        with self.strategy.scope(), per_replica_variables(self.strategy):
+            self.network = models.build(self.settings.model, self.size, len(self.info.labels), self._options)
+            if path:
+                weights.load(self.network.base, path, self.settings.model)
+
+    def _resume(self) -> Checkpoint | None:
+        saved = self._checkpoints.load(LAST)
+        if not saved:
+            return None
+        self.state = State(**saved.state)
+        best = self._checkpoints.load(BEST)
+        self._best = [best.arrays[str(i)] for i in range(len(best.arrays))] if best else []
+        print(f"continuing at step {self.state.step} from the checkpoint in {self.checkpoint_uri}", flush=True)
+        return saved
+
+    def _identity(self) -> dict[str, Any]:
+        return {
+            "labels": list(self.info.labels),
+            "image_size": self.info.stored_size,
+            **{name: getattr(self.settings, name) for name in _IDENTITY},
+        }
+
+    def _log_start(self) -> None:
+        settings, native = self.settings, models.ZOO[self.settings.model].native_size
+        print(
+            f"{settings.model}: {self.network.model.count_params():,} parameters, {len(self.train)} training and "
+            f"{len(self.validation)} validation pictures at {self.size} px, "
+            f"{self.order.steps} steps an epoch of {settings.batch_size} pictures",
+            flush=True,
+        )
+        if self.pre_trained and native > 1.5 * self.size:
+            print(
+                f"note: {settings.model} was trained at {native} px and these pictures have {self.size}: "
+                f"image_size={native * 8 // 7} may be more accurate, and is slower",
+                flush=True,
+            )
+        if not self.pre_trained and settings.fine_tune_epochs:
+            print("note: fine_tune_epochs has no effect with weights=none: everything is trained anyway", flush=True)
+
+    def _finish(self, output: str) -> TrainingResult:
+        state, labels = self.state, self.validation.labels
+        network = export.build(self.settings.model, self.size, len(self.info.labels), self._options, self._best)
+        logits = export.logits(network, self.validation, self.size)
+        temperature = fit_temperature(logits, labels)
+        result = TrainingResult(
+            model=self.settings.model,
+            metrics={
+                **export.metrics(logits, labels, temperature),
+                "temperature": temperature,
+                "train_accuracy": state.history[state.best_epoch - 1]["accuracy"],
+                "best_epoch": state.best_epoch,
+                "epochs": len(state.history),
+            },
+            history=state.history,
+            seconds=round(state.seconds, 3),
+            images_per_second=round(state.timed_images / max(state.timed_seconds, 1e-9), 2),
+        )
+        if self.chief:
+            export.save(network, self, result, output)
+            result.save(output)
+        return result

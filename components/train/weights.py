@@ -1,0 +1,114 @@
+"""Pre-trained weights: from keras.applications, or from a file in the store whose shapes say what it is for."""
+
+import os
+import tempfile
+from typing import TYPE_CHECKING, Any
+
+from components.shared import storage
+from components.shared.errors import PipelineError, TransientError
+from components.train.models import IMAGENET, ZOO
+
+if TYPE_CHECKING:
+    import keras
+
+NONE = "none"
+
+
+class WeightsError(PipelineError):
+    """Weights that do not fit the model; the message names what was expected and what was found."""
+
+
+def fetch(weights: str, name: str) -> str | None:
+    """A local path of the weights that `weights` (none, imagenet or a URI) means for the model `name`; None for none.
+
+    Raises:
+        WeightsError: the model has no ImageNet weights.
+        TransientError: the ImageNet weights cannot be downloaded.
+        StorageError: the file cannot be read.
+    """
+    if weights in (NONE, ""):
+        return None
+    if weights == IMAGENET:
+        return _imagenet(name)
+    folder = tempfile.mkdtemp(prefix="weights-")
+    path = os.path.join(folder, os.path.basename(weights))
+    storage.download(weights, path)
+    return path
+
+
+def options(path: str | None, name: str) -> dict[str, Any]:
+    """Builder options that the file tells: the width multiplier (alpha) of a MobileNet, by its first convolution."""
+    if path is None or ZOO[name].builder != "MobileNet" or "alpha" in ZOO[name].options:
+        return {}
+    for shape in _shapes(path):
+        if len(shape) == 4 and shape[:3] == (3, 3, 3):
+            return {"alpha": shape[3] / 32}
+    return {}
+
+
+def load(base: "keras.Model", path: str, name: str) -> None:
+    """Loads the weights file `path` into the network inside `base`. Raises WeightsError if it is for another one."""
+    import keras
+
+    network = next(layer for layer in base.layers if isinstance(layer, keras.Model))
+    expected = sorted(tuple(weight.shape) for weight in network.weights)
+    found = sorted(_shapes(path))
+    try:
+        network.load_weights(path)
+    except (ValueError, OSError, KeyError, IndexError) as error:
+        if expected == found:
+            raise WeightsError(f"the weights file {os.path.basename(path)} cannot be read: {error}") from error
+        raise WeightsError(
+            f"the weights file {os.path.basename(path)} is of another architecture: model={name} (without its top) has "
+            f"{_summary(expected)}; the file has {_summary(found)}"
+        ) from error
+
+
+def _summary(shapes: list[tuple[int, ...]]) -> str:
+    convolutions = sorted(shape for shape in shapes if len(shape) == 4)
+    first = " x ".join(map(str, next((s for s in convolutions if s[2] == 3), ()))) or "none"
+    total = sum(_size(shape) for shape in shapes)
+    return f"{len(shapes)} arrays, {total:,} values, first convolution {first}"
+
+
+def _size(shape: tuple[int, ...]) -> int:
+    size = 1
+    for side in shape:
+        size *= side
+    return size
+
+
+def _shapes(path: str) -> list[tuple[int, ...]]:
+    import h5py
+
+    found: list[tuple[int, ...]] = []
+    try:
+        with h5py.File(path) as file:
+            file.visititems(lambda _, item: found.append(item.shape) if isinstance(item, h5py.Dataset) else None)
+    except OSError as error:
+        raise WeightsError(f"{os.path.basename(path)} is no Keras weights file (HDF5): {error}") from error
+    return found
+
+
+def _imagenet(name: str) -> str:
+    """Has keras.applications download (or find in its cache) the weights; saves them as a file of their own."""
+    import keras
+
+    architecture = ZOO[name]
+    if architecture.weights != IMAGENET:
+        known = ", ".join(other for other, entry in ZOO.items() if entry.weights == IMAGENET)
+        raise WeightsError(f"there are no ImageNet weights for model={name}: use weights=none, or one of {known}")
+    builder = getattr(keras.applications, architecture.builder)
+    side = architecture.native_size
+    try:
+        network = builder(
+            include_top=False, weights=IMAGENET, input_shape=(side, side, 3), pooling="avg", **architecture.options
+        )
+    except Exception as error:  # Keras raises a bare Exception when a download fails.
+        raise TransientError(
+            f"cannot download the ImageNet weights of {name} ({error}): where there is no internet, put the file into "
+            "the store and give weights=URI"
+        ) from error
+    path = os.path.join(tempfile.mkdtemp(prefix="weights-"), f"{name}.weights.h5")
+    network.save_weights(path)
+    return path
