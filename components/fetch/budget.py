@@ -1,0 +1,85 @@
+"""A bound on the bytes that one process holds, whatever the sizes of the pictures."""
+
+import asyncio
+import contextlib
+from collections import deque
+from typing import AsyncIterator
+
+from components.fetch.deadline import Deadline
+
+# Small bodies need no permission: this much for each download that is under way.
+FREE_BYTES = 256 << 10
+
+
+class Claim:
+    """One body's share. Beyond FREE_BYTES it is granted once and whole, so that no two can wait for each other."""
+
+    def __init__(self, budget: "Budget", deadline: Deadline) -> None:
+        self._budget, self._deadline = budget, deadline
+        self._granted = 0
+
+    async def expect(self, size: int | None) -> None:
+        """Waits until `size` bytes may be held; an unknown size (None) is granted when it turns out to be large."""
+        if size is not None and size > FREE_BYTES and not self._granted:
+            await self._grant(size)
+
+    async def grow(self, size: int, limit: int) -> None:
+        """`size` bytes are held; a body whose size was not known or not true is granted all it may become."""
+        if size > FREE_BYTES and size > self._granted and self._granted < limit:
+            self.close()
+            await self._grant(limit)
+
+    async def _grant(self, size: int) -> None:
+        with self._deadline.paused():
+            await self._budget.acquire(size)
+        self._granted = size
+
+    def close(self) -> None:
+        """Gives everything back."""
+        granted, self._granted = self._granted, 0
+        self._budget.release(granted)
+
+
+class Budget:
+    """At most `limit` bytes are granted at a time, first come first served; one claim may exceed it when alone."""
+
+    def __init__(self, limit: int) -> None:
+        self._limit, self._used = limit, 0
+        self._waiting: deque[tuple[int, asyncio.Future]] = deque()
+
+    @contextlib.asynccontextmanager
+    async def claim(self, deadline: Deadline) -> AsyncIterator[Claim]:
+        """A claim that is given back at the end of the block; `deadline` stands still while it waits."""
+        claim = Claim(self, deadline)
+        try:
+            yield claim
+        finally:
+            claim.close()
+
+    async def acquire(self, size: int) -> None:
+        """Waits for `size` bytes."""
+        if not self._waiting and self._fits(size):
+            self._used += size
+            return
+        entry = (size, asyncio.get_running_loop().create_future())
+        self._waiting.append(entry)
+        try:
+            await entry[1]
+        except asyncio.CancelledError:
+            if entry in self._waiting:
+                self._waiting.remove(entry)
+            elif entry[1].done() and not entry[1].cancelled():
+                self.release(size)
+            raise
+
+    def release(self, size: int) -> None:
+        """Gives `size` bytes back."""
+        self._used -= size
+        while self._waiting and (self._waiting[0][1].done() or self._fits(self._waiting[0][0])):
+            size, future = self._waiting.popleft()
+            if not future.done():
+                self._used += size
+                future.set_result(None)
+
+    def _fits(self, size: int) -> bool:
+        return self._used == 0 or self._used + size <= self._limit

@@ -1,0 +1,270 @@
+"""One HTTP GET under every limit: addresses, redirects, size, compression, manners."""
+
+import asyncio
+import contextlib
+import email.utils
+import re
+import ssl
+import time
+import zlib
+from dataclasses import dataclass
+from typing import AsyncIterator
+from urllib.request import getproxies
+
+import aiohttp
+from yarl import URL
+
+from components.fetch.budget import Budget, Claim
+from components.fetch.deadline import Deadline
+from components.fetch.failure import Failure, Retry
+from components.fetch.hosts import Host
+from components.fetch.resolver import GuardedResolver, PrivateAddressError
+from components.fetch.robots import MAX_BYTES, Robots, check_headers
+from components.fetch.settings import Limits, Settings
+
+_CHUNK = 1 << 16
+# As RFC 3986 wants it: such an address is sent byte for byte, so that a signature in it stays valid.
+_PLAIN = re.compile(r"[!#-;=?-\[\]_a-z~]+")
+_DEFAULT_PORT = {"http": 80, "https": 443}
+
+
+@dataclass(frozen=True)
+class Body:
+    """What came: the bytes, the status, and whether Content-Length confirms that it is all of them."""
+
+    data: bytes
+    http_status: int
+    complete: bool
+
+
+class Downloader:
+    """GETs with keep-alive connections, a polite pace per host and guarded addresses. One per process."""
+
+    def __init__(self, settings: Settings, limits: Limits, processes: int, budget: Budget) -> None:
+        """`processes` share each host's rate and connections."""
+        self._settings, self._limits, self._processes, self._budget = settings, limits, processes, budget
+        self._hosts: dict[str, Host] = {}
+        self._robots = Robots(self._read_robots, self._on_crawl_delay)
+        self._resolver = GuardedResolver(_exempt_hosts(settings.image_base), settings.allow_private_addresses)
+        self._session: aiohttp.ClientSession | None = None
+
+    async def __aenter__(self) -> "Downloader":
+        self._session = aiohttp.ClientSession(
+            connector=aiohttp.TCPConnector(limit=0, resolver=self._resolver, ttl_dns_cache=300, keepalive_timeout=30),
+            headers={
+                "User-Agent": self._settings.user_agent,
+                "Accept": "image/avif,image/webp,image/*;q=0.9,*/*;q=0.5",
+                # Pictures are compressed already; what comes compressed all the same is unpacked under a limit.
+                "Accept-Encoding": "identity",
+            },
+            timeout=aiohttp.ClientTimeout(
+                total=None, sock_connect=self._limits.connect_timeout, sock_read=self._limits.read_timeout
+            ),
+            cookie_jar=aiohttp.DummyCookieJar(),
+            auto_decompress=False,
+            trust_env=True,
+        )
+        return self
+
+    async def __aexit__(self, *exception: object) -> None:
+        await self._session.close()
+
+    @contextlib.asynccontextmanager
+    async def get(self, address: str, deadline: Deadline) -> AsyncIterator[Body]:
+        """The body behind `address`; its bytes count against the process's budget until the block is left.
+
+        Args:
+            address: http or https URL.
+            deadline: Runs while a request is under way; the wait for a host or for memory does not count.
+
+        Raises:
+            Failure: for everything that can go wrong on the way.
+        """
+        async with self._budget.claim(deadline) as claim:
+            yield await self._follow(_url(address), deadline, claim, self._settings.respect_robots, self._limits.max_bytes)
+
+    async def _follow(self, url: URL, deadline: Deadline, claim: Claim, polite: bool, max_bytes: int) -> Body:
+        """Follows redirects by hand: each hop's address, host and robots.txt are looked at anew."""
+        seen: list[URL] = []
+        while True:
+            if url in seen:
+                raise Failure("redirect_loop", f"redirected in a circle: {url}")
+            if len(seen) > self._limits.redirects:
+                raise Failure("too_many_redirects", f"more than {self._limits.redirects} redirects")
+            seen.append(url)
+            if polite:
+                await self._robots.check(str(url.origin()), str(url))
+            result = await self._request(url, deadline, claim, polite, max_bytes)
+            if isinstance(result, Body):
+                return result
+            url = result
+
+    async def _request(self, url: URL, deadline: Deadline, claim: Claim, polite: bool, max_bytes: int) -> Body | URL:
+        host = self._host(url)
+        async with host.slot():
+            try:
+                with _translated(host):
+                    self._resolver.check_literal(url.host or "", url.port or 0)
+                    async with deadline.running():
+                        async with self._session.get(url, allow_redirects=False) as response:
+                            return await self._receive(url, response, host, claim, polite, max_bytes)
+            except TimeoutError as error:
+                host.silent()
+                raise Failure("deadline", f"not finished within {deadline.seconds:g} s", Retry.NEVER) from error
+
+    async def _receive(self, url: URL, response, host: Host, claim: Claim, polite: bool, max_bytes: int) -> Body | URL:
+        if response.status != 200:
+            await _drain(response)
+        if response.status in (301, 302, 303, 307, 308):
+            host.answered()
+            return _redirection(url, response)
+        if response.status != 200:
+            failure = _refusal(response)
+            if failure.retry is Retry.LATER:
+                host.refused(failure.retry_after)
+            else:
+                host.answered()
+            raise failure
+        if polite:
+            check_headers(response.headers)
+        if (response.content_length or 0) > max_bytes:
+            raise _too_large(max_bytes)
+        data = await _read(response, claim, max_bytes)
+        host.answered()
+        return Body(data, response.status, response.content_length is not None)
+
+    def _host(self, url: URL) -> Host:
+        key = f"{url.host}:{url.port}"
+        if key not in self._hosts:
+            share = max(1, self._limits.host_connections // self._processes)
+            self._hosts[key] = Host(self._settings.requests_per_second / self._processes, share, self._limits)
+        return self._hosts[key]
+
+    def _on_crawl_delay(self, origin: str, seconds: float) -> None:
+        self._host(URL(origin)).crawl_delay(seconds * self._processes)
+
+    async def _read_robots(self, address: str) -> bytes:
+        for attempt in range(1, self._limits.attempts + 1):
+            try:
+                deadline = Deadline(self._limits.deadline)
+                async with self._budget.claim(deadline) as claim:
+                    body = await self._follow(URL(address), deadline, claim, False, MAX_BYTES * 4)
+                return body.data
+            except Failure as failure:
+                if failure.retry is Retry.NEVER or attempt == self._limits.attempts:
+                    raise
+            await asyncio.sleep(self._limits.backoff * 2**attempt)
+        raise AssertionError("unreachable")
+
+
+def _exempt_hosts(image_base: str) -> frozenset[tuple[str, int]]:
+    """What the user typed may be private: the host of image_base, and the proxies of the environment."""
+    typed = [image_base, *getproxies().values()]
+    urls = [URL(text) for text in typed if text.startswith(("http://", "https://"))]
+    return frozenset((url.host.lower(), url.port) for url in urls if url.host)
+
+
+def _url(address: str) -> URL:
+    try:
+        url = URL(address, encoded=bool(_PLAIN.fullmatch(address)))
+        if url.scheme in _DEFAULT_PORT and url.host and url.port:
+            return url.with_fragment(None)
+    except ValueError:
+        pass
+    raise Failure("bad_address", f"no usable address: {address[:200]!r}")
+
+
+def _redirection(url: URL, response: aiohttp.ClientResponse) -> URL:
+    location = response.headers.get("Location", "")
+    if not location:
+        raise Failure("bad_response", "a redirect without a Location", http_status=response.status)
+    try:
+        target = url.join(URL(location, encoded=bool(_PLAIN.fullmatch(location))))
+    except ValueError as error:
+        raise Failure("bad_address", f"redirected to {location[:200]!r}") from error
+    if target.scheme not in _DEFAULT_PORT or not target.host:
+        raise Failure("bad_address", f"redirected to {location[:200]!r}: only http and https are followed")
+    return target.with_fragment(None)
+
+
+def _refusal(response: aiohttp.ClientResponse) -> Failure:
+    """What a status other than 200 means for another attempt."""
+    status, reason = response.status, f"http_{response.status}"
+    message = f"HTTP {status} {response.reason or ''}".strip()
+    wait = _retry_after(response.headers.get("Retry-After", ""))
+    if status == 429 or (status == 503 and wait):
+        return Failure(reason, message, Retry.LATER, status, wait)
+    if status in (408, 425) or status >= 500:
+        return Failure(reason, message, Retry.AGAIN, status, wait)
+    return Failure(reason, message, Retry.NEVER, status)
+
+
+def _retry_after(value: str) -> float:
+    """Seconds of a Retry-After header (RFC 9110: seconds or a date); 0 if there is none."""
+    if value.strip().isdigit():
+        return float(value)
+    try:
+        return max(0.0, email.utils.parsedate_to_datetime(value).timestamp() - time.time())
+    except ValueError:
+        return 0.0
+
+
+async def _drain(response: aiohttp.ClientResponse) -> None:
+    """Reads a short error page, because a connection with unread bytes cannot be used again."""
+    if (response.content_length or 0) <= _CHUNK and response.content_length is not None:
+        await response.content.read()
+
+
+async def _read(response: aiohttp.ClientResponse, claim: Claim, max_bytes: int) -> bytes:
+    """Reads the body, never more than `max_bytes`, unpacking gzip and deflate on the way."""
+    encoding = response.headers.get("Content-Encoding", "identity").strip().lower()
+    if encoding not in ("", "identity", "gzip", "x-gzip", "deflate"):
+        raise Failure("bad_response", f"Content-Encoding: {encoding}, which was not asked for")
+    packed = encoding not in ("", "identity")
+    await claim.expect(max_bytes if packed else response.content_length)
+    unpack = zlib.decompressobj(47 if encoding != "deflate" else zlib.MAX_WBITS) if packed else None
+    data = bytearray()
+    async for chunk in response.content.iter_chunked(_CHUNK):
+        data += unpack.decompress(chunk, max_bytes + 1 - len(data)) if unpack else chunk
+        if len(data) > max_bytes:
+            raise _too_large(max_bytes)
+        await claim.grow(len(data), max_bytes)
+    if unpack and not unpack.eof:
+        raise Failure("incomplete", "the compressed body is cut off", Retry.AGAIN, response.status)
+    return bytes(data)
+
+
+def _too_large(max_bytes: int) -> Failure:
+    return Failure("too_large", f"more than {max_bytes / 2**20:g} MB", http_status=200)
+
+
+@contextlib.contextmanager
+def _translated(host: Host):
+    """aiohttp's errors as Failures; tells the host's pace when there was no sign of life."""
+    try:
+        yield
+    except PrivateAddressError as error:
+        raise Failure("private_address", f"{error}; allow_private_addresses=true lets it pass") from error
+    except aiohttp.ServerTimeoutError as error:
+        host.silent()
+        raise Failure("timeout", str(error) or "no answer in time", Retry.AGAIN) from error
+    except aiohttp.ClientConnectorDNSError as error:
+        if isinstance(error.os_error, PrivateAddressError):
+            raise Failure("private_address", f"{error.os_error}; allow_private_addresses=true lets it pass") from error
+        host.silent()
+        raise Failure("dns", f"no address for {error.host}: {error.os_error}", Retry.AGAIN) from error
+    except (aiohttp.ClientSSLError, ssl.SSLError) as error:
+        raise Failure("tls", str(error)) from error
+    except aiohttp.ClientConnectorError as error:
+        host.silent()
+        raise Failure("refused", str(error), Retry.AGAIN) from error
+    except aiohttp.ClientPayloadError as error:
+        host.answered()
+        raise Failure("incomplete", f"the body was cut off: {error}", Retry.AGAIN) from error
+    except (aiohttp.ServerDisconnectedError, aiohttp.ClientOSError, ConnectionError) as error:
+        host.answered()
+        raise Failure("reset", f"connection lost: {error}", Retry.AGAIN) from error
+    except zlib.error as error:
+        raise Failure("bad_response", f"damaged compression: {error}", Retry.AGAIN) from error
+    except aiohttp.ClientError as error:
+        raise Failure("bad_response", f"{type(error).__name__}: {error}", Retry.AGAIN) from error

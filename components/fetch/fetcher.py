@@ -1,0 +1,226 @@
+"""One shard of objects to one shard of images: `images-<shard>.tar` and `fetch-log.parquet`."""
+
+import collections
+import contextlib
+import os
+import shutil
+import time
+from dataclasses import dataclass, field
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from components.fetch import parts, pool
+from components.fetch.failure import may_pass
+from components.fetch.objects import Outcome
+from components.fetch.rows import Row, Rows
+from components.fetch.settings import Limits, Settings
+from components.shared import storage
+from components.shared.errors import PipelineError
+from components.shared.progress import Progress
+
+__all__ = ["FetchError", "FetchSummary", "Limits", "Settings", "fetch_shard"]
+
+LOG_NAME = "fetch-log.parquet"
+_LOG_TYPES = {
+    "status": pa.string(), "http_status": pa.int32(), "attempts": pa.int32(), "bytes": pa.int64(),
+    "width": pa.int32(), "height": pa.int32(), "sha256": pa.string(), "seconds": pa.float32(), "message": pa.string(),
+}  # fmt: skip
+
+
+class FetchError(PipelineError):
+    """Too many pictures could not be had."""
+
+
+@dataclass(frozen=True)
+class FetchSummary:
+    """What one shard's fetch came to. `bytes` counts originals; `seconds` and `resumed` are about this attempt."""
+
+    shard: str
+    objects: int
+    reasons: dict[str, int] = field(default_factory=dict)  # of those that failed, commonest first
+    bytes: int = 0
+    seconds: float = 0.0
+    resumed: int = 0  # objects that an earlier attempt had finished
+    example: str = ""  # message of one object with the commonest reason
+
+    @property
+    def failed(self) -> int:
+        """Objects without a picture."""
+        return sum(self.reasons.values())
+
+    @property
+    def images_per_second(self) -> float:
+        """Objects that this attempt finished, a second."""
+        return (self.objects - self.resumed) / self.seconds if self.seconds else 0.0
+
+    def metadata(self) -> dict[str, float | int | str]:
+        """Plain values for the artifact's metadata."""
+        numbers = {"objects": self.objects, "ok": self.objects - self.failed, "failed": self.failed, "bytes": self.bytes}
+        rates = {"seconds": round(self.seconds, 2), "images_per_second": round(self.images_per_second, 1)}
+        return {**numbers, **rates, **{f"failed_{reason}": count for reason, count in self.reasons.items()}}
+
+    def __str__(self) -> str:
+        text = f"shard {self.shard}: {self.objects - self.failed} of {self.objects} pictures, {self.bytes / 1e6:.1f} MB"
+        text += f", {self.seconds:.1f} s, {self.images_per_second:.0f} pictures/s"
+        if self.resumed:
+            text += f"; {self.resumed} were there from an earlier attempt"
+        return text + (f"; {self.failed} failed: {_counted(self.reasons)}" if self.failed else "")
+
+
+def fetch_shard(
+    shard: str, objects_path: str, output_dir: str, output_uri: str, settings: Settings, limits: Limits = Limits()
+) -> FetchSummary:
+    """Fetches the pictures of `shard` into `output_dir`; continues what an earlier attempt began.
+
+    Args:
+        shard: Name of the shard, such as 00003-of-00016.
+        objects_path: objects.parquet of the query step.
+        output_dir: Local folder for the shard's tar and log.
+        output_uri: Where the folder will be stored. If that is remote, finished parts are kept beside it, because a
+            retried pod starts with an empty disk.
+
+    Raises:
+        FetchError: more than `max_failed_fraction` of the pictures could not be had.
+        PipelineError: the input is not usable.
+        OSError: the disk is full.
+    """
+    started = time.monotonic()
+    rows = Rows(objects_path, shard)
+    work = _Work(shard, output_dir, output_uri, settings, limits, rows)
+    if not work.is_finished():
+        work.fetch()
+        work.write_log()
+    summary = work.summary(time.monotonic() - started)
+    if summary.failed > settings.max_failed_fraction * summary.objects:
+        raise FetchError(_failed_text(summary, settings, work.publish_log()))
+    work.finish()
+    return summary
+
+
+class _Work:
+    """One shard's folder: `parts/` while it is under way, tar and log when it is done."""
+
+    def __init__(self, shard: str, output_dir: str, output_uri: str, settings: Settings, limits: Limits, rows: Rows):
+        self._shard, self._settings, self._limits, self._rows = shard, settings, limits, rows
+        self._folder, self._uri = output_dir, output_uri
+        self._parts_folder = os.path.join(output_dir, "parts")
+        self._tar = os.path.join(output_dir, f"images-{shard}.tar")
+        self._log = os.path.join(output_dir, LOG_NAME)
+        remote = bool(output_uri) and storage.local_path(output_uri) is None
+        # Beside the artifact, not inside: the next step downloads all that is inside.
+        self._parts_uri = storage.join(output_uri.rstrip("/").rpartition("/")[0], f"fetch-parts-{shard}") if remote else ""
+        self._fingerprint = parts.fingerprint(settings)
+        self._resumed = rows.count
+        self._parts: parts.Parts | None = None
+
+    def is_finished(self) -> bool:
+        """Whether tar and log are there, made from these very objects and settings."""
+        if not (os.path.exists(self._tar) and os.path.exists(self._log)):
+            return False
+        metadata = pq.read_schema(self._log).metadata or {}
+        return metadata.get(b"fetch") == self._identity()
+
+    def fetch(self) -> None:
+        """Fetches what no part holds yet."""
+        os.makedirs(self._parts_folder, exist_ok=True)
+        with contextlib.suppress(FileNotFoundError):
+            os.remove(self._tar)  # of other objects or settings: beside the new log it would look finished
+        if self._parts_uri:
+            parts.download(self._parts_uri, self._parts_folder, self._fingerprint)
+        found = parts.Parts(self._parts_folder, self._fingerprint, self._rows.count)
+        missing = np.array([not _is_settled(found, row) for row in self._rows], bool)
+        self._resumed = int(np.count_nonzero(~missing))
+        progress = Progress(self._rows.count, "images")
+        if self._resumed:
+            progress.update(self._resumed, "from an earlier attempt")
+        if missing.any():
+            self._run_pool(missing, progress)
+        self._parts = parts.Parts(self._parts_folder, self._fingerprint, self._rows.count)
+
+    def _run_pool(self, missing: np.ndarray, progress: Progress) -> None:
+        count = int(np.count_nonzero(missing))
+        processes = min(self._limits.processes or _cores(), max(1, count // 8))
+        job = pool.Job(self._settings, self._limits, self._parts_folder, self._parts_uri, processes)
+        writer = parts.PartWriter(self._parts_folder, self._fingerprint)
+
+        def crashed(row: Row) -> None:
+            writer.add(row.ordinal, row.key, row.text, Outcome("crashed", message="the decoder crashed on it"))
+            progress.update()
+
+        rows = (row for row in self._rows if missing[row.ordinal])
+        pool.run(job, rows, count, lambda message: progress.update(), crashed)
+        writer.close()
+
+    def write_log(self) -> None:
+        """Writes `fetch-log.parquet`: a row an object, all of the object's columns and what became of it."""
+        schema = self._rows.schema
+        for name, type_ in _LOG_TYPES.items():
+            schema = schema.append(pa.field(name, type_))
+        schema = schema.with_metadata({b"fetch": self._identity()})
+        ordinal = 0
+        with pq.ParquetWriter(f"{self._log}.partial", schema, compression="zstd") as writer:
+            for batch in self._rows.batches():
+                lines = [self._parts.line(ordinal + index) for index in range(batch.num_rows)]
+                columns = [pa.array([line[name] for line in lines], type_) for name, type_ in _LOG_TYPES.items()]
+                writer.write_batch(pa.record_batch([*batch.columns, *columns], schema=schema))
+                ordinal += batch.num_rows
+        os.replace(f"{self._log}.partial", self._log)
+
+    def finish(self) -> None:
+        """Merges the parts to the tar and removes them; does nothing where that was done before."""
+        if self._parts is not None:
+            parts.write_tar(self._tar, self._parts, self._rows.count)
+        shutil.rmtree(self._parts_folder, ignore_errors=True)
+        if self._parts_uri:
+            for file in storage.list_files(self._parts_uri):
+                storage.delete(file.uri)
+
+    def publish_log(self) -> str:
+        """Puts the log of a failed step where it can be read afterwards; returns where."""
+        if not self._parts_uri:
+            return self._log
+        target = storage.join(self._uri, LOG_NAME)
+        storage.upload(self._log, target)
+        return target
+
+    def summary(self, seconds: float) -> FetchSummary:
+        """Counts what the log says."""
+        reasons: collections.Counter[str] = collections.Counter()
+        examples: dict[str, str] = {}
+        size = 0
+        for batch in pq.ParquetFile(self._log).iter_batches(columns=["status", "bytes", "message", "image_uri"]):
+            for line in batch.to_pylist():
+                size += line["bytes"]
+                if line["status"] != "ok":
+                    reasons[line["status"]] += 1
+                    examples.setdefault(line["status"], f"{line['image_uri']}: {line['message']}")
+        ordered = dict(reasons.most_common())
+        example = examples.get(next(iter(ordered), ""), "")
+        return FetchSummary(self._shard, self._rows.count, ordered, size, seconds, self._resumed, example)
+
+    def _identity(self) -> bytes:
+        return f"{self._fingerprint}-{self._rows.digest}".encode()
+
+
+def _is_settled(found: parts.Parts, row: Row) -> bool:
+    """Whether an earlier attempt has the picture, or knows for good that there is none."""
+    return found.has(row.ordinal, row.key) and not may_pass(found.line(row.ordinal)["status"])
+
+
+def _cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _counted(reasons: dict[str, int], most: int = 0) -> str:
+    items = list(reasons.items())[: most or None]
+    return ", ".join(f"{count} {reason}" for reason, count in items)
+
+
+def _failed_text(summary: FetchSummary, settings: Settings, log: str) -> str:
+    return (
+        f"{summary.failed} of {summary.objects} pictures of shard {summary.shard} could not be had, more than "
+        f"max_failed_fraction={settings.max_failed_fraction:g}; commonest reasons: {_counted(summary.reasons, 3)} "
+        f"(such as {summary.example[:300]}); each picture's reason is in {log}"
+    )

@@ -1,0 +1,177 @@
+"""One object's way from its address to a stored picture, with as many attempts as make sense."""
+
+import asyncio
+import contextlib
+import hashlib
+import posixpath
+import random
+import time
+import traceback
+from concurrent.futures import Executor
+from dataclasses import dataclass
+from typing import AsyncIterator
+from urllib.parse import urlsplit
+
+from components.fetch.budget import Budget
+from components.fetch.deadline import Deadline
+from components.fetch.download import Body, Downloader
+from components.fetch.failure import Failure, Retry
+from components.fetch.settings import Limits, Settings
+from components.shared import imaging, storage
+from components.shared.errors import PipelineError
+
+_STORED = ("gs", "s3", "minio", "file")
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of one object. `bytes`, `width`, `height` and `sha256` are those of the original."""
+
+    status: str  # "ok" or the reason of the failure
+    http_status: int = 0
+    attempts: int = 1
+    bytes: int = 0
+    width: int = 0
+    height: int = 0
+    sha256: str = ""
+    seconds: float = 0.0
+    message: str = ""
+    picture: bytes = b""  # the stored JPEG
+
+
+class Objects:
+    """Fetches objects; one per process."""
+
+    def __init__(
+        self, settings: Settings, limits: Limits, downloader: Downloader, budget: Budget, decoder: Executor, io: Executor
+    ) -> None:
+        """`decoder` has one thread: a core decodes one picture at a time, and memory holds one. `io` reads stores."""
+        self._settings, self._limits, self._downloader, self._budget = settings, limits, downloader, budget
+        self._decoder, self._io = decoder, io
+
+    async def fetch(self, image_uri: str) -> Outcome:
+        """Tries until there is a picture, or a reason why there is none. Never raises for the object's own faults."""
+        started = time.monotonic()
+        deadline = Deadline(self._limits.deadline)
+        attempts = refusals = 0
+        last_sha256 = ""
+        while True:
+            attempts += 1
+            try:
+                outcome = await self._attempt(image_uri, deadline, last_sha256)
+                return self._finished(outcome, attempts, started)
+            except Failure as failure:
+                refusals += failure.retry is Retry.LATER
+                if not self._again(failure, attempts - refusals, refusals, deadline):
+                    outcome = Outcome(failure.reason, failure.http_status, message=str(failure), **failure.original)
+                    return self._finished(outcome, attempts, started)
+                last_sha256 = failure.original.get("sha256", "")
+                await self._back_off(failure, attempts, deadline)
+            except OSError:
+                raise  # not the object's fault
+            except Exception as error:  # a fault of ours that this object brought out: the others must not pay for it
+                traceback.print_exc()
+                return self._finished(Outcome("internal", message=f"{type(error).__name__}: {error}"), attempts, started)
+
+    def _again(self, failure: Failure, faults: int, refusals: int, deadline: Deadline) -> bool:
+        if failure.retry is Retry.NEVER or deadline.left <= 0:
+            return False
+        return faults < self._limits.attempts and refusals < self._limits.refusals
+
+    async def _back_off(self, failure: Failure, attempts: int, deadline: Deadline) -> None:
+        """Exponential backoff with full jitter, so that objects that failed together do not come back together.
+
+        https://aws.amazon.com/blogs/architecture/exponential-backoff-and-jitter/
+        """
+        ceiling = min(self._limits.max_backoff, self._limits.backoff * 2 ** min(attempts - 1, 16))
+        pause = random.uniform(0, ceiling)
+        if failure.retry is Retry.AGAIN:
+            pause = max(pause, min(failure.retry_after, self._limits.max_backoff))
+            deadline.left -= pause
+        await asyncio.sleep(pause)
+
+    async def _attempt(self, image_uri: str, deadline: Deadline, last_sha256: str) -> Outcome:
+        address = located(image_uri, self._settings.image_base)
+        async with self._body(address, deadline) as body:
+            loop = asyncio.get_running_loop()
+            return await loop.run_in_executor(self._decoder, shrunk, body, self._settings, last_sha256)
+
+    @contextlib.asynccontextmanager
+    async def _body(self, address: str, deadline: Deadline) -> AsyncIterator[Body]:
+        scheme = urlsplit(address).scheme
+        if scheme in ("http", "https"):
+            async with self._downloader.get(address, deadline) as body:
+                yield body
+        elif scheme == "sample":
+            yield await asyncio.get_running_loop().run_in_executor(self._decoder, _sample, address)
+        else:
+            async with self._budget.claim(deadline) as claim:
+                data = await asyncio.get_running_loop().run_in_executor(self._io, _stored, address, self._limits.max_bytes)
+                await claim.expect(len(data))
+                yield Body(data, 0, True)
+
+    @staticmethod
+    def _finished(outcome: Outcome, attempts: int, started: float) -> Outcome:
+        values = {**vars(outcome), "attempts": attempts, "seconds": round(time.monotonic() - started, 3)}
+        return Outcome(**values)
+
+
+def located(image_uri: str, image_base: str) -> str:
+    """The address with its base: a URI of a known scheme, or a local path. Raises Failure(bad_address)."""
+    if not image_uri:
+        raise Failure("no_address", "the object has no picture address")
+    scheme = urlsplit(image_uri).scheme.lower()
+    if scheme in ("http", "https", "sample", *_STORED):
+        return image_uri
+    if scheme:
+        raise Failure("bad_address", f"{scheme}: is not supported; use http, https, gs, s3, file or a path")
+    if image_uri.startswith("//"):
+        return f"https:{image_uri}"
+    remote = storage.local_path(image_base) is None
+    if not image_base or (image_uri.startswith("/") and not remote):
+        return image_uri
+    # An HTTP server keeps to its own tree; for folders and buckets the base is a promise that `..` must not break.
+    relative = posixpath.normpath(image_uri.lstrip("/"))
+    if relative.startswith("..") and not image_base.startswith("http"):
+        raise Failure("bad_address", f"{image_uri[:200]} leads out of image_base")
+    return storage.join(image_base, image_uri)
+
+
+def shrunk(body: Body, settings: Settings, last_sha256: str) -> Outcome:
+    """Decodes, checks, resizes and encodes. Raises Failure with the picture's reason."""
+    sha256 = hashlib.sha256(body.data).hexdigest()
+    try:
+        pixels = imaging.decode(body.data, settings.image_size)
+        width, height = imaging.dimensions(body.data)
+        picture = imaging.encode_jpeg(imaging.resize_short_side(pixels, settings.image_size), settings.jpeg_quality)
+    except imaging.ImageError as error:
+        # A picture that is cut off may be the connection's fault, unless the same bytes came before.
+        again = error.reason == "truncated" and body.http_status and sha256 != last_sha256
+        failure = Failure(error.reason, str(error), Retry.AGAIN if again else Retry.NEVER, body.http_status)
+        failure.original = {"bytes": len(body.data), "sha256": sha256}
+        raise failure from error
+    return Outcome("ok", body.http_status, 1, len(body.data), width, height, sha256, picture=picture)
+
+
+def _sample(address: str) -> Body:
+    from components.shared import sample
+
+    try:
+        return Body(sample.picture(address), 0, True)
+    except (PipelineError, LookupError, ValueError) as error:
+        raise Failure("not_found", f"the sample has no {address}: {error}") from error
+
+
+def _stored(address: str, max_bytes: int) -> bytes:
+    """A whole file of a store, through its SDK, which does its own retries. Raises Failure."""
+    try:
+        data = storage.read_bytes(address, 0, max_bytes + 1)
+    except storage.NotFound as error:
+        raise Failure("not_found", str(error)) from error
+    except storage.TransientStorageError as error:
+        raise Failure("storage", str(error)) from error
+    except (storage.StorageError, OSError) as error:
+        raise Failure("unreadable", str(error)) from error
+    if len(data) > max_bytes:
+        raise Failure("too_large", f"more than {max_bytes / 2**20:g} MB")
+    return data

@@ -1,0 +1,184 @@
+"""What has been fetched so far, kept so that nothing is lost when a step is killed, and merged when it is complete.
+
+A *part* is two files that only grow: `NAME.tar`, the finished pictures as tar entries, and `NAME.jsonl`, a line an
+object. An object counts once its line is there, and the line is written after the picture: a process that is killed at
+any moment leaves complete objects and at most some bytes that no line points to. Parts are never changed afterwards; a
+resumed step writes further ones.
+"""
+
+import functools
+import hashlib
+import io
+import json
+import os
+import tarfile
+import time
+import uuid
+from typing import Iterator
+
+import numpy as np
+
+from components.fetch.objects import Outcome
+from components.fetch.settings import Settings
+from components.shared import storage
+
+# Columns of fetch-log.parquet that a part's line carries; the object's own columns come from the query.
+LOG_FIELDS = (
+    "status", "http_status", "attempts", "bytes", "width", "height", "sha256", "seconds", "message",
+)  # fmt: skip
+_END = b"\0" * 1024
+
+
+def fingerprint(settings: Settings) -> str:
+    """What the stored bytes depend on besides the objects: parts of other settings are not taken over."""
+    shaping = ["1", settings.image_base, settings.image_size, settings.jpeg_quality]
+    return hashlib.sha256(json.dumps(shaping).encode()).hexdigest()[:12]
+
+
+class PartWriter:
+    """Appends objects to a part below `folder`; starts a new part when `close` was called in between."""
+
+    def __init__(self, folder: str, print_: str) -> None:
+        self._folder, self._fingerprint = folder, print_
+        self._tar: io.FileIO | None = None
+        self._log: io.FileIO | None = None
+        self._name = ""
+        self.objects = 0
+
+    def add(self, ordinal: int, key: str, text: str, outcome: Outcome) -> None:
+        """Writes one object; `text` is its row as JSON. Raises OSError if the disk is full."""
+        if self._tar is None:
+            self._open()
+        columns = json.loads(text)
+        entries = _entries(columns, outcome) if outcome.status == "ok" else b""
+        line = {"row": ordinal, "key": key, "offset": self._tar.tell(), "length": len(entries)}
+        line |= {name: getattr(outcome, name) for name in LOG_FIELDS}
+        _write(self._tar, entries)
+        _write(self._log, json.dumps(line).encode() + b"\n")
+        self.objects += 1
+
+    def close(self) -> str:
+        """Ends the part; returns its path without suffix, or "" if there is none open."""
+        if self._tar is None:
+            return ""
+        self._tar.close()
+        self._log.close()
+        self._tar = None
+        self.objects = 0
+        return os.path.join(self._folder, self._name)
+
+    def _open(self) -> None:
+        # In the order of their names later parts count more: a later attempt may have what an earlier one missed.
+        self._name = f"{self._fingerprint}-{time.time_ns():020d}-{uuid.uuid4().hex[:8]}"
+        path = os.path.join(self._folder, self._name)
+        # Unbuffered: what was written survives the process, in the order in which it was written.
+        self._tar = open(f"{path}.tar", "xb", buffering=0)
+        self._log = open(f"{path}.jsonl", "xb", buffering=0)
+
+
+class Parts:
+    """All parts in a folder, as an index from a row's ordinal to its line and its picture.
+
+    The index takes 37 bytes a row, whatever is in the parts.
+    """
+
+    def __init__(self, folder: str, print_: str, rows: int) -> None:
+        self._paths = sorted(
+            os.path.join(folder, name[: -len(".jsonl")])
+            for name in os.listdir(folder)
+            if name.startswith(print_) and name.endswith(".jsonl")
+        )
+        self._part = np.full(rows, -1, np.int32)
+        self._line = np.zeros((rows, 2), np.int64)
+        self._key = np.zeros(rows, np.uint64)
+        for number in range(len(self._paths)):
+            self._read(number)
+        self._files = functools.lru_cache(maxsize=64)(lambda path: open(path, "rb"))
+
+    def has(self, ordinal: int, key: str) -> bool:
+        """Whether a part holds this row, with the very columns that it has now."""
+        return self._part[ordinal] >= 0 and int(self._key[ordinal]) == int(key, 16)
+
+    def line(self, ordinal: int) -> dict:
+        """The log line of a row."""
+        offset, length = self._line[ordinal]
+        return json.loads(_pread(self._files(self._path(ordinal) + ".jsonl"), int(offset), int(length)))
+
+    def entries(self, ordinal: int, line: dict) -> bytes:
+        """The tar entries of a row: picture and metadata, or nothing if it failed."""
+        return _pread(self._files(self._path(ordinal) + ".tar"), line["offset"], line["length"])
+
+    def _path(self, ordinal: int) -> str:
+        return self._paths[self._part[ordinal]]
+
+    def _read(self, number: int) -> None:
+        path = self._paths[number]
+        tar_size = os.path.getsize(f"{path}.tar") if os.path.exists(f"{path}.tar") else 0
+        offset = 0
+        for line, length in _whole_lines(f"{path}.jsonl"):
+            ordinal = line["row"]
+            if ordinal < len(self._part) and line["offset"] + line["length"] <= tar_size:
+                self._part[ordinal] = number
+                self._line[ordinal] = offset, length
+                self._key[ordinal] = int(line["key"], 16)
+            offset += length
+
+
+def write_tar(path: str, parts: Parts, rows: int) -> None:
+    """Merges the pictures of all rows, in their order, to one tar at `path`; it appears there complete or not at all."""
+    temporary = f"{path}.partial"
+    with open(temporary, "wb", buffering=1 << 20) as file:
+        for ordinal in range(rows):
+            line = parts.line(ordinal)
+            if line["length"]:
+                file.write(parts.entries(ordinal, line))
+        file.write(_END)
+    os.replace(temporary, path)
+
+
+def upload(path: str, uri: str) -> None:
+    """Copies a closed part to the folder `uri`: the lines last, because they make it count. Raises StorageError."""
+    for suffix in (".tar", ".jsonl"):
+        storage.upload(path + suffix, storage.join(uri, os.path.basename(path) + suffix))
+
+
+def download(uri: str, folder: str, print_: str) -> int:
+    """Fetches the parts that an earlier pod left in `uri`; returns how many files. Raises StorageError."""
+    files = [file.uri for file in storage.list_files(uri)]
+    pairs = [(file, os.path.join(folder, file.rpartition("/")[2])) for file in files]
+    wanted = [(file, path) for file, path in pairs if os.path.basename(path).startswith(print_)]
+    storage.download_all([pair for pair in wanted if not os.path.exists(pair[1])])
+    return len(wanted)
+
+
+def _whole_lines(path: str) -> Iterator[tuple[dict, int]]:
+    """Lines and their lengths; a last line that was cut off by a crash is left out."""
+    with open(path, "rb") as file:
+        for line in file:
+            if line.endswith(b"\n"):
+                yield json.loads(line), len(line)
+
+
+def _entries(columns: dict, outcome: Outcome) -> bytes:
+    metadata = columns | {name: getattr(outcome, name) for name in ("sha256", "width", "height", "bytes")}
+    object_id = columns["object_id"]
+    return _entry(f"{object_id}.jpg", outcome.picture) + _entry(
+        f"{object_id}.json", json.dumps(metadata, ensure_ascii=False).encode()
+    )
+
+
+def _entry(name: str, data: bytes) -> bytes:
+    info = tarfile.TarInfo(name)  # no time, no owner: the same pictures give the same file
+    info.size = len(data)
+    return info.tobuf(tarfile.PAX_FORMAT) + data + b"\0" * (-len(data) % tarfile.BLOCKSIZE)
+
+
+def _write(file: io.FileIO, data: bytes) -> None:
+    """Writes all of `data`: an unbuffered file may take less, and says so only by its return value."""
+    view = memoryview(data)
+    while view:
+        view = view[file.write(view) :]
+
+
+def _pread(file, offset: int, length: int) -> bytes:
+    return os.pread(file.fileno(), length, offset)

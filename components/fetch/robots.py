@@ -1,0 +1,58 @@
+"""What a host asks of machines: robots.txt, and the headers that keep a picture out of machine learning."""
+
+import asyncio
+from typing import Awaitable, Callable, Mapping
+
+from protego import Protego
+
+from components.fetch.failure import Failure, Retry
+from components.fetch.settings import AGENT
+
+MAX_BYTES = 500 << 10  # RFC 9309: a crawler reads at least this much
+_NO_AI = frozenset({"noai", "noimageai"})
+
+
+class Robots:
+    """robots.txt of every host met, each read once (RFC 9309)."""
+
+    def __init__(self, read: Callable[[str], Awaitable[bytes]], on_delay: Callable[[str, float], None]) -> None:
+        """`read(url)` gets a text or raises Failure; `on_delay(origin, seconds)` hears of a crawl delay."""
+        self._read, self._on_delay = read, on_delay
+        self._rules: dict[str, asyncio.Task] = {}
+
+    async def check(self, origin: str, url: str) -> None:
+        """Raises Failure(robots) where `origin` (scheme://host:port) does not want `url` to be fetched."""
+        if origin not in self._rules:
+            self._rules[origin] = asyncio.ensure_future(self._load(origin))
+        # Shielded: the object whose deadline passes first must not take the rules from the others.
+        rules = await asyncio.shield(self._rules[origin])
+        if rules is not None and not rules.can_fetch(url, AGENT):
+            raise Failure("robots", f"{origin}/robots.txt does not allow it")
+
+    async def _load(self, origin: str) -> Protego | None:
+        try:
+            text = await self._read(f"{origin}/robots.txt")
+        except Failure as failure:
+            # 4xx says that there are no rules; no answer says nothing, so nothing may be fetched.
+            if 400 <= failure.http_status < 500 and failure.http_status != 429:
+                return None
+            raise Failure(
+                "robots_unavailable", f"{origin}/robots.txt: {failure}", Retry.NEVER, failure.http_status
+            ) from failure
+        rules = Protego.parse(text[:MAX_BYTES].decode("utf-8", "replace"))
+        delay = rules.crawl_delay(AGENT)
+        if delay:
+            self._on_delay(origin, float(delay))
+        return rules
+
+
+def check_headers(headers: Mapping[str, str]) -> None:
+    """Raises Failure(noai) if X-Robots-Tag (`noai`, `noimageai`) or TDM-Reservation keeps the picture back."""
+    values = headers.getall("X-Robots-Tag", []) if hasattr(headers, "getall") else [headers.get("X-Robots-Tag", "")]
+    for value in values:
+        agent, _, rest = value.rpartition(":")
+        directives = {word.strip().lower() for word in rest.split(",")}
+        if agent.strip().lower() in ("", AGENT, "*") and directives & _NO_AI:
+            raise Failure("noai", f"X-Robots-Tag: {value}", http_status=200)
+    if headers.get("TDM-Reservation", "").strip() == "1":
+        raise Failure("noai", "TDM-Reservation: 1", http_status=200)

@@ -1,0 +1,96 @@
+"""The objects of one shard, streamed from `objects.parquet` in their order."""
+
+import datetime
+import hashlib
+import json
+import re
+from dataclasses import dataclass
+from typing import Iterator
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from components.shared.errors import PipelineError
+
+_BATCH = 1024
+_NAME = re.compile(r"(\d{5,})-of-(\d{5,})")
+_OBJECT_ID = re.compile(r"[A-Za-z0-9._-]+")
+_NEEDED = ("object_id", "image_uri", "shard")
+
+
+@dataclass(frozen=True)
+class Row:
+    """One object: its ordinal in the shard, its columns as JSON, and a hash of them that tells whether it changed."""
+
+    ordinal: int
+    key: str  # 16 hexadecimal digits
+    text: str
+
+
+class Rows:
+    """The rows of `shard` (`00003-of-00016`).
+
+    Raises:
+        PipelineError: the shard's name or the table is not what the query step writes.
+    """
+
+    def __init__(self, path: str, shard: str) -> None:
+        match = _NAME.fullmatch(shard)
+        if not match:
+            raise PipelineError(f"no shard is called {shard!r}: names are like 00003-of-00016")
+        self._shard = int(match[1])
+        try:
+            self._file = pq.ParquetFile(path)
+        except (OSError, pa.ArrowInvalid) as error:
+            raise PipelineError(f"cannot read the objects in {path}: {error}") from error
+        self.schema = self._file.schema_arrow
+        missing = [name for name in _NEEDED if name not in self.schema.names]
+        if missing:
+            raise PipelineError(f"{path} has no column {', '.join(missing)}; it has {', '.join(self.schema.names)}")
+        self.count, self.digest = self._measure()
+
+    def batches(self) -> Iterator[pa.RecordBatch]:
+        """The shard's rows, at most _BATCH at a time."""
+        for group in range(self._file.num_row_groups):
+            if not self._may_hold(group):
+                continue
+            for batch in self._file.iter_batches(_BATCH, row_groups=[group]):
+                batch = batch.filter(pc.equal(batch["shard"], self._shard))
+                if batch.num_rows:
+                    yield batch
+
+    def __iter__(self) -> Iterator[Row]:
+        ordinal = 0
+        for batch in self.batches():
+            for columns in batch.to_pylist():
+                yield _row(ordinal, columns)
+                ordinal += 1
+
+    def _may_hold(self, group: int) -> bool:
+        index = self._file.schema_arrow.get_field_index("shard")
+        statistics = self._file.metadata.row_group(group).column(index).statistics
+        return not statistics or not statistics.has_min_max or statistics.min <= self._shard <= statistics.max
+
+    def _measure(self) -> tuple[int, str]:
+        digest, count = hashlib.sha256(), 0
+        previous = None
+        for row in self:
+            object_id = json.loads(row.text)["object_id"]
+            if not _OBJECT_ID.fullmatch(object_id or ""):
+                raise PipelineError(f"object_id {object_id!r} has characters other than letters, digits and . _ -")
+            if object_id == previous:
+                raise PipelineError(f"object_id {object_id} occurs twice")
+            previous = object_id
+            digest.update(row.key.encode())
+            count += 1
+        return count, digest.hexdigest()
+
+
+def _row(ordinal: int, columns: dict) -> Row:
+    text = json.dumps(columns, ensure_ascii=False, sort_keys=True, default=_plain)
+    return Row(ordinal, hashlib.blake2b(text.encode(), digest_size=8).hexdigest(), text)
+
+
+def _plain(value: object) -> str:
+    return value.isoformat() if isinstance(value, (datetime.date, datetime.datetime)) else str(value)

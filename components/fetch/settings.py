@@ -1,0 +1,67 @@
+"""What the user sets, and the constants of time and size that follow from good manners."""
+
+from dataclasses import dataclass
+
+from components.shared.errors import PipelineError
+
+AGENT = "museum-classifier"
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Parameters of the fetch step; their meaning is in the pipeline's docstring.
+
+    Raises:
+        PipelineError: a value is outside its range.
+    """
+
+    image_base: str = ""
+    image_size: int = 128
+    jpeg_quality: int = 90
+    max_failed_fraction: float = 0.2
+    requests_per_second: float = 80.0
+    contact: str = ""
+    respect_robots: bool = True
+    allow_private_addresses: bool = False
+
+    def __post_init__(self) -> None:
+        _check_range("image_size", self.image_size, 16, 4096)
+        _check_range("jpeg_quality", self.jpeg_quality, 1, 100)
+        _check_range("max_failed_fraction", self.max_failed_fraction, 0, 1)
+        _check_range("requests_per_second", self.requests_per_second, 0, 1e6)
+        if not self.contact.isprintable() or not self.contact.isascii():
+            raise PipelineError("contact must be one line of ASCII, such as mailto:you@museum.org: it goes into a header")
+
+    @property
+    def user_agent(self) -> str:
+        """`museum-classifier/1 (+contact)`."""
+        return f"{AGENT}/1" + (f" (+{self.contact})" if self.contact else "")
+
+
+@dataclass(frozen=True)
+class Limits:
+    """Constants of one fetch; tests make them small. Times in seconds."""
+
+    processes: int = 0  # 0: one a core
+    attempts: int = 5  # of one object, for faults that can pass
+    refusals: int = 20  # of one object, by 429: the host's pace adapts meanwhile
+    deadline: float = 180.0  # of one object: requests and backoff, not the wait for its host's turn
+    connect_timeout: float = 10.0
+    read_timeout: float = 30.0  # without a single byte
+    backoff: float = 0.5  # before the second attempt; doubles, with full jitter
+    max_backoff: float = 30.0
+    max_pause: float = 900.0  # a longer Retry-After is taken as "not today"
+    host_connections: int = 32  # to one host, from all processes
+    host_failures: int = 10  # in a row, without an answer: from then on one probe at a time
+    host_patience: float = 120.0  # after so long without any answer a host is given up
+    recovery: float = 2.0  # between two steps back up after a 429
+    max_bytes: int = 64 << 20  # of one picture
+    buffer_bytes: int = 24 << 20  # bodies held by one process
+    redirects: int = 5
+    part_objects: int = 1000  # then a part is closed, and uploaded where the output is remote
+    part_seconds: float = 60.0
+
+
+def _check_range(name: str, value: float, low: float, high: float) -> None:
+    if not low <= value <= high:
+        raise PipelineError(f"{name}={value} is out of range: {low:g} to {high:g}")

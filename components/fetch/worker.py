@@ -1,0 +1,120 @@
+"""A fetching process: rows come in on stdin, pictures go to its own part files, a line an object goes out on stdout.
+
+Started by pool.py as `python -m components.fetch.worker`. The first line of stdin is the job (JSON), each further line
+a row, `end` the end. If stdin ends without it the parent is gone: what is finished is kept, the rest abandoned.
+"""
+
+import asyncio
+import json
+import os
+import signal
+import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
+
+from components.fetch import parts
+from components.fetch.budget import Budget
+from components.fetch.download import Downloader
+from components.fetch.objects import Objects
+from components.fetch.settings import Limits, Settings
+from components.shared.errors import PipelineError
+
+_LINE_BYTES = 16 << 20
+
+
+class Worker:
+    """Fetches rows side by side; writes from the one decoding thread, so that a part has one writer."""
+
+    def __init__(self, job: dict) -> None:
+        self._job = job
+        self._settings, self._limits = Settings(**job["settings"]), Limits(**job["limits"])
+        self._writer = parts.PartWriter(job["folder"], parts.fingerprint(self._settings))
+        self._opened_at = time.monotonic()
+        self._decoder = ThreadPoolExecutor(1, "decode")
+        self._io = ThreadPoolExecutor(8, "io")
+        self._uploads: set[asyncio.Future] = set()
+
+    async def run(self, reader: asyncio.StreamReader) -> None:
+        """Until `end`, or until stdin closes. Raises OSError if a part cannot be written."""
+        budget = Budget(self._limits.buffer_bytes)
+        async with Downloader(self._settings, self._limits, self._job["processes"], budget) as downloader:
+            objects = Objects(self._settings, self._limits, downloader, budget, self._decoder, self._io)
+            running: set[asyncio.Task] = set()
+            incoming = asyncio.ensure_future(reader.readline())
+            ended = False
+            while not ended or running:
+                waiting = running if ended else {*running, incoming}
+                done, _ = await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+                running -= done
+                for task in done - {incoming}:
+                    task.result()
+                if incoming in done and not ended:
+                    line = incoming.result()
+                    if not line:
+                        _cancel(running)
+                        break
+                    ended = line == b"end\n"
+                    if not ended:
+                        running.add(asyncio.ensure_future(self._object(objects, line)))
+                        incoming = asyncio.ensure_future(reader.readline())
+        await self._close_part()
+        await asyncio.gather(*self._uploads)
+
+    async def _object(self, objects: Objects, line: bytes) -> None:
+        ordinal, key, text = line.decode().rstrip("\n").split(" ", 2)
+        outcome = await objects.fetch(json.loads(text)["image_uri"] or "")
+        loop = asyncio.get_running_loop()
+        await loop.run_in_executor(self._decoder, self._writer.add, int(ordinal), key, text, outcome)
+        say(row=int(ordinal), status=outcome.status, bytes=outcome.bytes)
+        if self._writer.objects >= self._limits.part_objects or self._overdue():
+            await self._close_part()
+
+    def _overdue(self) -> bool:
+        return bool(self._job["uri"]) and time.monotonic() - self._opened_at > self._limits.part_seconds
+
+    async def _close_part(self) -> None:
+        loop = asyncio.get_running_loop()
+        path = await loop.run_in_executor(self._decoder, self._writer.close)
+        self._opened_at = time.monotonic()
+        if path and self._job["uri"]:
+            upload = loop.run_in_executor(self._io, _upload, path, self._job["uri"])
+            self._uploads.add(upload)
+            upload.add_done_callback(self._uploads.discard)
+
+
+def say(**values: object) -> None:
+    """One line to the parent."""
+    sys.stdout.write(json.dumps(values) + "\n")
+    sys.stdout.flush()
+
+
+def _upload(path: str, uri: str) -> None:
+    """A part that cannot be uploaded is still there locally: only another pod would have to fetch it again."""
+    try:
+        parts.upload(path, uri)
+    except PipelineError as error:
+        print(f"warning: {error}; another pod could not continue from here", file=sys.stderr, flush=True)
+
+
+def _cancel(tasks: set[asyncio.Task]) -> None:
+    for task in tasks:
+        task.cancel()
+
+
+async def _main() -> None:
+    reader = asyncio.StreamReader(_LINE_BYTES)
+    loop = asyncio.get_running_loop()
+    await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), sys.stdin.buffer)
+    job = json.loads(await reader.readline())
+    try:
+        await Worker(job).run(reader)
+    except OSError as error:
+        say(error=error.strerror or str(error), errno=error.errno, file=error.filename or job["folder"])
+
+
+if __name__ == "__main__":
+    # Ctrl-C reaches the whole process group; the parent closes stdin, and that ends this process in good order.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    asyncio.run(_main())
+    # Threads that hang in a store's SDK must not keep a finished process alive.
+    os._exit(0)
