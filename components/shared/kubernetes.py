@@ -148,9 +148,9 @@ def connect() -> Cluster:
 
     configuration = client.Configuration()
     try:
-        if os.environ.get("KUBECONFIG"):
-            config.load_kube_config(client_configuration=configuration)
-            namespace = config.list_kube_config_contexts()[1]["context"].get("namespace", "default")
+        if file := os.environ.get("KUBECONFIG"):
+            config.load_kube_config(file, client_configuration=configuration)
+            namespace = config.list_kube_config_contexts(file)[1]["context"].get("namespace", "default")
         else:
             config.load_incluster_config(client_configuration=configuration)
             namespace = _NAMESPACE_FILE.read_text().strip()
