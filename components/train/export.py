@@ -118,13 +118,16 @@ def _tflite(model: keras.Model, temperature: float, representative: Iterator[np.
     size = int(model.input_shape[1])
     kind = tf.float32 if representative else tf.uint8
 
+    # As constants: the converter leaves the variables of a Keras 3 model as empty resources.
+    trained = [tf.constant(v.numpy()) for v in model.trainable_variables]
+    others = [tf.constant(v.numpy()) for v in model.non_trainable_variables]
+
     @tf.function(input_signature=[tf.TensorSpec([1, size, size, 3], kind, name="pixels")])
     def serve(pixels: tf.Tensor) -> tf.Tensor:
-        return tf.nn.softmax(model(tf.cast(pixels, tf.float32), training=False) / temperature)
+        scores, _ = model.stateless_call(trained, others, tf.cast(pixels, tf.float32), training=False)
+        return tf.nn.softmax(scores / temperature)
 
-    module = tf.Module()
-    module.model, module.serve = model, serve
-    converter = tf.lite.TFLiteConverter.from_concrete_functions([serve.get_concrete_function()], module)
+    converter = tf.lite.TFLiteConverter.from_concrete_functions([serve.get_concrete_function()])
     if representative:
         converter.optimizations = [tf.lite.Optimize.DEFAULT]
         converter.representative_dataset = lambda: ([picture] for picture in representative)
