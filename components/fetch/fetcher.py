@@ -2,6 +2,8 @@
 
 import collections
 import contextlib
+import io
+import json
 import os
 import shutil
 import time
@@ -9,11 +11,12 @@ from dataclasses import dataclass, field
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.json
 import pyarrow.parquet as pq
 
 from components.fetch import parts, pool
 from components.fetch.failure import may_pass
-from components.fetch.objects import Outcome
+from components.fetch.outcome import Outcome
 from components.fetch.rows import Row, Rows
 from components.fetch.settings import Limits, Settings
 from components.shared import storage
@@ -23,10 +26,20 @@ from components.shared.progress import Progress
 __all__ = ["FetchError", "FetchSummary", "Limits", "Settings", "fetch_shard"]
 
 LOG_NAME = "fetch-log.parquet"
-_LOG_TYPES = {
-    "status": pa.string(), "http_status": pa.int32(), "attempts": pa.int32(), "bytes": pa.int64(),
-    "width": pa.int32(), "height": pa.int32(), "sha256": pa.string(), "seconds": pa.float32(), "message": pa.string(),
-}  # fmt: skip
+# What the log says of an object besides its own columns.
+LOG_SCHEMA = pa.schema(
+    {
+        "status": pa.string(),
+        "http_status": pa.int32(),
+        "attempts": pa.int32(),
+        "bytes": pa.int64(),
+        "width": pa.int32(),
+        "height": pa.int32(),
+        "sha256": pa.string(),
+        "seconds": pa.float32(),
+        "message": pa.string(),
+    }
+)
 
 
 class FetchError(PipelineError):
@@ -156,15 +169,14 @@ class _Work:
     def write_log(self) -> None:
         """Writes `fetch-log.parquet`: a row an object, all of the object's columns and what became of it."""
         schema = self._rows.schema
-        for name, type_ in _LOG_TYPES.items():
-            schema = schema.append(pa.field(name, type_))
+        for field_ in LOG_SCHEMA:
+            schema = schema.append(field_)
         schema = schema.with_metadata({b"fetch": self._identity()})
         ordinal = 0
         with pq.ParquetWriter(f"{self._log}.partial", schema, compression="zstd") as writer:
             for batch in self._rows.batches():
-                lines = [self._parts.line(ordinal + index) for index in range(batch.num_rows)]
-                columns = [pa.array([line[name] for line in lines], type_) for name, type_ in _LOG_TYPES.items()]
-                writer.write_batch(pa.record_batch([*batch.columns, *columns], schema=schema))
+                lines = b"".join(self._parts.line(ordinal + index) for index in range(batch.num_rows))
+                writer.write_batch(pa.record_batch([*batch.columns, *_parsed(lines)], schema=schema))
                 ordinal += batch.num_rows
         os.replace(f"{self._log}.partial", self._log)
 
@@ -206,7 +218,17 @@ class _Work:
 
 def _is_settled(found: parts.Parts, row: Row) -> bool:
     """Whether an earlier attempt has the picture, or knows for good that there is none."""
-    return found.has(row.ordinal, row.key) and not may_pass(found.line(row.ordinal)["status"])
+    return found.has(row.ordinal, row.key) and not may_pass(json.loads(found.line(row.ordinal))["status"])
+
+
+def _parsed(lines: bytes) -> list[pa.Array]:
+    """Columns of LOG_SCHEMA from lines of JSON."""
+    table = pyarrow.json.read_json(
+        io.BytesIO(lines),
+        read_options=pyarrow.json.ReadOptions(use_threads=False, block_size=len(lines) + 1),
+        parse_options=pyarrow.json.ParseOptions(explicit_schema=LOG_SCHEMA, unexpected_field_behavior="ignore"),
+    )
+    return table.to_batches()[0].columns
 
 
 def _cores() -> int:

@@ -8,7 +8,6 @@ import random
 import time
 import traceback
 from concurrent.futures import Executor
-from dataclasses import dataclass
 from typing import AsyncIterator
 from urllib.parse import urlsplit
 
@@ -16,27 +15,12 @@ from components.fetch.budget import Budget
 from components.fetch.deadline import Deadline
 from components.fetch.download import Body, Downloader
 from components.fetch.failure import Failure, Retry
+from components.fetch.outcome import Outcome
 from components.fetch.settings import Limits, Settings
 from components.shared import imaging, storage
 from components.shared.errors import PipelineError
 
 _STORED = ("gs", "s3", "minio", "file")
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """What became of one object. `bytes`, `width`, `height` and `sha256` are those of the original."""
-
-    status: str  # "ok" or the reason of the failure
-    http_status: int = 0
-    attempts: int = 1
-    bytes: int = 0
-    width: int = 0
-    height: int = 0
-    sha256: str = ""
-    seconds: float = 0.0
-    message: str = ""
-    picture: bytes = b""  # the stored JPEG
 
 
 class Objects:

@@ -18,7 +18,7 @@ from typing import Iterator
 
 import numpy as np
 
-from components.fetch.objects import Outcome
+from components.fetch.outcome import Outcome
 from components.fetch.settings import Settings
 from components.shared import storage
 
@@ -99,14 +99,15 @@ class Parts:
         """Whether a part holds this row, with the very columns that it has now."""
         return self._part[ordinal] >= 0 and int(self._key[ordinal]) == int(key, 16)
 
-    def line(self, ordinal: int) -> dict:
-        """The log line of a row."""
+    def line(self, ordinal: int) -> bytes:
+        """The log line of a row: JSON with LOG_FIELDS."""
         offset, length = self._line[ordinal]
-        return json.loads(_pread(self._files(self._path(ordinal) + ".jsonl"), int(offset), int(length)))
+        return os.pread(self._files(self._path(ordinal) + ".jsonl").fileno(), int(length), int(offset))
 
-    def entries(self, ordinal: int, line: dict) -> bytes:
+    def entries(self, ordinal: int) -> bytes:
         """The tar entries of a row: picture and metadata, or nothing if it failed."""
-        return _pread(self._files(self._path(ordinal) + ".tar"), line["offset"], line["length"])
+        line = json.loads(self.line(ordinal))
+        return os.pread(self._files(self._path(ordinal) + ".tar").fileno(), line["length"], line["offset"])
 
     def _path(self, ordinal: int) -> str:
         return self._paths[self._part[ordinal]]
@@ -129,9 +130,7 @@ def write_tar(path: str, parts: Parts, rows: int) -> None:
     temporary = f"{path}.partial"
     with open(temporary, "wb", buffering=1 << 20) as file:
         for ordinal in range(rows):
-            line = parts.line(ordinal)
-            if line["length"]:
-                file.write(parts.entries(ordinal, line))
+            file.write(parts.entries(ordinal))
         file.write(_END)
     os.replace(temporary, path)
 
@@ -179,6 +178,3 @@ def _write(file: io.FileIO, data: bytes) -> None:
     while view:
         view = view[file.write(view) :]
 
-
-def _pread(file, offset: int, length: int) -> bytes:
-    return os.pread(file.fileno(), length, offset)
