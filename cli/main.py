@@ -63,8 +63,11 @@ def _add_run(commands) -> None:
 def _add_compile(commands) -> None:
     from cli import compile as command
 
-    parser = _add(commands, "compile", command.main, "compile the pipeline to the YAML that the Kubeflow UI takes")
-    command.add_options(parser)
+    def compile_(options) -> int:
+        return command.main(options, _arguments(options.assignments) if options.assignments else {})
+
+    summary = "compile the pipeline to the YAML that the Kubeflow UI takes; NAME=VALUE fills its run form"
+    command.add_options(_add(commands, "compile", compile_, summary, with_parameters=True))
 
 
 def _add_submit(commands) -> None:

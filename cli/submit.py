@@ -1,20 +1,139 @@
 """`pipeline.py submit`: a run of the pipeline on a KFP API server."""
 
 import argparse
+import hashlib
+import os
+import tempfile
+import time
+from pathlib import Path
 from typing import Any
+
+from cli import compile as compile_command
+from components.shared.errors import PipelineError
+
+_POLL_SECONDS = 5.0
+_FINAL = ("SUCCEEDED", "FAILED", "SKIPPED", "CANCELED")
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     """The options of `submit`."""
-    parser.add_argument("--host", required=True, help="URL of the KFP API server, as http://localhost:8888")
+    add = parser.add_argument
+    add("--host", default=os.environ.get("KFP_HOST", ""), help="URL of the KFP API server (default: KFP_HOST)")
+    add("--namespace", default=None, help="your namespace, on an installation with several users")
+    add("--token", default=os.environ.get("KFP_TOKEN"), help="bearer token, if the server asks for one (default: KFP_TOKEN)")
+    add("--experiment", default="museum-classifier", help="experiment of the run; created if missing (%(default)s)")
+    add("--name", default="", help="name of the run (default: the label to learn, and the time)")
+    add("--root", default=None, metavar="URI", help="pipeline root, such as s3://bucket/prefix (default: the server's)")
+    add("--no-cache", action="store_true", help="run every step, also those whose result is known")
+    add("--wait", action="store_true", help="follow the run; exit status 1 if it fails")
+    compile_command.add_target_options(parser)
 
 
 def main(options: argparse.Namespace, arguments: dict[str, Any]) -> int:
-    """Creates the run and prints its link; returns the exit status."""
+    """Uploads the pipeline, creates the run and prints its link; returns the exit status."""
+    if not options.host:
+        raise PipelineError("where to? give --host URL, or set KFP_HOST, such as http://localhost:8080")
+    target = compile_command.target(options)
+    try:
+        client = _client(options)
+        experiment = client.create_experiment(options.experiment, namespace=options.namespace)
+        pipeline_id, version_id = _upload(client, target, options.namespace)
+        run = client.run_pipeline(
+            experiment_id=experiment.experiment_id,
+            job_name=options.name or f"{arguments['label'] or arguments['source']} {time.strftime('%Y-%m-%d %H:%M')}",
+            params=arguments,
+            pipeline_id=pipeline_id,
+            version_id=version_id,
+            pipeline_root=options.root,
+            enable_caching=False if options.no_cache else None,
+        )
+    except Exception as error:  # the client raises its own, urllib3's and requests' errors
+        raise _explained(options.host, error) from error
+    link = f"{options.host.rstrip('/')}/#/runs/details/{run.run_id}"
+    print(f"run: {link}", flush=True)
+    return _follow(client, run.run_id, link) if options.wait else 0
+
+
+def _client(options: argparse.Namespace):
     import kfp
 
+    return kfp.Client(host=options.host, existing_token=options.token, namespace=options.namespace or "kubeflow")
+
+
+def _upload(client, target: compile_command.Target, namespace: str | None) -> tuple[str, str]:
+    """Ids of the pipeline and of the version with exactly this content, which is uploaded unless it is there."""
     import pipeline
 
-    client = kfp.Client(host=options.host)
-    client.create_run_from_pipeline_func(pipeline.pipeline, arguments=arguments)
-    return 0
+    name = pipeline.pipeline.name
+    description = pipeline.pipeline.description
+    with tempfile.TemporaryDirectory() as folder:
+        package = Path(folder, "pipeline.yaml")
+        compile_command.write(str(package), target)
+        version = f"{name}-{hashlib.sha256(package.read_bytes()).hexdigest()[:12]}"
+        known = client.get_pipeline_id(name)
+        if known is None:
+            client.upload_pipeline(str(package), pipeline_name=name, description=description, namespace=namespace)
+            known = client.get_pipeline_id(name)
+        found = _version(client, known, version)
+        if found is None:
+            uploaded = client.upload_pipeline_version(str(package), version, pipeline_id=known, description=description)
+            found = uploaded.pipeline_version_id
+    print(f"pipeline: {name}, version {version}", flush=True)
+    return known, found
+
+
+def _version(client, pipeline_id: str, name: str) -> str | None:
+    token = ""
+    while True:
+        page = client.list_pipeline_versions(pipeline_id, page_token=token, page_size=100)
+        for version in page.pipeline_versions or ():
+            if version.display_name == name:
+                return version.pipeline_version_id
+        token = page.next_page_token
+        if not token:
+            return None
+
+
+def _follow(client, run_id: str, link: str) -> int:
+    """Prints each step's changes until the run ends; returns 0 if it succeeded."""
+    seen: dict[str, str] = {}
+    lost = 0
+    while True:
+        try:
+            run = client.get_run(run_id)
+            lost = 0
+        except Exception as error:  # a server that restarts is not the end of the run
+            lost += 1
+            if lost > 24:
+                raise _explained(link, error) from error
+            time.sleep(_POLL_SECONDS)
+            continue
+        for name, state, message in _steps(run):
+            if seen.get(name) != state:
+                seen[name] = state
+                print(f"{time.strftime('%H:%M:%S')} {name}: {state.lower()}{message}", flush=True)
+        if run.state in _FINAL:
+            print(f"run {run.state.lower()}: {link}", flush=True)
+            return 0 if run.state == "SUCCEEDED" else 1
+        time.sleep(_POLL_SECONDS)
+
+
+def _steps(run) -> list[tuple[str, str, str]]:
+    """(name, state, message) of every task with a state, drivers left out."""
+    details = (run.run_details.task_details if run.run_details else None) or []
+    found = []
+    for task in details:
+        name = task.display_name or ""
+        if task.state and name and not name.endswith(("-driver", "driver")):
+            message = f" ({' '.join(task.error.message.split())})" if task.error and task.error.message else ""
+            found.append((name, task.state, message))
+    return found
+
+
+def _explained(where: str, error: Exception) -> PipelineError:
+    status = getattr(error, "status", None)
+    if status in (401, 403):
+        return PipelineError(f"{where} refuses us ({status}): log in, or give --token and --namespace")
+    body = getattr(error, "body", None)
+    reason = " ".join(str(body or error).split())[:300]
+    return PipelineError(f"no run at {where}: {reason}")
