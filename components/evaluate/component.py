@@ -1,7 +1,7 @@
 """KFP interface of the evaluate step: is the model good, where is it not, and may it be served."""
 
 from kfp import dsl
-from kfp.dsl import HTML, ClassificationMetrics, Dataset, Input, Markdown, Metrics, Model, Output
+from kfp.dsl import HTML, Artifact, ClassificationMetrics, Dataset, Input, Markdown, Metrics, Model, Output
 
 from components.images import image
 
@@ -17,6 +17,7 @@ def evaluate(
     summary: Output[Markdown],
     metrics: Output[Metrics],
     classification: Output[ClassificationMetrics],
+    predictions: Output[Artifact],
 ) -> bool:
     """Evaluates on the test split, writes the report; returns whether the model passed the gate."""
     from components.evaluate.evaluator import Settings, evaluate_model
@@ -24,7 +25,9 @@ def evaluate(
 
     arguments = {name: value for name, value in locals().items() if name in Settings.__annotations__}
     with reported():
-        result = evaluate_model(dataset.path, classifier.path, report.path, summary.path, Settings(**arguments))
+        result = evaluate_model(
+            dataset.path, classifier.path, report.path, summary.path, predictions.path, Settings(**arguments)
+        )
     print(result)
     metrics.metadata.update(result.metrics())
     classification.log_confusion_matrix(result.labels, result.confusion_matrix)

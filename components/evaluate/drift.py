@@ -1,0 +1,179 @@
+"""Whether the pictures that come in still look like those the model was tested on.
+
+The server keeps a rolling histogram of its answers; the evaluation left the same histogram of the test split. Neither
+needs the pictures, nor their true labels.
+"""
+
+import json
+import urllib.error
+import urllib.parse
+import urllib.request
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.stats import chi2
+
+from components.shared import storage
+from components.shared.errors import PipelineError
+
+REFERENCE = "reference.json"
+CONFIDENCE_BINS = 20
+# Conventional reading of the population stability index: below 0.1 nothing, from 0.25 on a major shift.
+NOTICEABLE, MAJOR = 0.1, 0.25
+SIGNIFICANCE = 0.01
+MIN_WINDOW = 100
+_TIMEOUT = 10
+
+
+@dataclass(frozen=True)
+class Shift:
+    """One distribution beside its reference: population stability index, and the p-value of a test of equality."""
+
+    name: str
+    psi: float
+    p_value: float
+
+    @property
+    def standing(self) -> str:
+        """none, noticeable or major; a shift that chance explains is none, however large the index."""
+        if self.p_value >= SIGNIFICANCE or self.psi < NOTICEABLE:
+            return "none"
+        return "major" if self.psi >= MAJOR else "noticeable"
+
+
+@dataclass(frozen=True)
+class DriftReport:
+    """The outcome of a check.
+
+    Attributes:
+        window: predictions in the server's histogram, since the time `since`.
+        shifts: of the predicted classes and of the confidence.
+        movers: (label, share in the test split, share now), the largest change first.
+        confidence: mean confidence on the test split and now.
+        due: whether retraining (or a look at the pictures) is due; None if the window is too small to say.
+    """
+
+    service: str
+    since: str
+    window: int
+    shifts: tuple[Shift, ...]
+    movers: tuple[tuple[str, float, float], ...]
+    confidence: tuple[float, float]
+    due: bool | None
+
+    def __str__(self) -> str:
+        if self.due is None:
+            return f"{self.window} predictions since {self.since} are too few to tell: at least {MIN_WINDOW} are needed"
+        lines = [f"{self.window} predictions since {self.since}, compared with the test split:"]
+        lines += [
+            f"  {shift.name}: {shift.standing} shift (PSI {shift.psi:.3f}, p {_p_text(shift.p_value)})"
+            for shift in self.shifts
+        ]
+        lines.append(f"  mean confidence {self.confidence[0]:.3f} then, {self.confidence[1]:.3f} now")
+        lines += [f"  {label}: {100 * then:.1f} % then, {100 * now:.1f} % now" for label, then, now in self.movers[:5]]
+        lines.append("retraining is due: the pictures differ from those the model was tested on" if self.due else "no drift")
+        return "\n".join(lines)
+
+
+def histogram(labels: tuple[str, ...], predictions: np.ndarray, confidences: np.ndarray) -> dict:
+    """The histogram of [n] predicted class indexes and confidences, in the form that the server gives it."""
+    counts = np.bincount(predictions, minlength=len(labels))
+    bins = np.histogram(confidences, bins=CONFIDENCE_BINS, range=(0, 1))[0]
+    return {
+        "predictions": {label: int(count) for label, count in zip(labels, counts)},
+        "confidence": bins.tolist(),
+        "window": int(len(predictions)),
+    }
+
+
+def check(service: str, reference: str) -> DriftReport:
+    """Compares the histogram of the server at the URL `service` with the one in `reference`.
+
+    Args:
+        service: address of the server; with more than one model on it, that of the model (`.../v1/models/<name>`).
+        reference: `reference.json`, or the folder that the evaluation wrote it to, as a path or URI.
+
+    Raises:
+        PipelineError: the server does not answer, or one of the two is no histogram.
+    """
+    uri = reference if reference.endswith(".json") else storage.join(reference, REFERENCE)
+    try:
+        then = json.loads(storage.read_bytes(uri))
+    except ValueError as error:
+        raise PipelineError(f"{uri} is not JSON: give the folder that the evaluate step wrote") from error
+    return compare(service, then, fetch(service))
+
+
+def compare(service: str, then: dict, now: dict) -> DriftReport:
+    """Compares two histograms as `histogram` makes them; `now` also has `since`. Raises PipelineError."""
+    labels = list(_field(then, "predictions", "the reference"))
+    unknown = sorted(set(_field(now, "predictions", service)) - set(labels))
+    if unknown:
+        raise PipelineError(f"{service} serves another model: it answers {unknown[0]!r}, which the reference does not know")
+    classes = [np.array([part["predictions"].get(label, 0) for label in labels], float) for part in (then, now)]
+    sureness = [np.array(_field(part, "confidence", service), float) for part in (then, now)]
+    if len(sureness[0]) != len(sureness[1]):
+        raise PipelineError(f"{service} counts confidence in {len(sureness[1])} bins, the reference in {len(sureness[0])}")
+    window = int(classes[1].sum())
+    shifts, movers = (), ()
+    if window:
+        shifts = (shift("predicted classes", *classes), shift("confidence", *sureness))
+        shares = [counts / counts.sum() for counts in classes]
+        order = np.argsort(-np.abs(shares[1] - shares[0]), kind="stable")
+        movers = tuple((labels[i], float(shares[0][i]), float(shares[1][i])) for i in order if shares[0][i] != shares[1][i])
+    due = any(part.standing == "major" for part in shifts) if window >= MIN_WINDOW else None
+    means = tuple(_mean(counts) for counts in sureness)
+    return DriftReport(service, str(now.get("since", "its start")), window, shifts, movers, means, due)
+
+
+def shift(name: str, then: np.ndarray, now: np.ndarray) -> Shift:
+    """Compares [k] counts: the population stability index and a chi-square test of homogeneity.
+
+    Cells that neither has are left out; half a picture is added to each cell, so that an empty one is no infinity.
+    Source of the index: Siddiqi, Credit Risk Scorecards (2006). Of the test: Pearson (1911).
+    """
+    kept = then + now > 0
+    then, now = then[kept], now[kept]
+    expected_share = (then + 0.5) / (then + 0.5).sum()
+    share = (now + 0.5) / (now + 0.5).sum()
+    psi = float(((share - expected_share) * np.log(share / expected_share)).sum())
+    total = np.stack([then, now])
+    expected = total.sum(axis=1, keepdims=True) * total.sum(axis=0) / total.sum()
+    statistic = float(((total - expected) ** 2 / expected).sum())
+    return Shift(name, psi, float(chi2.sf(statistic, len(then) - 1)) if len(then) > 1 else 1.0)
+
+
+def fetch(service: str) -> dict:
+    """The rolling histogram of a running server. Raises PipelineError."""
+    address = service.rstrip("/")
+    if not address.startswith(("http://", "https://")):
+        raise PipelineError(f"{service} is not the address of a service: give http://host:port")
+    if "/v1/models/" not in address:
+        name = _request(f"{address}/v1/models")["models"][0]
+        address = f"{address}/v1/models/{urllib.parse.quote(name)}"
+    return _request(f"{address}/histogram")
+
+
+def _request(address: str) -> dict:
+    try:
+        with urllib.request.urlopen(address, timeout=_TIMEOUT) as response:
+            return json.load(response)
+    except urllib.error.HTTPError as error:
+        raise PipelineError(f"{address} answers {error.code}: is it a server of this project?") from error
+    except (OSError, ValueError) as error:
+        raise PipelineError(f"cannot ask {address}: {getattr(error, 'reason', error)}; is the service running?") from error
+
+
+def _field(part: dict, name: str, where: str):
+    if not isinstance(part, dict) or name not in part:
+        raise PipelineError(f"the histogram of {where} has no {name!r}: is it from this version of the project?")
+    return part[name]
+
+
+def _mean(counts: np.ndarray) -> float:
+    middles = (np.arange(len(counts)) + 0.5) / len(counts)
+    return float(counts @ middles / max(counts.sum(), 1))
+
+
+def _p_text(p_value: float) -> str:
+    return "< 0.001" if p_value < 0.001 else f"= {p_value:.2g}"

@@ -1,0 +1,166 @@
+"""Judges a classifier on the test split: from the very files that are served, beside the champion, with a verdict."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from components.evaluate import drift, gallery, gate, metrics, models, page, testset, words
+from components.evaluate.findings import Findings
+from components.evaluate.metrics import Analysis
+from components.evaluate.testset import TestSet
+from components.shared.errors import PipelineError
+
+# Kubeflow keeps the confusion matrix as metadata; its store takes 4 MB, and its viewer draws a cell an element.
+_MATRIX_CLASSES = 40
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Parameters of the step.
+
+    Attributes:
+        min_accuracy: test accuracy below which the model does not pass.
+        max_class_regression: by how much a class's recall may be below the champion's.
+        champion: path or URI of the classifier to beat; "" for none.
+    """
+
+    min_accuracy: float
+    max_class_regression: float
+    champion: str
+
+    def check(self) -> None:
+        """Raises PipelineError if a value is not allowed."""
+        for name in ("min_accuracy", "max_class_regression"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise PipelineError(f"{name} is {getattr(self, name):g}: give a share from 0 to 1")
+
+
+@dataclass(frozen=True)
+class EvaluationResult:
+    """The outcome of the step.
+
+    Attributes:
+        labels, confusion_matrix: all classes, or those with most mistakes and one that sums up the others.
+        roc_curve: (false positive rates, true positive rates, thresholds), micro-averaged one against the rest.
+    """
+
+    passed: bool
+    labels: list[str]
+    confusion_matrix: list[list[int]]
+    roc_curve: tuple[list[float], list[float], list[float]]
+    findings: Findings
+
+    def metrics(self) -> dict[str, float]:
+        """Flat numbers for the run's page."""
+        found, scores = self.findings, self.findings.analysis.scores
+        low, high = found.analysis.intervals["accuracy"]
+        values = {"test_accuracy": scores["accuracy"], "test_accuracy_low": low, "test_accuracy_high": high}
+        values |= {name: value for name, value in scores.items() if name != "accuracy"}
+        values |= {
+            "ece_without_temperature": found.analysis.before.ece,
+            "saved_model_accuracy": found.saved_model_accuracy,
+            "saved_model_agreement": found.agreement,
+            "latency_ms": found.latency_ms,
+            "model_bytes": found.model_bytes,
+            "saved_model_bytes": found.saved_model_bytes,
+            "examples_test": len(found.analysis.targets),
+        }
+        if found.comparison:
+            values["champion_accuracy"] = found.comparison.champion_accuracy
+            values["champion_p_value"] = found.comparison.p_value
+        return {name: round(value, 6) for name, value in values.items()}
+
+    def __str__(self) -> str:
+        return f"{words.headline(self.findings)[0]} {words.lead(self.findings)} {words.gate(self.findings)}"
+
+
+def evaluate_model(
+    dataset_dir: str,
+    classifier_dir: str,
+    report_path: str,
+    summary_path: str,
+    predictions_dir: str,
+    settings: Settings,
+) -> EvaluationResult:
+    """Evaluates the classifier in `classifier_dir` on the test split of the data set in `dataset_dir`.
+
+    Writes the HTML report, the Markdown summary, and into `predictions_dir` every answer (`predictions.parquet`) and
+    the histogram that `pipeline.py drift` compares the service with (`reference.json`).
+
+    Raises:
+        PipelineError: the test split is empty, a model is missing or knows other labels, a record file is damaged.
+    """
+    settings.check()
+    test = testset.load(dataset_dir)
+    served = models.load(classifier_dir, "litert", test.labels, "the classifier")
+    compared = {"served": served, "saved_model": models.load(classifier_dir, "savedmodel", test.labels, "the classifier")}
+    if settings.champion:
+        compared["champion"] = models.load(settings.champion, "litert", test.labels, "the champion")
+    answers = models.answers(compared, test)
+    temperature = float(served.card.get("temperature", 1.0))
+    analysis = metrics.analyse(
+        answers["served"].probabilities, test.targets, list(test.labels), temperature, _groups(test)
+    )
+    found = _findings(analysis, test, answers, served, classifier_dir, settings)
+    page.write(found, gallery.build(analysis, test, served), report_path)
+    Path(summary_path).write_text(words.markdown(found), encoding="utf-8")
+    _write_predictions(predictions_dir, analysis, test)
+    labels, matrix = metrics.condensed(analysis, _MATRIX_CLASSES)
+    return EvaluationResult(found.verdict.passed, labels, matrix, metrics.micro_roc(analysis), found)
+
+
+def _findings(
+    analysis: Analysis,
+    test: TestSet,
+    answers: dict[str, models.Answers],
+    served: models.Classifier,
+    classifier_dir: str,
+    settings: Settings,
+) -> Findings:
+    comparison = None
+    if "champion" in answers:
+        before = answers["champion"].predictions
+        comparison = gate.compare(settings.champion, test.targets, analysis.predictions, before, test.labels)
+    saved = answers["saved_model"].predictions
+    lite_bytes, saved_bytes = models.sizes(classifier_dir)
+    return Findings(
+        analysis=analysis,
+        slices=metrics.slices(analysis.correct, test.columns()),
+        comparison=comparison,
+        verdict=gate.judge(
+            analysis.scores["accuracy"], settings.min_accuracy, comparison, settings.max_class_regression
+        ),
+        card=served.card,
+        temperature=float(served.card.get("temperature", 1.0)),
+        saved_model_accuracy=float((saved == test.targets).mean()),
+        agreement=float((saved == analysis.predictions).mean()),
+        latency_ms=models.latency(served, test),
+        model_bytes=lite_bytes,
+        saved_model_bytes=saved_bytes,
+    )
+
+
+def _groups(test: TestSet) -> np.ndarray:
+    return np.array([test.text(i, "group") or test.object_ids[i] for i in range(len(test))])
+
+
+def _write_predictions(directory: str, analysis: Analysis, test: TestSet) -> None:
+    import pyarrow
+    from pyarrow import parquet
+
+    folder = Path(directory)
+    folder.mkdir(parents=True, exist_ok=True)
+    columns = {
+        "object_id": test.object_ids,
+        "label": [analysis.labels[index] for index in analysis.targets],
+        "predicted": [analysis.labels[index] for index in analysis.predictions],
+        "confidence": analysis.confidences.astype(np.float32),
+        "label_probability": analysis.probabilities[np.arange(len(test)), analysis.targets].astype(np.float32),
+        "probabilities": list(analysis.probabilities.astype(np.float32)),
+    }
+    parquet.write_table(pyarrow.table(columns), folder / "predictions.parquet")
+    reference = drift.histogram(analysis.labels, analysis.predictions, analysis.confidences)
+    text = json.dumps(reference | {"accuracy": analysis.scores["accuracy"], "snapshot": test.snapshot}, indent=1)
+    (folder / drift.REFERENCE).write_text(text, encoding="utf-8")

@@ -1,0 +1,33 @@
+"""Everything that was found out about a model: what the report, the summary and the metrics are written from."""
+
+from dataclasses import dataclass
+
+from components.evaluate.gate import Comparison, Verdict
+from components.evaluate.metrics import Analysis, Slice
+
+
+@dataclass(frozen=True)
+class Findings:
+    """One evaluation.
+
+    Attributes:
+        analysis: of the LiteRT model, which is the one that the server runs.
+        slices: accuracy by metadata column.
+        comparison: with the champion, if there is one.
+        card: the model card.
+        temperature: the calibration temperature inside the model.
+        saved_model_accuracy, agreement: of the SavedModel, and the share of pictures where both answer alike.
+        latency_ms: median milliseconds for one picture on one core; model_bytes, saved_model_bytes: sizes on disk.
+    """
+
+    analysis: Analysis
+    slices: list[Slice]
+    comparison: Comparison | None
+    verdict: Verdict
+    card: dict
+    temperature: float
+    saved_model_accuracy: float
+    agreement: float
+    latency_ms: float
+    model_bytes: int
+    saved_model_bytes: int

@@ -1,0 +1,216 @@
+"""The evaluation report: one HTML page for the person who decides whether this model may be trusted."""
+
+from markupsafe import Markup
+
+from components.evaluate import figures, words
+from components.evaluate.findings import Findings
+from components.evaluate.gallery import Gallery
+from components.evaluate.gate import p_text
+from components.evaluate.metrics import Analysis, condensed, top_confusions
+from components.shared.report import Report, notice, pictures, plot, table
+
+_CONFUSIONS = 25
+_CHANGES = 20
+
+
+def write(found: Findings, gallery: Gallery, path: str) -> None:
+    """Writes the report to `path`."""
+    judgement, kind = words.headline(found)
+    report = Report("Evaluation report", f"{judgement} {words.lead(found)}", facts(found))
+    verdict = notice(words.gate(found), "ok" if found.verdict.passed else "fail")
+    where = notice(words.weaknesses(found), "ok" if kind == "ok" else "warn")
+    trust = notice(words.calibration(found.analysis), "ok" if found.analysis.after.ece < 0.05 else "warn")
+    report.section("Is it good, and where is it not", verdict, where, trust)
+    if found.comparison:
+        _champion(report, found)
+    _classes(report, found.analysis)
+    _confusions(report, found.analysis, gallery)
+    _mistakes(report, found.analysis, gallery)
+    _slices(report, found)
+    _calibration(report, found)
+    _curves(report, found.analysis)
+    _numbers(report, found)
+    report.save(path)
+
+
+def facts(found: Findings) -> dict[str, str]:
+    """The tiles at the top."""
+    analysis, scores = found.analysis, found.analysis.scores
+    tiles = {"accuracy": words.percent(scores["accuracy"])}
+    if len(analysis.labels) > 5:
+        tiles["among the first five"] = words.percent(scores["top5_accuracy"])
+    return tiles | {
+        "macro F1": f"{scores['macro_f1']:.3f}",
+        "log loss": f"{scores['log_loss']:.3f}",
+        "calibration error (ECE)": f"{scores['ece']:.3f}",
+        "test pictures": f"{len(analysis.targets):,}",
+        "classes": f"{len(analysis.labels):,}",
+        "a picture, on one core": f"{found.latency_ms:.1f} ms",
+        "model.tflite": f"{found.model_bytes / 1e6:.1f} MB",
+    }
+
+
+def _champion(report: Report, found: Findings) -> None:
+    comparison = found.comparison
+    rows = [
+        ["both right", comparison.both],
+        ["only the new model right", comparison.gained],
+        ["only the champion right", comparison.lost],
+        ["both wrong", comparison.neither],
+    ]
+    changes = [[c.label, c.support, c.before, c.after, c.after - c.before] for c in comparison.classes]
+    shown = [row for row in (*changes[:_CHANGES], *changes[_CHANGES:][-_CHANGES:])]
+    report.section(
+        "Against the champion",
+        table(["the same pictures", "count"], rows, sortable=False),
+        table(["class", "pictures", "recall of the champion", "recall of this model", "change"], shown),
+        intro=(
+            f"Champion: {comparison.champion}, accuracy {comparison.champion_accuracy:.3f} on the same pictures. If "
+            f"both were equally good, a split as uneven as {comparison.gained} to {comparison.lost} would come about "
+            f"rarely or often: McNemar's exact test, {p_text(comparison.p_value)}."
+        ),
+    )
+
+
+def _classes(report: Report, analysis: Analysis) -> None:
+    rows = [
+        [
+            row.label,
+            row.support,
+            *(_number(value) for value in (row.recall, row.precision, row.f1, row.roc_auc, row.average_precision)),
+            f"{row.confused_with} ({row.confused})" if row.confused else "",
+        ]
+        for row in sorted(analysis.classes, key=lambda row: (row.f1 is None, row.f1 or 0, -row.support))
+    ]
+    columns = ["class", "pictures", "recall", "precision", "F1", "ROC AUC", "average precision", "most often taken for"]
+    report.section(
+        "Classes",
+        table(columns, rows),
+        intro="Weakest first; a click on a heading sorts. Recall: the share of the class that is found. Precision: "
+        "the share of the answers of this class that are right.",
+    )
+
+
+def _confusions(report: Report, analysis: Analysis, gallery: Gallery) -> None:
+    blocks = []
+    count = len(analysis.labels)
+    labels, matrix = condensed(analysis, figures.MATRIX_CLASSES)
+    intro = "Rows are what the pictures are, columns what they are taken for; the colour is the share of the row."
+    if count > figures.MATRIX_CLASSES:
+        intro += f" Of {count} classes, those with most mistakes are shown, and the others in one row."
+    blocks.append(plot(figures.confusion_matrix(labels, matrix), "Confusion matrix"))
+    rows = [
+        [analysis.labels[true], analysis.labels[predicted], times, times / analysis.classes[true].support]
+        for true, predicted, times in top_confusions(analysis, _CONFUSIONS)
+    ]
+    if rows:
+        blocks.append(table(["is", "taken for", "pictures", "share of the class"], rows))
+    report.section("Confusions", *blocks, intro=intro)
+    if gallery.pairs:
+        report.section(
+            "Confusions as pairs",
+            pairs(gallery),
+            intro="Left the mistaken picture, right one of the class it was taken for that the model answers most alike.",
+        )
+
+
+def pairs(gallery: Gallery) -> Markup:
+    """Cards of two pictures with a heading."""
+    cards = [
+        Markup('<div class="pair"><h3>{}</h3>{}</div>').format(pair.caption, pictures([pair.mistaken, pair.alike], 150))
+        for pair in gallery.pairs
+    ]
+    return Markup('<div class="pairs">{}</div>').format(Markup("").join(cards))
+
+
+def _mistakes(report: Report, analysis: Analysis, gallery: Gallery) -> None:
+    if not gallery.worst:
+        report.section("Mistakes", notice(f"None of the {len(analysis.targets):,} test pictures is misclassified."))
+    else:
+        report.section(
+            "Worst mistakes",
+            pictures(gallery.worst, 150),
+            intro="Where the model is most sure and wrong. Look here for wrong labels first.",
+        )
+    if gallery.uncertain:
+        report.section(
+            "Most uncertain mistakes", pictures(gallery.uncertain, 150), intro="Where it was wrong and hardly sure."
+        )
+    if gallery.maps:
+        report.section(
+            "What the model looked at",
+            pictures(gallery.maps, 180),
+            intro="A patch is moved over the picture; where the probability of the answer falls most, the picture is "
+            "warm. On the left what the model saw, on the right what its answer hangs on.",
+        )
+
+
+def _slices(report: Report, found: Findings) -> None:
+    if not found.slices:
+        return
+    marks = {"below": "below the rest", "above": "above the rest", "": ""}
+    rows = [
+        [
+            part.column,
+            part.value,
+            part.support,
+            part.accuracy,
+            f"{part.interval[0]:.2f} to {part.interval[1]:.2f}",
+            marks[part.standing],
+        ]
+        for part in found.slices
+    ]
+    report.section(
+        "Parts of the collection",
+        table(["by", "value", "pictures", "accuracy", "95 % interval", ""], rows),
+        intro="Accuracy on parts of the test split with at least 5 pictures. A part is marked only if its interval "
+        "leaves out the overall accuracy.",
+    )
+
+
+def _calibration(report: Report, found: Findings) -> None:
+    analysis = found.analysis
+    report.section(
+        "Can its probabilities be taken at their word",
+        plot(figures.reliability(analysis.before, analysis.after, found.temperature), "Reliability diagrams"),
+        plot(figures.confidences(analysis), "Confidence of right and wrong answers"),
+        intro="On the dashed line, confidence is what it promises: of answers given with 0.8, 80 % are right. The "
+        "temperature was fitted on the validation split and is inside the exported model.",
+    )
+
+
+def _curves(report: Report, analysis: Analysis) -> None:
+    scored = [row for row in analysis.classes if row.average_precision is not None]
+    intro = "Each class against all others."
+    if len(scored) > figures.CURVES:
+        intro += f" The {figures.CURVES} classes with the lowest average precision; the table above has all."
+    report.section("ROC and precision-recall curves", plot(figures.curves(analysis), "ROC and PR curves"), intro=intro)
+
+
+def _numbers(report: Report, found: Findings) -> None:
+    intervals = found.analysis.intervals
+    rows = [
+        [name.replace("_", " "), value, "{:.3f} to {:.3f}".format(*intervals[name]) if name in intervals else ""]
+        for name, value in found.analysis.scores.items()
+    ]
+    about = {
+        "name": found.card.get("name", ""),
+        "created": found.card.get("created", ""),
+        "data set": str(found.card.get("snapshot", ""))[:12],
+        "model.tflite": f"{found.model_bytes:,} bytes",
+        "SavedModel": f"{found.saved_model_bytes:,} bytes",
+        "accuracy of the SavedModel": f"{found.saved_model_accuracy:.3f}",
+        "both answer alike": words.percent(found.agreement),
+        "latency": f"{found.latency_ms:.2f} ms (median, one picture, decoding included, one core)",
+    }
+    report.section(
+        "All numbers",
+        table(["", "value", "95 % interval"], rows, sortable=False),
+        table(["", ""], list(about.items()), sortable=False),
+        intro="Of model.tflite, the file that the server runs. Macro averages are over the classes of the test split. "
+        "Intervals are 95 % percentile bootstrap intervals from 1,000 resamples of whole groups.",
+    )
+
+
+def _number(value: float | None) -> float | str:
+    return "–" if value is None else value

@@ -1,0 +1,120 @@
+"""The test split: its pictures in order, what is known about each, and single pictures for the report."""
+
+from dataclasses import dataclass
+from typing import Iterator
+
+import numpy as np
+import pyarrow.parquet as parquet
+
+from components.shared import dataset, records, storage
+from components.shared.errors import PipelineError
+
+SPLIT = "test"
+INDEX = "examples.parquet"
+_SLICE_PREFIX = "meta_"
+_SIZES = ((300, "under 300 px"), (600, "300 to 599 px"), (1200, "600 to 1,199 px"))
+_TEXTS = ("title", "artist", "link", "group")
+
+
+@dataclass(frozen=True)
+class TestSet:
+    """The test split of a data set of n pictures; all lists are in reading order.
+
+    Attributes:
+        rows: one dictionary of the index's columns for each picture, empty for one that the index does not have.
+    """
+
+    __test__ = False  # a name that pytest would take for tests
+
+    path: str
+    labels: tuple[str, ...]
+    snapshot: str
+    object_ids: list[str]
+    targets: np.ndarray
+    rows: list[dict]
+
+    def __len__(self) -> int:
+        return len(self.object_ids)
+
+    def batches(self, size: int) -> Iterator[list[bytes]]:
+        """The encoded pictures, `size` at a time: the split need not fit into memory."""
+        batch: list[bytes] = []
+        for example in dataset.read_examples(self.path, SPLIT):
+            batch.append(example.encoded)
+            if len(batch) == size:
+                yield batch
+                batch = []
+        if batch:
+            yield batch
+
+    def pictures(self, indexes: list[int]) -> dict[int, bytes]:
+        """The encoded pictures at `indexes`, read one by one from where the index says they lie."""
+        found = {}
+        for index in sorted(set(indexes)):
+            row = self.rows[index]
+            if row.get("record_uri"):
+                found[index] = _read(row["record_uri"], row["offset"], row["length"])
+        return found
+
+    def text(self, index: int, name: str) -> str:
+        """The title, artist, link or group of a picture; "" if it is not known."""
+        return str(self.rows[index].get(name) or "")
+
+    def columns(self) -> dict[str, list[str]]:
+        """What the accuracy is broken down by: metadata columns, rights, size of the original picture."""
+        names = sorted({name for row in self.rows for name in row if name.startswith(_SLICE_PREFIX)})
+        found = {
+            name.removeprefix(_SLICE_PREFIX).replace("_", " "): [str(row.get(name) or "(none)") for row in self.rows]
+            for name in names
+        }
+        found["rights"] = [str(row.get("rights") or "(none)") for row in self.rows]
+        found["short side of the original"] = [_size(row) for row in self.rows]
+        return {name: values for name, values in found.items() if len(set(values)) > 1}
+
+
+def load(path: str) -> TestSet:
+    """Loads the test split of the data set in the folder `path`.
+
+    Raises:
+        PipelineError: the folder is no data set, or its test split is empty.
+    """
+    info = dataset.load(path)
+    ids, targets = [], []
+    if SPLIT in info.splits:
+        for example in dataset.read_examples(path, SPLIT):
+            ids.append(example.object_id)
+            targets.append(example.label_index)
+    if not ids:
+        raise PipelineError("the test split is empty: raise test_fraction, or take more objects, and run again")
+    known = _index(path)
+    rows = [known.get(object_id, {}) for object_id in ids]
+    return TestSet(path, info.labels, info.snapshot, ids, np.array(targets), rows)
+
+
+def _index(path: str) -> dict[str, dict]:
+    uri = storage.join(path, INDEX)
+    if not storage.exists(uri):
+        raise PipelineError(f"{path} has no {INDEX}: it is not a data set as the assemble step writes it")
+    with storage.open_read(uri) as file:
+        schema = parquet.read_schema(file)
+        wanted = [name for name in schema.names if name in _WANTED or name.startswith(_SLICE_PREFIX)]
+        file.seek(0)
+        table = parquet.read_table(file, columns=wanted, filters=[("split", "=", SPLIT), ("kept", "=", True)])
+    return {row["object_id"]: row for row in table.to_pylist()}
+
+
+_WANTED = (
+    *("object_id", "rights", "original_width", "original_height", "record_uri", "offset", "length"),
+    *_TEXTS,
+)
+
+
+def _read(uri: str, offset: int, length: int) -> bytes:
+    return records.decode(storage.read_bytes(uri, offset, length)).encoded
+
+
+def _size(row: dict) -> str:
+    sides = [row.get("original_width"), row.get("original_height")]
+    if not all(sides):
+        return "(unknown)"
+    return next((name for limit, name in _SIZES if min(sides) < limit), "1,200 px and more")

@@ -1,0 +1,130 @@
+"""The findings in plain sentences: what a curator reads first, and what the run's page shows."""
+
+from components.evaluate.findings import Findings
+from components.evaluate.gate import SIGNIFICANCE, p_text
+from components.evaluate.metrics import Analysis, ClassScore
+
+# Below this recall more than half of a class is missed.
+_WEAK_RECALL = 0.5
+# Gap between confidence and accuracy that a reader of probabilities would notice.
+_NOTICEABLE_ECE = 0.05
+
+
+def headline(found: Findings) -> tuple[str, str]:
+    """The judgement as (text, kind), kind being ok, warn or fail."""
+    analysis = found.analysis
+    largest, share = analysis.majority
+    if analysis.intervals["accuracy"][0] <= share:
+        return f"No better than guessing: always answering {largest} is right in {percent(share)} of the cases.", "fail"
+    if not found.verdict.passed:
+        return "Not good enough to be served.", "fail"
+    weak = [score.label for score in weak_classes(analysis)]
+    if weak:
+        return f"Good on the whole, but not for {listed(weak)}.", "warn"
+    return "Good: it may be served.", "ok"
+
+
+def lead(found: Findings) -> str:
+    """Accuracy and its interval, against guessing."""
+    analysis = found.analysis
+    low, high = analysis.intervals["accuracy"]
+    largest, share = analysis.majority
+    return (
+        f"{percent(analysis.scores['accuracy'])} of {len(analysis.targets):,} test pictures are classified correctly "
+        f"(95 % interval {percent(low)} to {percent(high)}); always answering {largest}, the largest class, "
+        f"would be right in {percent(share)}."
+    )
+
+
+def weaknesses(found: Findings) -> str:
+    """Where it is not good: the worst class, what it is taken for, and the slices that stand below the rest."""
+    analysis = found.analysis
+    sentences = []
+    worst = min((s for s in analysis.classes if s.recall is not None), key=lambda s: (s.recall, -s.support))
+    if worst.recall == 1:
+        sentences.append("Every class is recognised without a mistake.")
+    else:
+        missed = worst.support - round(worst.recall * worst.support)
+        target = f", most often taken for {worst.confused_with} ({worst.confused})" if worst.confused_with else ""
+        sentences.append(f"Weakest class: {worst.label}, {missed} of {worst.support} missed{target}.")
+    below = [part for part in found.slices if part.standing == "below"]
+    if below:
+        named = [f"{part.column} {part.value} ({percent(part.accuracy)} of {part.support})" for part in below[:3]]
+        sentences.append(f"Clearly below the rest: {listed(named)}.")
+    absent = [score.label for score in analysis.classes if not score.support]
+    if absent:
+        sentences.append(f"Not tested, since the test split has no picture of it: {listed(absent[:5])}.")
+    return " ".join(sentences)
+
+
+def calibration(analysis: Analysis) -> str:
+    """Whether the probabilities can be taken at their word."""
+    if analysis.after.ece < _NOTICEABLE_ECE:
+        return f"Its probabilities can be taken at their word: they are off by {percent(analysis.after.ece)} on average."
+    side = "surer than it should be" if analysis.after.gap > 0 else "less sure than it could be"
+    return f"Its probabilities are off by {percent(analysis.after.ece)} on average: it is {side}."
+
+
+def gate(found: Findings) -> str:
+    """The verdict with its reasons as a sentence."""
+    start = "Passed the gate: " if found.verdict.passed else "Did not pass the gate: "
+    return start + "; ".join(found.verdict.reasons) + "."
+
+
+def weak_classes(analysis: Analysis) -> list[ClassScore]:
+    """Classes of which more than half is missed, and not by chance alone; the largest first."""
+    rows = [s for s in analysis.classes if s.recall is not None and s.recall < _WEAK_RECALL and s.support > 1]
+    return sorted(rows, key=lambda s: -s.support)
+
+
+def markdown(found: Findings) -> str:
+    """The summary that the run's page shows."""
+    analysis, scores = found.analysis, found.analysis.scores
+    lines = [
+        f"# {headline(found)[0]}",
+        f"**{escaped(gate(found))}**",
+        f"{lead(found)} {weaknesses(found)} {calibration(analysis)}",
+        "",
+        "| | value | 95 % interval |",
+        "|---|---|---|",
+    ]
+    for title, name in _SHOWN:
+        interval = analysis.intervals.get(name)
+        shown = f"{interval[0]:.3f} to {interval[1]:.3f}" if interval else ""
+        lines.append(f"| {title} | {scores[name]:.3f} | {shown} |")
+    lines.append(f"| Latency, one picture | {found.latency_ms:.1f} ms | |")
+    lines.append(f"| Size of model.tflite | {found.model_bytes / 1e6:.2f} MB | |")
+    if found.comparison:
+        comparison = found.comparison
+        lines += [
+            "",
+            f"Champion `{comparison.champion}`: accuracy {comparison.champion_accuracy:.3f}; new model right where it "
+            f"is wrong {comparison.gained} times, the other way round {comparison.lost} times, McNemar's exact "
+            f"test {p_text(comparison.p_value)} ({comparison.outcome} at {SIGNIFICANCE:g}).",
+        ]
+    return "\n\n".join(lines[:3]) + "\n" + "\n".join(lines[3:]) + "\n"
+
+
+_SHOWN = (
+    ("Accuracy", "accuracy"),
+    ("Top-5 accuracy", "top5_accuracy"),
+    ("Macro F1", "macro_f1"),
+    ("Weighted F1", "weighted_f1"),
+    ("Log loss", "log_loss"),
+    ("Calibration error (ECE)", "ece"),
+)
+
+
+def percent(share: float) -> str:
+    """`0.934` as `93.4 %`, `1` as `100 %`."""
+    return f"{100 * share:.1f}".removesuffix(".0") + " %"
+
+
+def listed(names: list[str]) -> str:
+    """`a, b and c`."""
+    return " and ".join(filter(None, [", ".join(names[:-1]), names[-1]]))
+
+
+def escaped(text: str) -> str:
+    """Text that Markdown shows as it is."""
+    return "".join("\\" + letter if letter in "*_`|[]<>" else letter for letter in text)

@@ -1,0 +1,147 @@
+import json
+import math
+import re
+from pathlib import Path
+
+import pytest
+from pyarrow import parquet
+
+from components.evaluate.evaluator import EvaluationResult, Settings, evaluate_model
+from components.shared.errors import PipelineError
+from tests.evaluate.conftest import LABELS, write_dataset
+from tests.serve import model_fixture
+
+
+def run(dataset: str, model: str, folder: Path, champion: str = "", minimum: float = 0.5) -> EvaluationResult:
+    paths = (str(folder / "report.html"), str(folder / "summary.md"), str(folder / "predictions"))
+    return evaluate_model(dataset, model, *paths, Settings(minimum, 0.1, champion))
+
+
+@pytest.fixture(scope="module")
+def evaluated(colours_dataset, colours_model, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("evaluation")
+    return run(colours_dataset, colours_model, folder), folder
+
+
+def test_the_numbers_are_those_of_the_pictures(evaluated):
+    result, _ = evaluated
+    assert result.passed and result.labels == LABELS
+    assert result.confusion_matrix == [[15, 2, 0], [0, 15, 1], [0, 0, 15]]
+    found = result.metrics()
+    assert found["test_accuracy"] == pytest.approx(45 / 48, abs=1e-6)
+    assert found["saved_model_agreement"] == 1.0 and found["saved_model_accuracy"] == found["test_accuracy"]
+    assert found["examples_test"] == 48 and found["latency_ms"] > 0
+    assert found["test_accuracy_low"] < 45 / 48 <= found["test_accuracy_high"]
+
+
+def test_the_metrics_are_plain_finite_numbers(evaluated):
+    for name, value in evaluated[0].metrics().items():
+        assert type(value) in (int, float) and math.isfinite(value), name
+    json.dumps([evaluated[0].confusion_matrix, evaluated[0].roc_curve], allow_nan=False)
+
+
+def test_the_result_is_said_in_a_sentence(evaluated):
+    text = str(evaluated[0])
+    assert text.startswith("Good: it may be served. 93.8 % of 48 test pictures are classified correctly")
+    assert text.endswith("Passed the gate: accuracy 0.938 is at least min_accuracy 0.5.")
+
+
+def test_the_report_is_one_offline_page_that_begins_with_the_judgement(evaluated):
+    html = (evaluated[1] / "report.html").read_text()
+    assert not re.search(r"<(script|link|img)[^>]+(src|href)=[\"']?https?:", html)
+    assert html.index("Good: it may be served.") < html.index("<h2>")
+    assert "Weakest class: red, 2 of 17 missed, most often taken for green (2)." in html
+    assert "2 of 17 red taken for green" in html
+    assert "Picture &lt;45&gt;" in html and "Picture <45>" not in html
+    assert html.count("data:image/jpeg") > 10
+    assert "https://museum.example/45" in html
+
+
+def test_the_summary_gives_the_reason(evaluated):
+    summary = (evaluated[1] / "summary.md").read_text()
+    assert summary.startswith("# Good: it may be served.")
+    assert "Passed the gate: accuracy 0.938 is at least min\\_accuracy 0.5." in summary
+    assert "| Accuracy | 0.938 |" in summary
+
+
+def test_every_answer_is_kept(evaluated):
+    folder = evaluated[1] / "predictions"
+    rows = parquet.read_table(folder / "predictions.parquet").to_pylist()
+    wrong = [row["object_id"] for row in rows if row["label"] != row["predicted"]]
+    assert wrong == ["object-45", "object-46", "object-47"]
+    assert rows[0]["probabilities"][0] == pytest.approx(rows[0]["confidence"])
+    reference = json.loads((folder / "reference.json").read_text())
+    assert reference["predictions"] == {"red": 15, "green": 17, "blue": 16}
+    assert sum(reference["confidence"]) == reference["window"] == 48
+
+
+def test_min_accuracy_decides(colours_dataset, colours_model, tmp_path):
+    result = run(colours_dataset, colours_model, tmp_path, minimum=0.95)
+    assert not result.passed
+    assert "Did not pass the gate: accuracy 0.938 is below min_accuracy 0.95." in (tmp_path / "report.html").read_text()
+    assert "Did not pass" in (tmp_path / "summary.md").read_text() and "below min_accuracy 0.95" in str(result)
+
+
+def test_an_equal_champion_stays(colours_dataset, colours_model, tmp_path):
+    result = run(colours_dataset, colours_model, tmp_path, champion=colours_model)
+    assert not result.passed
+    assert "not shown to be better than the champion" in str(result)
+    assert result.metrics()["champion_accuracy"] == result.metrics()["test_accuracy"]
+    assert "Against the champion" in (tmp_path / "report.html").read_text()
+
+
+def test_a_champion_with_its_labels_in_another_order_is_compared_by_name(colours_dataset, colours_model, tmp_path):
+    """The same weights under rotated names: it is wrong nearly always, and not by the order of its columns."""
+    rotated = model_fixture.build(tmp_path / "rotated", labels=["green", "blue", "red"], saved_model=False)
+    result = run(colours_dataset, colours_model, tmp_path, champion=rotated)
+    assert result.passed
+    # Red pictures are answered green, green ones blue, blue ones red.
+    assert result.metrics()["champion_accuracy"] == pytest.approx(0)
+    assert "better than the champion by more than chance" in str(result)
+
+
+def test_a_model_without_mistakes_has_a_report_too(colours_model, tmp_path):
+    dataset = write_dataset(tmp_path / "right", [(name, name) for name in LABELS] * 4)
+    result = run(dataset, colours_model, tmp_path)
+    assert result.metrics()["test_accuracy"] == 1
+    assert "Every class is recognised without a mistake." in (tmp_path / "report.html").read_text()
+
+
+def test_a_class_without_test_pictures_is_named(colours_model, tmp_path):
+    dataset = write_dataset(tmp_path / "without-blue", [("red", "red"), ("green", "green"), ("green", "red")] * 4)
+    run(dataset, colours_model, tmp_path)
+    assert "Not tested, since the test split has no picture of it: blue." in (tmp_path / "report.html").read_text()
+
+
+def test_one_single_test_picture(colours_model, tmp_path):
+    result = run(write_dataset(tmp_path / "one", [("red", "red")]), colours_model, tmp_path)
+    assert result.metrics()["test_accuracy"] == 1
+
+
+@pytest.mark.parametrize(
+    "objects, champion, reason",
+    [
+        ([], "", "the test split is empty: raise test_fraction"),
+        ([("red", "red")], "nowhere", "there is no folder"),
+        ([("red", "red")], "other", "the champion .* knows other labels than the data set: it lacks 'red'"),
+    ],
+)
+def test_bad_input_is_one_clear_line(colours_model, tmp_path, objects, champion, reason):
+    dataset = write_dataset(tmp_path / "data", objects)
+    if champion == "other":
+        model_fixture.build(tmp_path / "other", labels=["green", "blue", "pink"], saved_model=False)
+    with pytest.raises(PipelineError, match=reason) as raised:
+        run(dataset, colours_model, tmp_path, champion=champion and str(tmp_path / champion))
+    assert "\n" not in str(raised.value)
+
+
+def test_a_classifier_without_its_savedmodel(colours_dataset, tmp_path):
+    model = model_fixture.build(tmp_path / "lite", saved_model=False)
+    with pytest.raises(PipelineError, match="expected a SavedModel 1/"):
+        run(colours_dataset, model, tmp_path)
+
+
+@pytest.mark.parametrize("settings", [Settings(1.5, 0.1, ""), Settings(0.5, -0.1, "")])
+def test_settings_out_of_range(colours_dataset, colours_model, tmp_path, settings):
+    with pytest.raises(PipelineError, match="give a share from 0 to 1"):
+        evaluate_model(colours_dataset, colours_model, *(str(tmp_path / name) for name in "abc"), settings)

@@ -1,0 +1,47 @@
+import json
+
+import pytest
+
+from components.tensorboard.viewer import write_viewer
+
+IMAGE = "registry.example/museum-classifier-data:1"
+
+
+@pytest.fixture
+def written(tmp_path, monkeypatch):
+    for name in ("AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3", "S3_ENDPOINT", "AWS_REGION", "AWS_DEFAULT_REGION"):
+        monkeypatch.delenv(name, raising=False)
+
+    def write(uri: str) -> dict:
+        metadata = tmp_path / "deep" / "mlpipeline_ui_metadata"
+        write_viewer(uri, str(tmp_path / "logs"), str(metadata), IMAGE)
+        return json.loads(metadata.read_text())["outputs"][0]
+
+    return write
+
+
+def test_the_ui_finds_the_logs_and_the_image(written, tmp_path):
+    output = written("gs://bucket/run/logs")
+    assert output == {"type": "tensorboard", "source": "gs://bucket/run/logs", "image": IMAGE}
+    assert "gs://bucket/run/logs" in (tmp_path / "logs" / "README.txt").read_text()
+
+
+def test_a_minio_store_is_given_as_s3_with_its_address_and_without_its_keys(written, monkeypatch):
+    monkeypatch.setenv("MINIO_ENDPOINT", "minio-service.kubeflow:9000")
+    monkeypatch.setenv("MINIO_ACCESS_KEY", "the-access-key")
+    monkeypatch.setenv("MINIO_SECRET_KEY", "the-secret-key")
+    output = written("minio://mlpipeline/v2/artifacts/run/logs")
+    assert output["source"] == "s3://mlpipeline/v2/artifacts/run/logs"
+    variables = {entry["name"]: entry for entry in output["pod_template_spec"]["spec"]["containers"][0]["env"]}
+    assert variables["S3_ENDPOINT"]["value"] == "http://minio-service.kubeflow:9000"
+    reference = variables["AWS_SECRET_ACCESS_KEY"]["valueFrom"]["secretKeyRef"]
+    assert (reference["name"], reference["key"]) == ("mlpipeline-minio-artifact", "secretkey")
+    assert "the-secret-key" not in json.dumps(output)
+
+
+def test_s3_of_amazon_needs_no_address(written, monkeypatch):
+    monkeypatch.setenv("AWS_REGION", "eu-west-1")
+    output = written("s3://bucket/logs")
+    assert output["pod_template_spec"]["spec"]["containers"][0]["env"] == [
+        {"name": "AWS_DEFAULT_REGION", "value": "eu-west-1"}
+    ]
