@@ -14,11 +14,15 @@ from components.serve.errors import RequestError
 from components.serve.monitor import Monitor
 from components.serve.settings import ServerSettings
 from components.serve.upload import read_picture
+from components.shared.classifier import Classifier
 
 plain = Blueprint("plain", __name__)
 LOG = logging.getLogger(__name__)
-# Nothing from another host is ever loaded, so the page works offline and a picture's name cannot smuggle in a script.
-PAGE_POLICY = "default-src 'self'; img-src 'self' blob: data:; base-uri 'none'; form-action 'self'; frame-ancestors 'none'"
+# Only pictures may come from elsewhere (the preview of a URL that a person gave); scripts and styles never.
+PAGE_POLICY = (
+    "default-src 'self'; img-src 'self' blob: data: http: https:; "
+    "base-uri 'none'; form-action 'self'; frame-ancestors 'none'"
+)
 
 
 class PictureRequest(Request):
@@ -65,8 +69,16 @@ def create(settings: ServerSettings, engine: Engine, monitor: Monitor) -> Applic
 @plain.get("/")
 def page() -> Response:
     """The page for people."""
-    engine, card = current_app.engine, current_app.engine.classifier.card
-    response = Response(render_template("page.html", settings=current_app.settings, engine=engine, card=card))
+    classifier = current_app.engine.classifier
+    text = render_template(
+        "page.html",
+        settings=current_app.settings,
+        labels=classifier.labels,
+        card=classifier.card,
+        facts=_facts(classifier),
+        origin=request.host_url.rstrip("/"),
+    )
+    response = Response(text)
     response.headers["Content-Security-Policy"] = PAGE_POLICY
     return response
 
@@ -92,6 +104,24 @@ def description() -> Response:
 def metrics() -> Response:
     """Prometheus metrics."""
     return Response(current_app.monitor.exposition(), content_type="text/plain; version=0.0.4; charset=utf-8")
+
+
+def _facts(classifier: Classifier) -> list[tuple[str, str]]:
+    """What the model card says, as the page shows it; what a card lacks is left out."""
+    card = classifier.card
+    accuracies = [("accuracy on test pictures", "test_accuracy"), ("accuracy in validation", "validation_accuracy")]
+    metrics = card.get("metrics", {})
+    accuracy = [(name, f"{metrics[key]:.1%}") for name, key in accuracies if key in metrics][:1]
+    examples = card.get("data", {}).get("examples_train")
+    facts = [
+        ("classes", f"{len(classifier.labels):,}"),
+        *accuracy,
+        ("pictures learned from", f"{examples:,}" if examples else ""),
+        ("trained on", str(card.get("created", ""))[:10]),
+        ("architecture", str(card.get("parameters", {}).get("model", ""))),
+        ("version", classifier.digest[:12]),
+    ]
+    return [(name, value) for name, value in facts if value]
 
 
 def _top(text: str) -> int:

@@ -2,8 +2,13 @@
 
 from components.shared.imaging import ImageError
 
-# ImageError's reasons that have a status of their own; the others are 422: a picture, but one that cannot be read.
-IMAGE_STATUS = {"not_an_image": 415, "too_many_pixels": 413}
+# Status and words for ImageError's reasons; its own text is for logs, and may repeat what was sent.
+_IMAGE_ERRORS = {
+    "not_an_image": (415, "this is not a picture of a known kind: send JPEG, PNG, WebP, GIF, TIFF, BMP or AVIF"),
+    "too_many_pixels": (413, "this picture has too many pixels: send a smaller one"),
+    "truncated": (422, "the picture is cut off: its last part is missing"),
+    "too_thin": (422, "the picture is a mere line: send one that is less narrow"),
+}
 
 
 class RequestError(Exception):
@@ -24,7 +29,8 @@ class RequestError(Exception):
 
 def from_image_error(error: ImageError) -> RequestError:
     """The answer to a picture that is none."""
-    return RequestError(IMAGE_STATUS.get(error.reason, 422), f"cannot use this picture: {error}", error.reason)
+    status, message = _IMAGE_ERRORS.get(error.reason, (422, "the picture is damaged and cannot be read"))
+    return RequestError(status, message, error.reason)
 
 
 def busy(message: str = "all workers are busy: try again in a second") -> RequestError:

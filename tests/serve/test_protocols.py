@@ -96,7 +96,7 @@ def test_v1_status_and_metadata(server, classifier_dir):
         ({"instances": [1]}, "b64"),
         ({"instances": [{"b64": "%%%"}]}, "no base64"),
         ({"instances": [{"b64": "aGVsbG8="}], "signature_name": "other"}, "serving_default"),
-        ({"instances": [{"b64": "aGVsbG8="}]}, "cannot use this picture"),
+        ({"instances": [{"b64": "aGVsbG8="}]}, "not a picture"),
         ([], "JSON object"),
     ],
 )

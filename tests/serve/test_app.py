@@ -1,0 +1,161 @@
+"""The server over HTTP: every way to send a picture, every refusal, what is counted, and what is left behind."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import requests
+
+from components.serve.predict import predict_files
+from components.shared import classifier
+from tests.serve.model_fixture import picture
+
+RED = picture("red", 640, 480)
+
+
+def labels(response: requests.Response) -> list[str]:
+    assert response.status_code == 200, response.text
+    return [prediction["label"] for prediction in response.json()["predictions"]]
+
+
+def test_a_file_raw_bytes_and_base64(server):
+    import base64
+
+    url = f"{server}/classify"
+    assert labels(requests.post(url, files={"file": ("a.jpg", RED)}))[0] == "red"
+    assert labels(requests.post(url, data=RED, headers={"Content-Type": "image/jpeg"}))[0] == "red"
+    # What `curl --data-binary` sends, and a type that is a lie: the content decides.
+    for kind in ("application/x-www-form-urlencoded", "text/html", ""):
+        assert labels(requests.post(url, data=RED, headers={"Content-Type": kind}))[0] == "red"
+    assert labels(requests.post(url, json={"b64": base64.b64encode(RED).decode()}))[0] == "red"
+    chunks = (RED[place : place + 999] for place in range(0, len(RED), 999))
+    assert labels(requests.post(url, data=chunks))[0] == "red"
+
+
+def test_top(server):
+    assert len(labels(requests.post(f"{server}/classify?top=2", data=RED))) == 2
+    assert len(labels(requests.post(f"{server}/classify?top=500", data=RED))) == 3
+    for wrong in ("0", "-1", "x", "1.5", "9" * 40):
+        response = requests.post(f"{server}/classify", params={"top": wrong}, data=RED)
+        assert response.status_code == 400 and "whole number" in response.json()["error"]
+
+
+def test_the_same_answer_by_command_line_and_server(server, classifier_dir, tmp_path):
+    (tmp_path / "red.jpg").write_bytes(RED)
+    answer = requests.post(f"{server}/classify", data=RED).json()
+    [ranking] = predict_files(classifier.load(classifier_dir), [str(tmp_path / "red.jpg")])
+    assert ranking == [(item["label"], item["probability"]) for item in answer["predictions"]]
+    assert classifier.digest(classifier_dir).startswith(answer["version"])
+
+
+@pytest.mark.parametrize(
+    ("request_", "status", "reason"),
+    [
+        ({"data": b""}, 400, "no_picture"),
+        ({"data": b"text"}, 415, "not_an_image"),
+        ({"data": RED[: len(RED) // 2]}, 422, "truncated"),
+        ({"json": {}}, 400, "no_picture"),
+        ({"json": {"url": 1}}, 400, "no_picture"),
+        ({"json": {"b64": "?"}}, 400, "bad_base64"),
+        ({"data": b"{", "headers": {"Content-Type": "application/json"}}, 400, "bad_json"),
+        ({"data": b"[" * 100_000, "headers": {"Content-Type": "application/json"}}, 400, "bad_json"),
+        ({"files": [("a", RED), ("b", RED)]}, 400, "no_picture"),
+        ({"data": {"field": "value"}, "files": {}}, 415, "not_an_image"),
+        ({"data": b"x", "headers": {"Content-Type": "multipart/form-data"}}, 400, "no_picture"),
+        ({"data": bytes(11_000_000)}, 413, "request_entity_too_large"),
+    ],
+)
+def test_refusals(server, request_, status, reason):
+    response = requests.post(f"{server}/classify", **request_)
+    assert (response.status_code, response.json()["reason"]) == (status, reason), response.text
+    assert set(response.json()) == {"error", "reason"}
+
+
+def test_unknown_paths_and_methods_are_json_too(server):
+    assert requests.get(f"{server}/nothing").json()["reason"] == "not_found"
+    response = requests.get(f"{server}/classify")
+    assert response.status_code == 405 and response.json()["reason"] == "method_not_allowed"
+    assert "POST" in response.headers["Allow"]
+
+
+def test_nothing_that_was_uploaded_is_written(classifier_dir, tmp_path):
+    """The course's checked upload: neither under the name that came with it, nor under any other."""
+    from components.serve import local
+
+    before = set(tmp_path.rglob("*"))
+    # 3 MB: beyond what form parsers keep in memory.
+    large = picture("green", 1500, 1500, quality=100)
+    assert len(large) > 1_000_000
+    with local.running_server(classifier_dir, "--workers", "1") as url:
+        inside = _open_files(url)
+        for name in ("../../evil.jpg", "/tmp/evil.jpg", "evil\x00.php", "con.jpg", "a" * 500, "<script>.jpg"):
+            response = requests.post(f"{url}/classify", files={"file": (name, large, "text/html")})
+            assert labels(response)[0] == "green" and "evil" not in response.text
+        assert _open_files(url) == inside
+    assert set(tmp_path.rglob("*")) == before
+    assert not [path for path in map(Path, ("/tmp/evil.jpg", "/evil.jpg", "../../evil.jpg")) if path.exists()]
+
+
+def _open_files(url: str) -> set[str]:
+    """Regular files that the server listening at `url` holds open, deleted ones included."""
+    import psutil
+
+    port = int(url.rpartition(":")[2])
+    listening = {connection.pid for connection in psutil.net_connections("tcp") if connection.laddr.port == port}
+    found = set()
+    for pid in filter(None, listening):
+        for descriptor in os.scandir(f"/proc/{pid}/fd"):
+            try:
+                found.add(os.readlink(descriptor.path))
+            except FileNotFoundError:
+                continue  # closed meanwhile
+    return {path for path in found if path.startswith("/") and not path.startswith("/dev/null")}
+
+
+def test_metrics_and_histogram_cover_all_workers(classifier_dir):
+    from components.serve import local
+
+    with local.running_server(classifier_dir, "--name", "colours", "--workers", "2") as url:
+        for colour, number in (("red", 7), ("green", 3)):
+            for seed in range(number):
+                # A connection each, so that both workers get some.
+                assert labels(requests.post(f"{url}/classify", data=picture(colour, seed=seed)))[0] == colour
+        requests.post(f"{url}/classify", data=b"text")
+        histogram = requests.get(f"{url}/v1/models/colours/histogram").json()
+        metrics = requests.get(f"{url}/metrics").text
+    assert histogram["predictions"] == {"red": 7, "green": 3, "blue": 0}
+    assert histogram["window"] == sum(histogram["confidence"]) == 10 and len(histogram["confidence"]) == 20
+    assert histogram["confidence"][-1] == 10
+    for line in (
+        'classifier_predictions_total{label="red"} 7.0',
+        'classifier_requests_total{route="/classify",status="200"} 10.0',
+        'classifier_requests_total{route="/classify",status="415"} 1.0',
+        'classifier_request_seconds_count{route="/classify"} 11.0',
+        "classifier_confidence_count 10.0",
+    ):
+        assert line in metrics.splitlines()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--model", "/nowhere"], "error: there is no folder /nowhere"),
+        (["--model", "MODEL", "--sha256", "0" * 64], "not 000000000000"),
+        (["--model", "MODEL", "--engine", "savedmodel", "--sha256", "0" * 64], "not 000000000000"),
+    ],
+)
+def test_a_wrong_model_is_one_line(classifier_dir, arguments, message):
+    command = [sys.executable, "-m", "components.serve", "--port", "1"]
+    command += [argument.replace("MODEL", classifier_dir) for argument in arguments]
+    ran = subprocess.run(command, capture_output=True, text=True)
+    assert ran.returncode == 1 and message in ran.stderr and "Traceback" not in ran.stderr
+
+
+def test_the_saved_model_engine(classifier_dir):
+    from components.serve import local
+
+    with local.running_server(classifier_dir, "--engine", "savedmodel", "--workers", "1") as url:
+        assert labels(requests.post(f"{url}/classify", data=RED))[0] == "red"
+        assert requests.get(f"{url}/v2/models/museum-classifier").json()["platform"] == "savedmodel"

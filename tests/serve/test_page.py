@@ -1,0 +1,114 @@
+"""The page in a real browser: choose, drop, paste, URL and errors; by keyboard; and with nothing from elsewhere."""
+
+import base64
+import http.server
+import threading
+
+import pytest
+
+from components.serve import local
+from tests.serve import browser
+from tests.serve.model_fixture import picture
+
+pytestmark = [
+    pytest.mark.browser,
+    pytest.mark.skipif(browser.find() is None, reason="no Chromium: install the Debian package chromium"),
+]
+ANSWERED = "!document.getElementById('result').hidden"
+BEST = "document.getElementById('best').textContent"
+FAILED = "!document.getElementById('error').hidden"
+ERROR = "document.getElementById('error').textContent"
+
+
+@pytest.fixture(scope="module")
+def tab():
+    with browser.opened() as page:
+        yield page
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory):
+    """Pictures on a disk, and one file that is none."""
+    folder = tmp_path_factory.mktemp("files")
+    for colour in ("red", "green", "blue"):
+        (folder / f"{colour}.jpg").write_bytes(picture(colour, 320, 240))
+    (folder / "notes.txt").write_text("This is no picture.")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def pages(classifier_dir):
+    """A server that fetches from this machine too, as URLs of the internet cannot be had in a test."""
+    with local.running_server(classifier_dir, "--name", "colours", "--workers", "1", "--allow-private-urls") as url:
+        yield url
+
+
+@pytest.fixture(scope="module")
+def gallery(files):
+    """The URL of a web server with the pictures."""
+
+    class Handler(http.server.SimpleHTTPRequestHandler):
+        def __init__(self, *arguments):
+            super().__init__(*arguments, directory=files)
+
+        def log_message(self, *arguments):
+            pass
+
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as web:
+        threading.Thread(target=web.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{web.server_port}"
+        web.shutdown()
+
+
+@pytest.mark.parametrize("width", [1200, 400])
+def test_choose_drop_paste_url_and_error(tab, pages, gallery, files, width, tmp_path):
+    tab.open(pages, width, 900)
+    assert tab.run("document.documentElement.scrollWidth") <= width
+    tab.choose("#file", files / "red.jpg")
+    tab.wait(f"{ANSWERED} && {BEST} === 'red'")
+    assert tab.run("document.querySelectorAll('#bars li').length") == 3
+    assert tab.run("document.getElementById('preview').naturalWidth") == 320
+
+    tab.drop("#drop", files / "green.jpg")
+    tab.wait(f"{ANSWERED} && {BEST} === 'green'")
+
+    encoded = base64.b64encode((files / "blue.jpg").read_bytes()).decode()
+    tab.run(
+        f"""(text => {{
+        const bytes = Uint8Array.from(atob(text), c => c.charCodeAt(0)), data = new DataTransfer();
+        data.items.add(new File([bytes], 'image.png', {{type: 'image/png'}}));
+        document.dispatchEvent(new ClipboardEvent('paste', {{clipboardData: data, bubbles: true}}));
+    }})('{encoded}')"""
+    )
+    tab.wait(f"{ANSWERED} && {BEST} === 'blue'")
+
+    tab.run("document.getElementById('url').focus()")
+    tab.type(f"{gallery}/red.jpg")
+    tab.press("Enter", 13)
+    tab.wait(f"{ANSWERED} && {BEST} === 'red'")
+    tab.screenshot(tmp_path / f"answer-{width}.png")
+
+    tab.choose("#file", files / "notes.txt")
+    tab.wait(FAILED)
+    assert "not a picture" in tab.run(ERROR)
+    tab.screenshot(tmp_path / f"error-{width}.png")
+
+
+def test_by_keyboard_alone(tab, pages, gallery):
+    tab.open(pages, 1200, 900)
+    for focused in ("file", "url"):
+        tab.press("Tab", 9)
+        assert tab.run("document.activeElement.id") == focused
+    tab.type(f"{gallery}/green.jpg")
+    tab.press("Tab", 9)
+    tab.press("Enter", 13)
+    tab.wait(f"{ANSWERED} && {BEST} === 'green'")
+    tab.press("Tab", 9)
+    tab.press("Enter", 13)
+    assert tab.run("document.querySelector('details').open")
+
+
+def test_nothing_comes_from_elsewhere(tab, pages):
+    tab.open(pages, 1200, 900)
+    loaded = tab.run("performance.getEntriesByType('resource').map(entry => entry.name)")
+    assert {address.removeprefix(pages) for address in loaded} == {"/static/page.css", "/static/page.js"}
