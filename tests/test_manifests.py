@@ -1,0 +1,103 @@
+"""manifests/: every overlay renders offline, fits Kubernetes' schemas, and asks for no more than it must."""
+
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+import yaml
+
+from cli.cluster import SECRET_VARIABLES
+from components.images import NAMES, PREFIX, image
+
+MANIFESTS = Path(__file__).resolve().parent.parent / "manifests"
+OVERLAYS = sorted(path.name for path in (MANIFESTS / "overlays").iterdir())
+NAMESPACED_BY = "kubeflow"
+
+pytestmark = pytest.mark.skipif(not shutil.which("kubectl"), reason="kubectl renders the manifests and is not installed")
+
+
+@pytest.fixture(scope="module", params=OVERLAYS)
+def objects(request) -> list[dict]:
+    """Everything that one overlay renders."""
+    command = ["kubectl", "kustomize", str(MANIFESTS / "overlays" / request.param)]
+    rendered = subprocess.run(command, capture_output=True, text=True)
+    assert rendered.returncode == 0, rendered.stderr
+    return list(yaml.safe_load_all(rendered.stdout))
+
+
+def of_kind(objects: list[dict], kind: str) -> list[dict]:
+    return [item for item in objects if item["kind"] == kind]
+
+
+def pod_specs(objects: list[dict]) -> list[dict]:
+    return [item["spec"]["template"]["spec"] for item in objects if "template" in item.get("spec", {})]
+
+
+def test_every_object_fits_its_schema(objects):
+    import kubernetes_validate
+
+    assert len(objects) >= 8
+    for item in objects:
+        for version in ("1.30", "1.34"):
+            kubernetes_validate.validate(item, version, strict=True)
+
+
+def test_nothing_reaches_beyond_one_namespace(objects):
+    for item in objects:
+        assert item["metadata"]["namespace"] == NAMESPACED_BY, item
+        assert not item["kind"].startswith("Cluster") and item["kind"] != "PersistentVolumeClaim"
+
+
+def test_images_are_ours(objects):
+    images = [container["image"] for spec in pod_specs(objects) for container in spec["containers"]]
+    assert images and set(images) <= {image(name) for name in NAMES}
+    assert all(name.startswith(PREFIX) for name in images)
+
+
+def test_pods_meet_the_restricted_standard(objects):
+    for spec in pod_specs(objects):
+        assert spec["securityContext"]["runAsNonRoot"] is True
+        assert spec["securityContext"]["seccompProfile"]["type"] == "RuntimeDefault"
+        assert spec["automountServiceAccountToken"] is False
+        for container in spec["containers"]:
+            context = container["securityContext"]
+            assert context["allowPrivilegeEscalation"] is False and context["readOnlyRootFilesystem"] is True
+            assert context["capabilities"]["drop"] == ["ALL"]
+            assert {"cpu", "memory", "ephemeral-storage"} <= set(container["resources"]["requests"])
+            assert {"cpu", "memory", "ephemeral-storage"} <= set(container["resources"]["limits"])
+        assert all("emptyDir" in volume for volume in spec["volumes"])
+
+
+def rules(objects: list[dict]) -> dict[str, dict]:
+    """The one Role's rules by resource."""
+    (role,) = of_kind(objects, "Role")
+    return {name: rule for rule in role["rules"] for name in rule["resources"]}
+
+
+def test_rights_are_the_least(objects):
+    assert not any("*" in rule["verbs"] + rule["resources"] + rule["apiGroups"] for rule in rules(objects).values())
+    # Reading any Secret of the namespace would be as good as having them all.
+    assert rules(objects)["secrets"]["resourceNames"] and rules(objects)["secrets"]["verbs"] == ["get"]
+
+
+def test_steps_may_make_what_they_make(objects):
+    allowed = rules(objects)
+    for resource in ("jobs", "services", "deployments", "horizontalpodautoscalers", "poddisruptionbudgets"):
+        assert {"create", "patch", "get", "list", "delete"} <= set(allowed[resource]["verbs"])
+    assert "get" in allowed["pods/log"]["verbs"]
+
+
+def test_workers_are_covered_by_the_policy_that_is_meant_for_them():
+    from components.train import job
+
+    rendered = yaml.safe_load((MANIFESTS / "base/training/networkpolicy.yaml").read_text())
+    assert rendered["spec"]["podSelector"]["matchLabels"].items() <= job._LABELS.items()
+
+
+def test_secret_templates_have_the_keys_that_the_steps_ask_for():
+    for name, variables in SECRET_VARIABLES.items():
+        text = (MANIFESTS / f"base/storage/{name}.env").read_text()
+        lines = [line.partition("=") for line in text.splitlines() if line and not line.startswith("#")]
+        assert {key for key, _, _ in lines} <= set(variables)
+        assert all(value == "" for _, _, value in lines), "a template is filled in where it is used, not here"
