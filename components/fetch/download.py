@@ -50,7 +50,7 @@ class Downloader:
 
     async def __aenter__(self) -> "Downloader":
         self._session = aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(limit=0, resolver=self._resolver, ttl_dns_cache=300, keepalive_timeout=30),
+            connector=_Connector(limit=0, resolver=self._resolver, ttl_dns_cache=300, keepalive_timeout=30),
             headers={
                 "User-Agent": self._settings.user_agent,
                 "Accept": "image/avif,image/webp,image/*;q=0.9,*/*;q=0.5",
@@ -137,24 +137,40 @@ class Downloader:
         key = f"{url.host}:{url.port}"
         if key not in self._hosts:
             share = max(1, self._limits.host_connections // self._processes)
-            self._hosts[key] = Host(self._settings.requests_per_second / self._processes, share, self._limits)
+            self._hosts[key] = Host(key, self._settings.requests_per_second / self._processes, share, self._limits)
         return self._hosts[key]
 
     def _on_crawl_delay(self, origin: str, seconds: float) -> None:
         self._host(URL(origin)).crawl_delay(seconds * self._processes)
 
     async def _read_robots(self, address: str) -> bytes:
-        for attempt in range(1, self._limits.attempts + 1):
+        """Everything from this host depends on it, so it is tried for as long as a host is waited for."""
+        loop = asyncio.get_running_loop()
+        started, attempt = loop.time(), 0
+        while True:
+            attempt += 1
+            deadline = Deadline(self._limits.deadline)
             try:
-                deadline = Deadline(self._limits.deadline)
                 async with self._budget.claim(deadline) as claim:
                     body = await self._follow(URL(address), deadline, claim, False, MAX_BYTES * 4)
                 return body.data
             except Failure as failure:
-                if failure.retry is Retry.NEVER or attempt == self._limits.attempts:
+                patient = failure.reason != "dns" and loop.time() - started < self._limits.host_patience
+                if failure.retry is Retry.NEVER or (attempt >= self._limits.attempts and not patient):
                     raise
-            await asyncio.sleep(self._limits.backoff * 2**attempt)
-        raise AssertionError("unreachable")
+            await asyncio.sleep(min(self._limits.max_backoff, self._limits.backoff * 2 ** min(attempt, 10)))
+
+
+class _Connector(aiohttp.TCPConnector):
+    """Keeps connections, but not those on which the server sent more than it had announced: aiohttp would take the
+    surplus for the answer to the next request, and one object would get another's picture."""
+
+    async def _get(self, key, traces):
+        connection = await super()._get(key, traces)
+        while connection is not None and connection.protocol.should_close:
+            connection.close()
+            connection = await super()._get(key, traces)
+        return connection
 
 
 def _exempt_hosts(image_base: str) -> frozenset[tuple[str, int]]:
@@ -266,5 +282,7 @@ def _translated(host: Host):
         raise Failure("reset", f"connection lost: {error}", Retry.AGAIN) from error
     except zlib.error as error:
         raise Failure("bad_response", f"damaged compression: {error}", Retry.AGAIN) from error
+    except aiohttp.InvalidURL as error:
+        raise Failure("bad_address", f"no usable address: {error}") from error
     except aiohttp.ClientError as error:
         raise Failure("bad_response", f"{type(error).__name__}: {error}", Retry.AGAIN) from error

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import sys
 from typing import AsyncIterator
 
 from components.fetch.failure import Failure
@@ -20,9 +21,9 @@ class Host:
     `Limits.host_patience`: its objects then fail at once instead of timing out one by one.
     """
 
-    def __init__(self, rate: float, connections: int, limits: Limits) -> None:
+    def __init__(self, name: str, rate: float, connections: int, limits: Limits) -> None:
         """`rate` in requests a second (0: no limit) and `connections` are this process's share."""
-        self._limits = limits
+        self._name, self._limits = name, limits
         self._top_rate = self._rate = rate
         self._top_connections = connections
         self._connections = min(connections, 8)
@@ -90,10 +91,13 @@ class Host:
         beyond = self._silent - self._limits.host_failures
         if beyond < 0:
             return
+        if not beyond:
+            patience = f"trying for {self._limits.host_patience:g} s"
+            print(f"warning: {self._name} does not answer; {patience}", file=sys.stderr, flush=True)
         self._connections = 1
         self._paused_until = now + min(self._limits.max_backoff, self._limits.backoff * 2 ** min(beyond, 10))
         if now - self._silent_since > self._limits.host_patience:
-            self._down = f"no answer for {self._limits.host_patience:g} s: the host was given up"
+            self._down = f"{self._name} did not answer for {self._limits.host_patience:g} s and was given up"
         self._freed.set()
 
     def crawl_delay(self, seconds: float) -> None:

@@ -33,12 +33,13 @@ class Robots:
         try:
             text = await self._read(f"{origin}/robots.txt")
         except Failure as failure:
-            # 4xx says that there are no rules; no answer says nothing, so nothing may be fetched.
+            # 4xx says that there are no rules; 5xx says nothing, so nothing may be fetched.
             if 400 <= failure.http_status < 500 and failure.http_status != 429:
                 return None
-            raise Failure(
-                "robots_unavailable", f"{origin}/robots.txt: {failure}", Retry.NEVER, failure.http_status
-            ) from failure
+            failure.retry = Retry.NEVER
+            if failure.http_status:
+                failure.reason = "robots_unavailable"
+            raise
         rules = Protego.parse(text[:MAX_BYTES].decode("utf-8", "replace"))
         delay = rules.crawl_delay(AGENT)
         if delay:

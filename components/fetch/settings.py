@@ -53,7 +53,7 @@ class Limits:
     max_pause: float = 900.0  # a longer Retry-After is taken as "not today"
     host_connections: int = 32  # to one host, from all processes
     host_failures: int = 10  # in a row, without an answer: from then on one probe at a time
-    host_patience: float = 120.0  # after so long without any answer a host is given up
+    host_patience: float = 60.0  # after so long without any answer a host is given up
     recovery: float = 2.0  # between two steps back up after a 429
     max_bytes: int = 64 << 20  # of one picture
     buffer_bytes: int = 24 << 20  # bodies held by one process
