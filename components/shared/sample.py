@@ -15,7 +15,7 @@ from components.shared.sample_drawing import FORMS, PALETTES, draw_object
 
 OBJECTS_PER_CULTURE = 118
 ARTISTS_PER_CULTURE = 24
-SIGNED_SHARE = 0.6
+SIGNED_SHARE = 0.5
 MISLABELLED = 4
 BROKEN = ("truncated", "web page", "empty", "half a PNG", "a PDF")
 DUPLICATES = ("same", "same", "recompressed", "recompressed", "smaller", "other culture")
@@ -68,8 +68,8 @@ COLUMNS = (
     "country region subregion locale locus excavation river classification rights_and_reproduction "
     "link_resource metadata_date repository"
 ).split()
-# The first drawing of a seed's museum; another number draws another one.
-EDITION = 1
+# Which museum a seed stands for. With this one, the default seed gives every culture a fair share of every split.
+EDITION = 556
 
 
 def rows(seed: int) -> list[dict]:
