@@ -1,8 +1,10 @@
 """Fetches a picture by its URL, for a stranger: only http(s), only public addresses, with limits of size and time."""
 
+import contextlib
 import http.client
 import socket
 import ssl
+import threading
 import time
 from urllib.parse import SplitResult, urljoin, urlsplit
 
@@ -26,15 +28,22 @@ def fetch(url: str, limit: int, allow_private: bool = False, seconds: float = SE
     deadline = time.monotonic() + seconds
     for _ in range(REDIRECTS + 1):
         connection, target = _connect(url, allow_private, deadline)
+        watchdog = threading.Timer(max(0, deadline - time.monotonic()), _hang_up, [connection.sock])
+        watchdog.start()
         try:
             response = _get(connection, target)
             location = response.getheader("Location") if response.status in (301, 302, 303, 307, 308) else None
+            body = _body(response, limit) if location is None else b""
+            if time.monotonic() >= deadline:
+                raise TimeoutError  # hung up by the watchdog, which looks like the end of the body
             if location is None:
-                return _body(response, connection, limit, deadline)
+                return body
             url = urljoin(url, location)
         except (OSError, http.client.HTTPException, ValueError) as error:
-            raise _failed(f"cannot fetch the URL: {_plain(error)}") from error
+            cause = error if time.monotonic() < deadline else TimeoutError()
+            raise _failed(f"cannot fetch the URL: {_plain(cause)}") from error
         finally:
+            watchdog.cancel()
             connection.close()
     raise _failed(f"more than {REDIRECTS} redirects")
 
@@ -87,24 +96,22 @@ def _get(connection: _Pinned, target: str) -> http.client.HTTPResponse:
     return connection.getresponse()
 
 
-def _body(response: http.client.HTTPResponse, connection: _Pinned, limit: int, deadline: float) -> bytes:
+def _body(response: http.client.HTTPResponse, limit: int) -> bytes:
     if response.status != 200:
         raise _failed(f"the URL's server answered {response.status}")
-    parts, size = [], 0
-    while True:
-        left = deadline - time.monotonic()
-        if left <= 0:
-            raise TimeoutError
-        if connection.sock is not None:
-            connection.sock.settimeout(left)
-        # read1 returns what has come: a server that sends a byte a second cannot hold the loop beyond the deadline.
-        part = response.read1(65536)
-        if not part:
-            return b"".join(parts)
-        parts.append(part)
-        size += len(part)
-        if size > limit:
-            raise RequestError(413, f"the picture behind the URL has more than {limit} bytes", "too_large")
+    body = response.read(limit + 1)
+    if len(body) > limit:
+        raise RequestError(413, f"the picture behind the URL has more than {limit} bytes", "too_large")
+    if response.length:
+        raise http.client.IncompleteRead(body, response.length)
+    return body
+
+
+def _hang_up(connection: socket.socket) -> None:
+    """Ends a connection whose time is up. A timeout for each read would let a server send a byte at a time."""
+    with contextlib.suppress(OSError):
+        # Not the SSLSocket's own method: it takes the TLS state away from the thread that reads.
+        socket.socket.shutdown(connection, socket.SHUT_RDWR)
 
 
 def _failed(message: str) -> RequestError:

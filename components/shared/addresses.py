@@ -45,8 +45,8 @@ def is_public(address: str) -> bool:
 def _is_public(address: Address) -> bool:
     if any(address in network for network in _EXTRA_PRIVATE if network.version == address.version):
         return False
-    # An IPv4 address in an IPv6 one is judged by itself; Python calls ::ffff:8.8.8.8 not global in some versions.
-    if isinstance(address, ipaddress.IPv6Address) and address.ipv4_mapped:
+    # These are judged by the IPv4 address inside; Python calls some of them not global, depending on its version.
+    if isinstance(address, ipaddress.IPv6Address) and (address.ipv4_mapped or address in _NAT64):
         return True
     return address.is_global and not address.is_multicast and not address.is_reserved
 

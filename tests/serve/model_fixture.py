@@ -1,5 +1,6 @@
 """A real classifier in the layout that training writes, small enough to build in a test: which colour prevails?"""
 
+import fcntl
 import json
 import os
 from pathlib import Path
@@ -37,6 +38,15 @@ def build(directory: str | Path, stored_size: int = 64, labels: list[str] | None
     Path(directory, "labels.txt").write_text("\n".join(labels) + "\n", encoding="utf-8")
     Path(directory, "model_card.json").write_text(json.dumps(card(labels, stored_size, size), indent=1))
     return str(directory)
+
+
+def build_once(tmp_path_factory) -> str:
+    """The classifier of three colours, built once for all of pytest's worker processes: TensorFlow starts slowly."""
+    base = tmp_path_factory.getbasetemp()
+    shared = (base.parent if os.environ.get("PYTEST_XDIST_WORKER") else base) / "classifier-of-colours"
+    with open(f"{shared}.lock", "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        return str(shared) if (shared / "model_card.json").exists() else build(shared)
 
 
 def card(labels: list[str], stored_size: int, size: int) -> dict:

@@ -15,7 +15,7 @@ from tests.serve.model_fixture import picture
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory) -> str:
-    return model_fixture.build(tmp_path_factory.mktemp("model"))
+    return model_fixture.build_once(tmp_path_factory)
 
 
 @pytest.fixture
