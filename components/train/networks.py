@@ -7,10 +7,12 @@ from keras import layers
 def simple_cnn(size: int, width: int = 32) -> keras.Model:
     """A small convolutional network: five blocks of convolution, normalisation and ReLU, each halving the picture.
 
-    Layer instead of batch normalisation: it knows no batch, so two workers compute what one would.
+    Layer instead of batch normalisation: it knows no batch, so two workers compute what one would. Pictures much
+    larger than 112 pixels are averaged down first: a network this small learns no more from more of them.
     """
     pixels = keras.Input((size, size, 3))
-    x = layers.Conv2D(width, 5, strides=2, padding="same", use_bias=False)(pixels)
+    x = layers.AveragePooling2D(size // 112)(pixels) if size >= 224 else pixels
+    x = layers.Conv2D(width, 5, strides=2, padding="same", use_bias=False)(x)
     x = layers.Activation("relu")(layers.GroupNormalization(groups=8)(x))
     for filters in (width, 2 * width, 4 * width, 4 * width):
         x = layers.MaxPooling2D(2, padding="same")(x)
