@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help run test clean
+.PHONY: help run test compile images push lock manifests test-containers clean
 
 help: ## what there is to make
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 20
@@ -24,6 +24,28 @@ test: $(VENV)/.test ## every test that can run here
 
 compile: $(VENV)/.local ## pipeline.yaml, for the Kubeflow UI
 	@$(BIN)/python pipeline.py compile
+
+# REGISTRY, TAG, BASE_IMAGE, GPU=1; PIP_CONF and CA_BUNDLE for a build behind a mirror. See docs/containers.md.
+BUILD = $(PYTHON) containers/build.py $(if $(REGISTRY),--registry $(REGISTRY)) $(if $(TAG),--tag $(TAG)) \
+	$(if $(BASE_IMAGE),--base-image $(BASE_IMAGE)) $(if $(GPU),--gpu) $(if $(PIP_CONF),--pip-conf $(PIP_CONF)) \
+	$(if $(CA_BUNDLE),--ca-bundle $(CA_BUNDLE)) $(if $(NETWORK),--network $(NETWORK)) $(IMAGES)
+
+images: ## builds the container images; REGISTRY=ghcr.io/you TAG=1.0
+	@$(BUILD)
+
+push: ## pushes them and writes images.json for `pipeline.py compile --digests images.json`
+	@$(BUILD) --push
+
+lock: $(VENV)/.test ## resolves the images' lock files anew
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check uv
+	@PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python containers/lock.py
+
+manifests: ## renders the overlays into build/
+	@mkdir -p build
+	@for overlay in local cluster; do kubectl kustomize manifests/overlays/$$overlay > build/$$overlay.yaml && echo build/$$overlay.yaml; done
+
+test-containers: $(VENV)/.test ## builds the images and runs the compiled pipeline in them (podman, root; ten minutes)
+	@TEST_CONTAINERS=1 $(BIN)/python -m pytest -m containers tests/test_containers.py $(ARGS)
 
 clean: ## removes the environment; runs/ stays
 	rm -rf $(VENV) build *.egg-info

@@ -129,9 +129,9 @@ def _digests(path: str) -> dict[str, str]:
         found = json.loads(Path(path).read_text())
     except (OSError, ValueError) as error:
         raise PipelineError(f"--digests {path}: {error}; make push writes this file") from error
-    missing = [name for name in NAMES if "@sha256:" not in str(found.get(name))]
+    missing = [name for name in NAMES if not isinstance(found.get(name), str)]
     if missing:
-        raise PipelineError(f"--digests {path}: no digest for {', '.join(missing)}; make push writes this file")
+        raise PipelineError(f"--digests {path}: no reference for {', '.join(missing)}; make push writes this file")
     return found
 
 

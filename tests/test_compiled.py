@@ -1,0 +1,253 @@
+"""The compiled YAML and what training creates from it, as files that a person can review (tests/golden).
+
+After a change that is meant: UPDATE_GOLDEN=1 python -m pytest tests/test_compiled.py, and read the difference.
+"""
+
+import json
+import os
+import re
+from pathlib import Path
+
+import pytest
+import yaml
+from kfp import components
+
+from cli import compile as compile_command
+from cli.cluster import NEEDS
+from cli.main import main
+from components.shared.errors import PipelineError
+
+GOLDEN = Path(__file__).parent / "golden"
+QUANTITY = re.compile(r"\d+(m|Mi|Gi)?")
+
+
+def check(name: str, text: str) -> None:
+    """Compares with the golden file, or writes it if UPDATE_GOLDEN is set."""
+    path = GOLDEN / name
+    if os.environ.get("UPDATE_GOLDEN"):
+        path.write_text(text)
+    assert text == path.read_text(), f"{path} differs: see the docstring of this file"
+
+
+def compiled(tmp_path, *options: str) -> tuple[dict, dict]:
+    """The pipeline's and the platform's part, compiled on the command line with `options`."""
+    path = tmp_path / "pipeline.yaml"
+    assert main(["compile", "--output", str(path), *options]) == 0
+    spec, platform = yaml.safe_load_all(path.read_text())
+    return spec, platform["platforms"]["kubernetes"]["deploymentSpec"]["executors"]
+
+
+def test_the_whole_file(tmp_path):
+    path = tmp_path / "pipeline.yaml"
+    compile_command.write(str(path))
+    # The SDK's version stands in it; an update of the SDK alone is no change of ours.
+    text = re.sub(r"sdkVersion: kfp-[\d.]+", "sdkVersion: kfp-VERSION", path.read_text())
+    check("pipeline.yaml", text)
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+@pytest.mark.parametrize("gpus", [0, 1])
+def test_what_training_asks_the_cluster_for(tmp_path, workers, gpus):
+    """The step's own pod, and the Service and Job that it starts when it needs more than itself."""
+    from components.train import job
+
+    spec, platform = compiled(tmp_path, f"workers={workers}", f"gpus={gpus}")
+    defaults = {name: each["defaultValue"] for name, each in spec["root"]["inputDefinitions"]["parameters"].items()}
+    pod = step_pod(spec, platform, defaults)
+    settings = training_settings(workers, gpus)
+    documents = [{"kind": "Pod", "spec": pod["spec"]}]
+    if workers > 1 or gpus > 0:
+        documents.append(job.service("train-simple-cnn-0123456789", pod))
+        arguments = ["--settings", "s3://bucket/run/settings.json"]
+        documents.append(job.job("train-simple-cnn-0123456789", 0, settings, arguments, pod))
+    text = "---\n".join(yaml.safe_dump(document, width=120) for document in documents)
+    check(f"train-{workers}-workers-{gpus}-gpus.yaml", text)
+
+
+def test_no_gpu_is_asked_for_unless_one_is(tmp_path):
+    spec, _ = compiled(tmp_path, "gpus=1")
+    for executor in spec["deploymentSpec"]["executors"].values():
+        assert "accelerator" not in executor["container"]["resources"]
+    plain = (GOLDEN / "train-2-workers-0-gpus.yaml").read_text()
+    assert "nvidia.com/gpu" not in plain
+    for workers in (1, 2):
+        documents = list(yaml.safe_load_all((GOLDEN / f"train-{workers}-workers-1-gpus.yaml").read_text()))
+        (container,) = documents[-1]["spec"]["template"]["spec"]["containers"]
+        assert container["resources"]["limits"]["nvidia.com/gpu"] == "1"
+        assert documents[-1]["spec"]["completions"] == workers
+
+
+def test_every_step_has_resources_a_deadline_and_retries(tmp_path):
+    spec, platform = compiled(tmp_path)
+    executors = {name.removeprefix("exec-"): each["container"] for name, each in spec["deploymentSpec"]["executors"].items()}
+    assert set(executors) == set(NEEDS)
+    for name, container in executors.items():
+        resources = container["resources"]
+        for key in ("resourceCpuRequest", "resourceCpuLimit", "resourceMemoryRequest", "resourceMemoryLimit"):
+            assert QUANTITY.fullmatch(resources[key]) or (name == "train" and "train_" in resources[key]), (name, key)
+        assert int(platform[f"exec-{name}"]["activeDeadlineSeconds"]) >= 1800
+        assert platform[f"exec-{name}"]["emptyDirMounts"][0]["mountPath"] == "/tmp"
+    tasks = dict(compile_command._tasks(spec))
+    assert all(tasks[name]["retryPolicy"]["maxRetryCount"] == NEEDS[name].retries for name in NEEDS)
+
+
+def test_resource_parameters_are_strings(tmp_path):
+    """KFP's driver fills them in by their string value, which a number does not have: an empty quantity fails the run."""
+    spec, _ = compiled(tmp_path)
+    declared = spec["root"]["inputDefinitions"]["parameters"]
+    names = re.findall(r"resource\w+: '?\{\{\$\.inputs\.parameters\[''?pipelinechannel--(\w+)", yaml.safe_dump(spec))
+    assert len(names) == 4
+    assert all(declared[name]["parameterType"] == "STRING" for name in names)
+
+
+def test_no_secret_has_to_exist(tmp_path):
+    _, platform = compiled(tmp_path)
+    for executor in platform.values():
+        for secret in executor.get("secretAsEnv", []) + executor.get("secretAsVolume", []):
+            assert secret["optional"] is True and "secretNameParameter" in secret
+    assert "secretAsEnv" not in platform["exec-tensorboard"]
+
+
+def test_registry_tag_and_gpu_variant(tmp_path):
+    spec, _ = compiled(tmp_path, "--registry", "ghcr.io/you/", "--tag", "2", "--gpu")
+    images = {each["container"]["image"] for each in spec["deploymentSpec"]["executors"].values()}
+    assert images == {"ghcr.io/you/museum-classifier-data:2", "ghcr.io/you/museum-classifier-train:2-gpu"}
+    # Images that steps are given as parameters are exchanged too.
+    text = yaml.safe_dump(spec)
+    assert "constant: ghcr.io/you/museum-classifier-serve:2" in text
+    assert "constant: museum-classifier" not in text
+
+
+def test_digests_go_before_tags(tmp_path):
+    references = {name: f"r.example/{name}@sha256:{'0' * 64}" for name in ("data", "train", "serve")}
+    (tmp_path / "images.json").write_text(json.dumps(references))
+    spec, _ = compiled(tmp_path, "--digests", str(tmp_path / "images.json"))
+    images = {each["container"]["image"] for each in spec["deploymentSpec"]["executors"].values()}
+    assert images == {references["data"], references["train"]}
+
+
+@pytest.mark.parametrize("content", ["", "{}", '{"data": "x"}'])
+def test_unusable_digests_are_one_clear_line(tmp_path, capsys, content):
+    (tmp_path / "images.json").write_text(content)
+    assert main(["compile", "--output", str(tmp_path / "p.yaml"), "--digests", str(tmp_path / "images.json")]) == 2
+    assert "make push writes this file" in capsys.readouterr().err
+    assert not (tmp_path / "p.yaml").exists()
+
+
+def test_placement_of_all_steps_or_one(tmp_path):
+    _, platform = compiled(
+        tmp_path,
+        "--node-selector=pool=batch",
+        "--node-selector=train:cloud.google.com/gke-accelerator=nvidia-l4",
+        "--toleration=nvidia.com/gpu",
+        "--toleration=train:dedicated=ml:NoSchedule",
+        "--image-pull-secret=registry",
+        "--image-pull-policy=IfNotPresent",
+    )
+    assert platform["exec-fetch"]["nodeSelector"]["labels"] == {"pool": "batch"}
+    assert platform["exec-train"]["nodeSelector"]["labels"] == {
+        "pool": "batch",
+        "cloud.google.com/gke-accelerator": "nvidia-l4",
+    }
+    assert platform["exec-fetch"]["tolerations"] == [{"key": "nvidia.com/gpu", "operator": "Exists"}]
+    dedicated = {"key": "dedicated", "operator": "Equal", "value": "ml", "effect": "NoSchedule"}
+    assert platform["exec-train"]["tolerations"][1] == dedicated
+    assert platform["exec-serve"]["imagePullSecret"] == [{"secretName": "registry"}]
+
+
+@pytest.mark.parametrize("option", ["--node-selector=pool", "--toleration=a:Never", "--drop-downs=epochs"])
+def test_a_wrong_option_says_what_is_right(tmp_path, capsys, option):
+    assert main(["compile", "--output", str(tmp_path / "p.yaml"), option]) == 2
+    assert capsys.readouterr().err.startswith("error: --")
+
+
+def test_drop_downs_load_in_the_sdk(tmp_path):
+    compiled(tmp_path)
+    loaded = components.load_component_from_file(str(tmp_path / "pipeline.yaml")).pipeline_spec
+    parameters = loaded.root.input_definitions.parameters
+    for name in compile_command.DROP_DOWNS:
+        values = [literal.string_value for literal in parameters[name].literals]
+        assert parameters[name].default_value.string_value in values and len(values) >= 3
+
+
+def test_drop_downs_can_be_left_out(tmp_path):
+    spec, _ = compiled(tmp_path, "--drop-downs=source")
+    parameters = spec["root"]["inputDefinitions"]["parameters"]
+    assert "literals" in parameters["source"] and "literals" not in parameters["model"]
+    # A list that would refuse the given default is none.
+    spec, _ = compiled(tmp_path, "model=mobilenet_v2,simple_cnn")
+    assert "literals" not in spec["root"]["inputDefinitions"]["parameters"]["model"]
+
+
+def test_retries_can_be_left_out(tmp_path):
+    spec, _ = compiled(tmp_path, "--no-retries")
+    assert "retryPolicy" not in yaml.safe_dump(spec)
+
+
+def test_target_refuses_unknown_drop_downs():
+    with pytest.raises(PipelineError, match="no list is known for epochs"):
+        compile_command.target(_options(["--drop-downs=epochs"]))
+
+
+def _options(arguments):
+    import argparse
+
+    parser = argparse.ArgumentParser()
+    compile_command.add_target_options(parser)
+    return parser.parse_args(arguments)
+
+
+def step_pod(spec: dict, platform: dict, parameters: dict) -> dict:
+    """The training step's pod as KFP's driver makes it, as far as the workers copy it."""
+    container = spec["deploymentSpec"]["executors"]["exec-train"]["container"]
+
+    def filled(text: str) -> str:
+        return re.sub(r"\{\{\$\.inputs\.parameters\['pipelinechannel--(\w+)'\]\}\}", lambda found: parameters[found[1]], text)
+
+    resources = {key: filled(value) for key, value in container["resources"].items() if key.startswith("resource")}
+    mounts = platform["exec-train"]["emptyDirMounts"]
+    return {
+        "metadata": {"name": "step", "uid": "0-1", "ownerReferences": [
+            {"apiVersion": "argoproj.io/v1alpha1", "kind": "Workflow", "name": "museum-classifier-x", "uid": "0-2"}
+        ]},
+        "spec": {
+            "serviceAccountName": "pipeline-runner",
+            "volumes": [{"name": each["volumeName"], "emptyDir": {"sizeLimit": each["sizeLimit"]}} for each in mounts],
+            "containers": [
+                {
+                    "name": "main",
+                    "image": container["image"],
+                    "env": [
+                        {
+                            "name": each["envVar"],
+                            "valueFrom": {"secretKeyRef": {
+                                "name": parameters[secret["secretNameParameter"]["componentInputParameter"]],
+                                "key": each["secretKey"],
+                                "optional": True,
+                            }},
+                        }
+                        for secret in platform["exec-train"]["secretAsEnv"]
+                        for each in secret["keyToEnv"]
+                    ],
+                    "volumeMounts": [{"name": each["volumeName"], "mountPath": each["mountPath"]} for each in mounts],
+                    "resources": {
+                        "requests": {"cpu": resources["resourceCpuRequest"], "memory": resources["resourceMemoryRequest"]},
+                        "limits": {"cpu": resources["resourceCpuLimit"], "memory": resources["resourceMemoryLimit"]},
+                    },
+                }
+            ],
+        },
+    }  # fmt: skip
+
+
+def training_settings(workers: int, gpus: int):
+    """The train step's Settings with the pipeline's defaults."""
+    import dataclasses
+
+    import pipeline
+    from cli import parameters
+    from components.train.settings import Settings
+
+    values = parameters.parse([], parameters.declared(pipeline.pipeline.pipeline_func))
+    values |= {"snapshot": "", "logs": "", "workers": workers, "gpus": gpus}
+    return Settings(**{field.name: values[field.name] for field in dataclasses.fields(Settings)})
