@@ -4,11 +4,13 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from components.evaluate.calibration import BINS, Reliability
-from components.evaluate.metrics import Analysis, class_curves
+from components.evaluate.metrics import Analysis, class_curves, wilson
 
 # More classes than this are not readable in one matrix or one legend.
 MATRIX_CLASSES = 30
 CURVES = 8
+# Inches: the width of the page.
+_WIDTH = 10.8
 _INK, _SOFT, _ACCENT, _COOL = "#22201c", "#8a847a", "#7a3b2e", "#4a6c8c"
 
 
@@ -35,14 +37,18 @@ def confusion_matrix(labels: list[str], matrix: list[list[int]]) -> Figure:
 
 
 def reliability(before: Reliability, after: Reliability, temperature: float) -> Figure:
-    """Reliability diagrams side by side, without and with the temperature; the dots' areas are numbers of pictures."""
-    figure = Figure(figsize=(8.6, 3.9), layout="constrained")
+    """Reliability diagrams side by side, without and with the temperature.
+
+    The dots' areas are numbers of pictures, the lines 95 % Wilson intervals.
+    """
+    figure = Figure(figsize=(_WIDTH, 4.4), layout="constrained")
     titles = ("without temperature scaling", f"as exported, temperature {temperature:.2f}")
     for position, (found, title) in enumerate(zip((before, after), titles), 1):
         axes = figure.add_subplot(1, 2, position)
         axes.plot([0, 1], [0, 1], color=_SOFT, linewidth=1, linestyle="--")
         sizes = 260 * np.array(found.counts) / max(found.counts)
-        axes.vlines(found.confidences, found.confidences, found.accuracies, color=_ACCENT, linewidth=1.2, alpha=0.6)
+        ends = [wilson(round(share * n), n) for share, n in zip(found.accuracies, found.counts)]
+        axes.vlines(found.confidences, *zip(*ends), color=_ACCENT, linewidth=1.2, alpha=0.45)
         axes.scatter(found.confidences, found.accuracies, s=12 + sizes, color=_ACCENT, alpha=0.85, linewidths=0)
         axes.set_title(f"{title}: ECE {found.ece:.3f}", fontsize=10, color=_INK)
         axes.set_xlabel("confidence")
@@ -55,7 +61,7 @@ def reliability(before: Reliability, after: Reliability, temperature: float) -> 
 
 def confidences(analysis: Analysis) -> Figure:
     """How sure the model is where it is right and where it is wrong: one bar pair a bin."""
-    figure = Figure(figsize=(8.6, 2.6), layout="constrained")
+    figure = Figure(figsize=(_WIDTH, 2.7), layout="constrained")
     axes = figure.add_subplot()
     groups = [analysis.confidences[analysis.correct], analysis.confidences[~analysis.correct]]
     edges = np.linspace(0, 1, BINS + 1)
@@ -70,7 +76,7 @@ def confidences(analysis: Analysis) -> Figure:
 
 def curves(analysis: Analysis) -> Figure:
     """ROC and precision-recall curves: every class, or the CURVES classes with the lowest average precision."""
-    figure = Figure(figsize=(8.6, 4.2), layout="constrained")
+    figure = Figure(figsize=(_WIDTH, 4.6), layout="constrained")
     roc, pr = figure.add_subplot(1, 2, 1), figure.add_subplot(1, 2, 2)
     scored = [i for i, row in enumerate(analysis.classes) if row.average_precision is not None]
     chosen = sorted(scored, key=lambda index: analysis.classes[index].average_precision)[:CURVES]

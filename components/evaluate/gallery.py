@@ -7,6 +7,7 @@ import numpy as np
 from components.evaluate import occlusion
 from components.evaluate.metrics import Analysis, top_confusions
 from components.evaluate.testset import TestSet
+from components.shared import imaging
 from components.shared.classifier import Classifier
 from components.shared.report import Picture
 
@@ -17,10 +18,10 @@ MAPS = 6
 
 @dataclass(frozen=True)
 class Pair:
-    """A confusion: the picture that was taken for another class, and one of that class that the model finds alike."""
+    """Two pictures that explain each other: a mistake and its look-alike, or what the model saw and what counted."""
 
-    mistaken: Picture
-    alike: Picture
+    left: Picture
+    right: Picture
     caption: str
 
 
@@ -31,7 +32,7 @@ class Gallery:
     worst: list[Picture]
     uncertain: list[Picture]
     pairs: list[Pair]
-    maps: list[Picture]
+    maps: list[Pair]
 
 
 def build(analysis: Analysis, test: TestSet, model: Classifier) -> Gallery:
@@ -50,7 +51,7 @@ def build(analysis: Analysis, test: TestSet, model: Classifier) -> Gallery:
         worst=shown(worst),
         uncertain=shown([index for index in uncertain if index not in worst]),
         pairs=[_pair(analysis, test, data, *pair) for pair in pairs if all(index in data for index in pair)],
-        maps=[picture for i in explained if i in data for picture in _map(analysis, test, model, i, data[i])],
+        maps=[_map(analysis, test, model, index, data[index]) for index in explained if index in data],
     )
 
 
@@ -80,18 +81,18 @@ def typical(analysis: Analysis, count: int) -> list[int]:
     return found[:count]
 
 
-def _picture(analysis: Analysis, test: TestSet, index: int, data: bytes) -> Picture:
+def _picture(analysis: Analysis, test: TestSet, index: int, data: bytes, titled: bool = False) -> Picture:
+    """A picture with what it is and what it was taken for; `titled`: only its title, where a heading says the rest."""
     true, predicted = analysis.labels[analysis.targets[index]], analysis.labels[analysis.predictions[index]]
-    own = analysis.probabilities[index, analysis.targets[index]]
     right = analysis.correct[index]
-    caption = true if right else f"{true}, taken for {predicted}"
-    chances = f"{100 * analysis.confidences[index]:.0f} %"
+    chances = f"{percent(analysis.confidences[index])} {predicted}"
     if not right:
-        chances += f" {predicted}, {100 * own:.0f} % {true}"
+        chances += f", {percent(analysis.probabilities[index, analysis.targets[index]])} {true}"
+    name = described(test, index)
     return Picture(
         data,
-        caption,
-        " · ".join(filter(None, [chances, described(test, index)])),
+        name if titled else true if right else f"{true}, taken for {predicted}",
+        chances if titled else f"{chances} · {name}",
         link(test, index),
         "ok" if right else "fail",
     )
@@ -100,21 +101,22 @@ def _picture(analysis: Analysis, test: TestSet, index: int, data: bytes) -> Pict
 def _pair(analysis: Analysis, test: TestSet, data: dict[int, bytes], mistake: int, alike: int) -> Pair:
     true, predicted = int(analysis.targets[mistake]), int(analysis.predictions[mistake])
     times, support = int(analysis.confusion[true, predicted]), analysis.classes[true].support
-    caption = f"{times} of {support} {analysis.labels[true]} taken for {analysis.labels[predicted]}"
-    return Pair(
-        _picture(analysis, test, mistake, data[mistake]), _picture(analysis, test, alike, data[alike]), caption
-    )
+    left, right = (_picture(analysis, test, index, data[index], titled=True) for index in (mistake, alike))
+    return Pair(left, right, f"{times} of {support} {analysis.labels[true]} taken for {analysis.labels[predicted]}")
 
 
-def _map(analysis: Analysis, test: TestSet, model: Classifier, index: int, data: bytes) -> list[Picture]:
-    """The square that the model saw, and the same with the parts that its answer hangs on in warm colours."""
-    predicted = int(analysis.predictions[index])
-    falls = occlusion.heat(model, data, predicted)
+def _map(analysis: Analysis, test: TestSet, model: Classifier, index: int, data: bytes) -> Pair:
+    predicted = analysis.labels[analysis.predictions[index]]
     pixels = occlusion.model_view(model, data)
-    plain = _picture(analysis, test, index, occlusion.imaging.encode_jpeg(pixels, 90))
-    note = f"falls by up to {100 * falls.max():.0f} points"
-    drawn = Picture(occlusion.overlay(pixels, falls), f"what speaks for {analysis.labels[predicted]}", note, kind=plain.kind)
-    return [plain, drawn]
+    found = occlusion.explain(model, pixels, model.labels.index(predicted))
+    right = analysis.correct[index]
+    note = f"covered there, {percent(found.whole)} become {percent(found.lowest)}"
+    drawn = occlusion.overlay(pixels, found.heat)
+    return Pair(
+        _picture(analysis, test, index, imaging.encode_jpeg(pixels, 90), titled=True),
+        Picture(drawn, f"what speaks for {predicted}", note, kind="ok" if right else "fail"),
+        predicted if right else f"{analysis.labels[analysis.targets[index]]}, taken for {predicted}",
+    )
 
 
 def described(test: TestSet, index: int) -> str:
@@ -127,3 +129,8 @@ def link(test: TestSet, index: int) -> str:
     """The object's page in the museum; only web addresses, since a table can say anything."""
     address = test.text(index, "link")
     return address if address.startswith(("https://", "http://")) else ""
+
+
+def percent(probability: float) -> str:
+    """`0.937` as `94 %`; beyond 99 % and below 1 %, where a digit more tells something, `99.6 %`."""
+    return f"{100 * probability:.0f} %" if 0.01 <= probability <= 0.99 else f"{100 * probability:.1f} %"

@@ -4,10 +4,13 @@ Source: Zeiler and Fergus, Visualizing and Understanding Convolutional Networks 
 but the model's answers, so it works for every architecture and for the very file that is served.
 """
 
+from dataclasses import dataclass
+
 import matplotlib
 import numpy as np
 from PIL import Image
 
+from components.evaluate.metrics import SMALLEST
 from components.shared import imaging
 from components.shared.classifier import Classifier
 
@@ -16,33 +19,44 @@ _PATCH = 4
 _STEPS = 7
 
 
-def heat(model: Classifier, picture: bytes, index: int) -> np.ndarray:
-    """[side, side] float in 0 to 1: how much the probability of class `index` falls when this place is covered."""
-    pixels = model_view(model, picture)
+@dataclass(frozen=True)
+class Explanation:
+    """[side, side] `heat`, by how much the log-odds of the class fall when this place is covered, at least 0; the
+    class's probability for the `whole` picture, and the `lowest` with a patch on it."""
+
+    heat: np.ndarray
+    whole: float
+    lowest: float
+
+
+def explain(model: Classifier, pixels: np.ndarray, index: int) -> Explanation:
+    """Covers [side, side, 3] uint8 patch by patch with its mean colour and asks for the class `index` of the model.
+
+    Log-odds, because a probability of 0.9999 hides what it hangs on.
+    """
     side = pixels.shape[0]
     patch = side // _PATCH
     starts = np.linspace(0, side - patch, _STEPS).round().astype(int)
+    places = [(slice(top, top + patch), slice(left, left + patch)) for top in starts for left in starts]
     mean = pixels.mean(axis=(0, 1)).astype(np.uint8)
-    covered = []
-    for top in starts:
-        for left in starts:
-            copy = pixels.copy()
-            copy[top : top + patch, left : left + patch] = mean
-            covered.append(_framed(model, copy))
-    whole = model.predict([_framed(model, pixels)])[0, index]
-    falls = np.maximum(whole - model.predict(covered)[:, index], 0).reshape(_STEPS, _STEPS)
+    pictures = [_framed(model, pixels)]
+    for place in places:
+        covered = pixels.copy()
+        covered[place] = mean
+        pictures.append(_framed(model, covered))
+    answers = model.predict(pictures).astype(np.float64)
+    odds = np.log(np.maximum(answers[:, index], SMALLEST) / np.maximum(np.delete(answers, index, 1).sum(axis=1), SMALLEST))
     total, times = np.zeros([side, side]), np.zeros([side, side])
-    for row, top in enumerate(starts):
-        for column, left in enumerate(starts):
-            total[top : top + patch, left : left + patch] += falls[row, column]
-            times[top : top + patch, left : left + patch] += 1
-    return total / times
+    for place, fall in zip(places, np.maximum(odds[0] - odds[1:], 0)):
+        total[place] += fall
+        times[place] += 1
+    return Explanation(total / times, float(answers[0, index]), float(answers[1:, index].min()))
 
 
-def overlay(pixels: np.ndarray, falls: np.ndarray) -> bytes:
-    """`pixels` [side, side, 3] uint8 dimmed where `falls` is low and warm where it is high, as a JPEG."""
-    strength = falls / max(falls.max(), 1e-6)
-    blurred = np.asarray(Image.fromarray((strength * 255).astype(np.uint8)).resize((16, 16)).resize(falls.shape[::-1]))
+def overlay(pixels: np.ndarray, heat: np.ndarray) -> bytes:
+    """`pixels` [side, side, 3] uint8 dimmed where `heat` [side, side] is low and warm where it is high, as a JPEG."""
+    strength = heat / max(heat.max(), 1e-6)
+    blurred = np.asarray(Image.fromarray((strength * 255).astype(np.uint8)).resize((16, 16)).resize(heat.shape[::-1]))
     strength = blurred[:, :, None] / 255
     colours = matplotlib.colormaps["inferno"](0.35 + 0.6 * strength[:, :, 0])[:, :, :3] * 255
     grey = pixels.mean(axis=2, keepdims=True)

@@ -6,21 +6,26 @@ from components.evaluate import figures, words
 from components.evaluate.findings import Findings
 from components.evaluate.gallery import Gallery
 from components.evaluate.gate import p_text
-from components.evaluate.metrics import Analysis, condensed, top_confusions
-from components.shared.report import Report, notice, pictures, plot, table
+from components.evaluate.metrics import Analysis, Slice, condensed, top_confusions
+from components.shared.report import Report, beside, card, notice, pictures, plot, table
 
 _CONFUSIONS = 25
 _CHANGES = 20
+_SLICES = 12
+# Up to so many classes the matrix leaves room for the table beside it.
+_SMALL_MATRIX = 8
 
 
 def write(found: Findings, gallery: Gallery, path: str) -> None:
     """Writes the report to `path`."""
-    judgement, kind = words.headline(found)
-    report = Report("Evaluation report", f"{judgement} {words.lead(found)}", facts(found))
-    verdict = notice(words.gate(found), "ok" if found.verdict.passed else "fail")
-    where = notice(words.weaknesses(found), "ok" if kind == "ok" else "warn")
-    trust = notice(words.calibration(found.analysis), "ok" if found.analysis.after.ece < 0.05 else "warn")
-    report.section("Is it good, and where is it not", verdict, where, trust)
+    judgement, _ = words.headline(found)
+    report = Report("Evaluation report", f"{judgement} {words.lead(found)} {words.weaknesses(found)}", facts(found))
+    notices = [
+        (words.gate(found), "ok" if found.verdict.passed else "fail"),
+        (words.calibration(found.analysis), "ok" if found.analysis.after.ece < 0.05 else "warn"),
+        (words.contradicted(found.analysis), "warn"),
+    ]
+    report.section("May it be served", *(notice(text, kind) for text, kind in notices if text))
     if found.comparison:
         _champion(report, found)
     _classes(report, found.analysis)
@@ -54,20 +59,23 @@ def _champion(report: Report, found: Findings) -> None:
     comparison = found.comparison
     rows = [
         ["both right", comparison.both],
-        ["only the new model right", comparison.gained],
+        ["only this model right", comparison.gained],
         ["only the champion right", comparison.lost],
         ["both wrong", comparison.neither],
     ]
     changes = [[c.label, c.support, c.before, c.after, c.after - c.before] for c in comparison.classes]
-    shown = [row for row in (*changes[:_CHANGES], *changes[_CHANGES:][-_CHANGES:])]
+    shown = [*changes[:_CHANGES], *changes[_CHANGES:][-_CHANGES:]]
+    differ = comparison.gained + comparison.lost
     report.section(
         "Against the champion",
-        table(["the same pictures", "count"], rows, sortable=False),
-        table(["class", "pictures", "recall of the champion", "recall of this model", "change"], shown),
+        beside(
+            table(["the same pictures", "count"], rows, sortable=False),
+            table(["class", "pictures", "recall before", "recall now", "change"], shown),
+        ),
         intro=(
-            f"Champion: {comparison.champion}, accuracy {comparison.champion_accuracy:.3f} on the same pictures. If "
-            f"both were equally good, a split as uneven as {comparison.gained} to {comparison.lost} would come about "
-            f"rarely or often: McNemar's exact test, {p_text(comparison.p_value)}."
+            f"Champion: {comparison.champion}, accuracy {comparison.champion_accuracy:.3f} on the same pictures. The two "
+            f"differ on {differ}. If they were equally good, chance would split these as unevenly as "
+            f"{comparison.gained} to {comparison.lost} with {p_text(comparison.p_value)} (McNemar's exact test)."
         ),
     )
 
@@ -104,23 +112,15 @@ def _confusions(report: Report, analysis: Analysis, gallery: Gallery) -> None:
         for true, predicted, times in top_confusions(analysis, _CONFUSIONS)
     ]
     if rows:
-        blocks.append(table(["is", "taken for", "pictures", "share of the class"], rows))
-    report.section("Confusions", *blocks, intro=intro)
+        blocks.append(table(["is", "taken for", "pictures", "of the class"], rows))
+    report.section("Confusions", beside(*blocks) if len(labels) <= _SMALL_MATRIX else Markup("").join(blocks), intro=intro)
     if gallery.pairs:
+        cards = [card(pair.caption, pictures([pair.left, pair.right], 140)) for pair in gallery.pairs]
         report.section(
             "Confusions as pairs",
-            pairs(gallery),
+            beside(*cards, width=18),
             intro="Left the mistaken picture, right one of the class it was taken for that the model answers most alike.",
         )
-
-
-def pairs(gallery: Gallery) -> Markup:
-    """Cards of two pictures with a heading."""
-    cards = [
-        Markup('<div class="pair"><h3>{}</h3>{}</div>').format(pair.caption, pictures([pair.mistaken, pair.alike], 150))
-        for pair in gallery.pairs
-    ]
-    return Markup('<div class="pairs">{}</div>').format(Markup("").join(cards))
 
 
 def _mistakes(report: Report, analysis: Analysis, gallery: Gallery) -> None:
@@ -137,11 +137,11 @@ def _mistakes(report: Report, analysis: Analysis, gallery: Gallery) -> None:
             "Most uncertain mistakes", pictures(gallery.uncertain, 150), intro="Where it was wrong and hardly sure."
         )
     if gallery.maps:
+        cards = [card(pair.caption, pictures([pair.left, pair.right], 140)) for pair in gallery.maps]
         report.section(
             "What the model looked at",
-            pictures(gallery.maps, 180),
-            intro="A patch is moved over the picture; where the probability of the answer falls most, the picture is "
-            "warm. On the left what the model saw, on the right what its answer hangs on.",
+            beside(*cards, width=18),
+            intro="Left what the model saw. Right, warm, where a grey patch makes its answer fall most.",
         )
 
 
@@ -158,7 +158,7 @@ def _slices(report: Report, found: Findings) -> None:
             f"{part.interval[0]:.2f} to {part.interval[1]:.2f}",
             marks[part.standing],
         ]
-        for part in found.slices
+        for part in shown_slices(found)
     ]
     report.section(
         "Parts of the collection",
@@ -166,6 +166,17 @@ def _slices(report: Report, found: Findings) -> None:
         intro="Accuracy on parts of the test split with at least 5 pictures. A part is marked only if its interval "
         "leaves out the overall accuracy.",
     )
+
+
+def shown_slices(found: Findings) -> list[Slice]:
+    """Of each column the largest _SLICES values and all that stand out."""
+    seen: dict[str, int] = {}
+    shown = []
+    for part in found.slices:
+        seen[part.column] = seen.get(part.column, 0) + 1
+        if part.standing or seen[part.column] <= _SLICES:
+            shown.append(part)
+    return shown
 
 
 def _calibration(report: Report, found: Findings) -> None:
@@ -188,10 +199,10 @@ def _curves(report: Report, analysis: Analysis) -> None:
 
 
 def _numbers(report: Report, found: Findings) -> None:
-    intervals = found.analysis.intervals
+    analysis, intervals = found.analysis, found.analysis.intervals
     rows = [
-        [name.replace("_", " "), value, "{:.3f} to {:.3f}".format(*intervals[name]) if name in intervals else ""]
-        for name, value in found.analysis.scores.items()
+        [title, analysis.scores[name], "{:.3f} to {:.3f}".format(*intervals[name]) if name in intervals else ""]
+        for name, title in words.TITLES.items()
     ]
     about = {
         "name": found.card.get("name", ""),
@@ -201,14 +212,16 @@ def _numbers(report: Report, found: Findings) -> None:
         "SavedModel": f"{found.saved_model_bytes:,} bytes",
         "accuracy of the SavedModel": f"{found.saved_model_accuracy:.3f}",
         "both answer alike": words.percent(found.agreement),
-        "latency": f"{found.latency_ms:.2f} ms (median, one picture, decoding included, one core)",
+        "one picture takes": f"{found.latency_ms:.2f} ms (median, decoding included, one core)",
     }
     report.section(
         "All numbers",
-        table(["", "value", "95 % interval"], rows, sortable=False),
-        table(["", ""], list(about.items()), sortable=False),
+        beside(
+            table(["", "value", "95 % interval"], rows, sortable=False),
+            table(["model", ""], list(about.items()), sortable=False),
+        ),
         intro="Of model.tflite, the file that the server runs. Macro averages are over the classes of the test split. "
-        "Intervals are 95 % percentile bootstrap intervals from 1,000 resamples of whole groups.",
+        "Intervals are percentile bootstrap intervals from 1,000 resamples of whole groups.",
     )
 
 

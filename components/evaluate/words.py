@@ -4,10 +4,26 @@ from components.evaluate.findings import Findings
 from components.evaluate.gate import SIGNIFICANCE, p_text
 from components.evaluate.metrics import Analysis, ClassScore
 
+TITLES = {
+    "accuracy": "Accuracy",
+    "top5_accuracy": "Top-5 accuracy",
+    "macro_precision": "Macro precision",
+    "macro_recall": "Macro recall",
+    "macro_f1": "Macro F1",
+    "weighted_precision": "Weighted precision",
+    "weighted_recall": "Weighted recall",
+    "weighted_f1": "Weighted F1",
+    "log_loss": "Log loss (nats)",
+    "ece": "Calibration error (ECE)",
+}
 # Below this recall more than half of a class is missed.
 _WEAK_RECALL = 0.5
 # Gap between confidence and accuracy that a reader of probabilities would notice.
 _NOTICEABLE_ECE = 0.05
+# A label that the model contradicts so surely is more often the label's fault than the model's.
+_CONTRADICTED = 0.9
+# Shares of the possible gain over guessing: from here on the model is good, fair.
+_GOOD, _FAIR = 0.75, 0.5
 
 
 def headline(found: Findings) -> tuple[str, str]:
@@ -16,12 +32,14 @@ def headline(found: Findings) -> tuple[str, str]:
     largest, share = analysis.majority
     if analysis.intervals["accuracy"][0] <= share:
         return f"No better than guessing: always answering {largest} is right in {percent(share)} of the cases.", "fail"
-    if not found.verdict.passed:
-        return "Not good enough to be served.", "fail"
-    weak = [score.label for score in weak_classes(analysis)]
+    skill = (analysis.scores["accuracy"] - share) / (1 - share)
+    quality = "Good" if skill >= _GOOD else "Fair" if skill >= _FAIR else "Weak, though better than guessing"
+    weak = [row.label for row in weak_classes(analysis)]
     if weak:
-        return f"Good on the whole, but not for {listed(weak)}.", "warn"
-    return "Good: it may be served.", "ok"
+        quality += f", except for {listed(weak, 3)}"
+    if not found.verdict.passed:
+        return f"{quality}, but it did not pass the gate.", "fail"
+    return f"{quality}: it passed the gate.", "ok" if quality == "Good" else "warn"
 
 
 def lead(found: Findings) -> str:
@@ -49,20 +67,30 @@ def weaknesses(found: Findings) -> str:
         sentences.append(f"Weakest class: {worst.label}, {missed} of {worst.support} missed{target}.")
     below = [part for part in found.slices if part.standing == "below"]
     if below:
-        named = [f"{part.column} {part.value} ({percent(part.accuracy)} of {part.support})" for part in below[:3]]
-        sentences.append(f"Clearly below the rest: {listed(named)}.")
+        named = [f"{part.column} {part.value} ({percent(part.accuracy)} of {part.support})" for part in below]
+        sentences.append(f"Clearly below the rest: {listed(named, 3)}.")
     absent = [score.label for score in analysis.classes if not score.support]
     if absent:
-        sentences.append(f"Not tested, since the test split has no picture of it: {listed(absent[:5])}.")
+        sentences.append(f"Not tested, since the test split has no picture of it: {listed(absent, 5)}.")
     return " ".join(sentences)
 
 
 def calibration(analysis: Analysis) -> str:
     """Whether the probabilities can be taken at their word."""
+    off = f"off by {100 * analysis.after.ece:.1f} percentage points on average"
     if analysis.after.ece < _NOTICEABLE_ECE:
-        return f"Its probabilities can be taken at their word: they are off by {percent(analysis.after.ece)} on average."
+        return f"Its probabilities can be taken at their word: they are {off}."
     side = "surer than it should be" if analysis.after.gap > 0 else "less sure than it could be"
-    return f"Its probabilities are off by {percent(analysis.after.ece)} on average: it is {side}."
+    return f"Its probabilities are {off}: it is {side}."
+
+
+def contradicted(analysis: Analysis) -> str:
+    """How many labels the model contradicts surely: the first place to look for wrong labels; "" if none."""
+    count = int((~analysis.correct & (analysis.confidences >= _CONTRADICTED)).sum())
+    if not count:
+        return ""
+    pictures = "1 picture contradicts its label" if count == 1 else f"{count} pictures contradict their labels"
+    return f"{pictures} with a confidence of {percent(_CONTRADICTED)} or more: see the worst mistakes for wrong labels."
 
 
 def gate(found: Findings) -> str:
@@ -81,14 +109,14 @@ def markdown(found: Findings) -> str:
     """The summary that the run's page shows."""
     analysis, scores = found.analysis, found.analysis.scores
     lines = [
-        f"# {headline(found)[0]}",
+        f"# {escaped(headline(found)[0])}",
         f"**{escaped(gate(found))}**",
-        f"{lead(found)} {weaknesses(found)} {calibration(analysis)}",
+        escaped(" ".join(filter(None, [lead(found), weaknesses(found), calibration(analysis), contradicted(analysis)]))),
         "",
         "| | value | 95 % interval |",
         "|---|---|---|",
     ]
-    for title, name in _SHOWN:
+    for name, title in TITLES.items():
         interval = analysis.intervals.get(name)
         shown = f"{interval[0]:.3f} to {interval[1]:.3f}" if interval else ""
         lines.append(f"| {title} | {scores[name]:.3f} | {shown} |")
@@ -105,24 +133,15 @@ def markdown(found: Findings) -> str:
     return "\n\n".join(lines[:3]) + "\n" + "\n".join(lines[3:]) + "\n"
 
 
-_SHOWN = (
-    ("Accuracy", "accuracy"),
-    ("Top-5 accuracy", "top5_accuracy"),
-    ("Macro F1", "macro_f1"),
-    ("Weighted F1", "weighted_f1"),
-    ("Log loss", "log_loss"),
-    ("Calibration error (ECE)", "ece"),
-)
-
-
 def percent(share: float) -> str:
     """`0.934` as `93.4 %`, `1` as `100 %`."""
     return f"{100 * share:.1f}".removesuffix(".0") + " %"
 
 
-def listed(names: list[str]) -> str:
-    """`a, b and c`."""
-    return " and ".join(filter(None, [", ".join(names[:-1]), names[-1]]))
+def listed(names: list[str], most: int) -> str:
+    """`a, b and c`; of more than `most` names, the others as a number."""
+    shown = names if len(names) <= most else [*names[:most], f"{len(names) - most} more"]
+    return " and ".join(filter(None, [", ".join(shown[:-1]), shown[-1]]))
 
 
 def escaped(text: str) -> str:

@@ -1,6 +1,6 @@
 """The HTML that the stages show: one offline file a report, one look for all of them.
 
-Blocks (`table`, `bars`, `pictures`, `plot`, `notice`) return Markup; a Report puts them into sections. All text is
+Blocks (`table`, `bars`, `pictures`, `plot`, `notice`, `beside`, `card`) return Markup; a Report puts them into sections. All text is
 escaped unless it is Markup.
 """
 
@@ -63,6 +63,16 @@ def pictures(items: Iterable[Picture], size: int = 112) -> Markup:
     """A grid of pictures, each fitted into `size` pixels."""
     encoded = [(_data_uri(item.data), item) for item in items]
     return _block("pictures", items=encoded, size=size)
+
+
+def beside(*blocks: Markup, width: int = 26) -> Markup:
+    """Blocks side by side, as many as fit with at least `width` rem each."""
+    return _block("beside", blocks=blocks, width=width)
+
+
+def card(heading: str, *blocks: Markup) -> Markup:
+    """Blocks under a small heading, to stand `beside` others."""
+    return _block("card", heading=heading, blocks=blocks)
 
 
 def notice(text: str, kind: str = "ok") -> Markup:

@@ -42,14 +42,14 @@ def test_the_metrics_are_plain_finite_numbers(evaluated):
 
 def test_the_result_is_said_in_a_sentence(evaluated):
     text = str(evaluated[0])
-    assert text.startswith("Good: it may be served. 93.8 % of 48 test pictures are classified correctly")
+    assert text.startswith("Good: it passed the gate. 93.8 % of 48 test pictures are classified correctly")
     assert text.endswith("Passed the gate: accuracy 0.938 is at least min_accuracy 0.5.")
 
 
 def test_the_report_is_one_offline_page_that_begins_with_the_judgement(evaluated):
     html = (evaluated[1] / "report.html").read_text()
     assert not re.search(r"<(script|link|img)[^>]+(src|href)=[\"']?https?:", html)
-    assert html.index("Good: it may be served.") < html.index("<h2>")
+    assert html.index("Good: it passed the gate.") < html.index("<h2>")
     assert "Weakest class: red, 2 of 17 missed, most often taken for green (2)." in html
     assert "2 of 17 red taken for green" in html
     assert "Picture &lt;45&gt;" in html and "Picture <45>" not in html
@@ -59,7 +59,7 @@ def test_the_report_is_one_offline_page_that_begins_with_the_judgement(evaluated
 
 def test_the_summary_gives_the_reason(evaluated):
     summary = (evaluated[1] / "summary.md").read_text()
-    assert summary.startswith("# Good: it may be served.")
+    assert summary.startswith("# Good: it passed the gate.")
     assert "Passed the gate: accuracy 0.938 is at least min\\_accuracy 0.5." in summary
     assert "| Accuracy | 0.938 |" in summary
 
