@@ -52,7 +52,7 @@ def pipeline(
     respect_robots: bool = True,
     allow_private_addresses: bool = False,
     conflicts: str = "exclude",
-    duplicate_distance: int = 6,
+    duplicate_distance: int = 8,
     min_examples_per_class: int = 1,
     max_imbalance: float = 100.0,
     previous_dataset: str = "",
@@ -123,7 +123,7 @@ def pipeline(
         respect_robots: Obey robots.txt and noai headers; off only where you have the right.
         allow_private_addresses: Let the table name hosts in private networks; image_base's own host is always allowed.
         conflicts: Equal pictures with different labels: exclude, keep or fail.
-        duplicate_distance: Perceptual hashes that differ in at most so many bits are duplicates; -1 for off.
+        duplicate_distance: Pictures whose perceptual hashes differ in at most so many bits are compared closely; -1 for off.
         min_examples_per_class: Fail if a class has fewer examples in the training split.
         max_imbalance: Warn if the largest class has more than so many times the examples of the smallest.
         previous_dataset: dataset.json of an earlier run, to compare the class shares with.

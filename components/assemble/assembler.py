@@ -15,7 +15,6 @@ import pyarrow.parquet as pq
 from components.assemble import duplicates, validation
 from components.assemble.data_report import write_report
 from components.assemble.resolution import Resolution, resolve
-from components.shared import hashing
 from components.shared.dataset import FILE_NAME, FORMAT, SPLITS
 from components.shared.errors import PipelineError
 
@@ -114,10 +113,7 @@ def _read_indexes(paths: list[str]) -> pa.Table:
 def _deduplicate(index: pa.Table, settings: Settings) -> tuple[duplicates.Pairs, Resolution]:
     """Pairs and resolution in rows of `index`; rows without a picture take no part."""
     rows = np.flatnonzero(pc.equal(index["status"], OK).to_numpy(zero_copy_only=False))
-    good = index.take(rows)
-    thumbnails = np.frombuffer(b"".join(good["thumbnail"].to_pylist()), np.uint8)
-    thumbnails = thumbnails.reshape(-1, hashing.THUMBNAIL_BYTES)
-    found = duplicates.find_pairs(thumbnails, good["encoded_sha256"].to_pylist(), settings.duplicate_distance)
+    found = duplicates.find_pairs(index.take(rows), settings.duplicate_distance)
     pairs = duplicates.Pairs(rows[found.first], rows[found.second], found.distance)
     return pairs, resolve(index, pairs, settings.conflicts)
 

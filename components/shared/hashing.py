@@ -39,6 +39,12 @@ def perceptual_hashes(lumas: np.ndarray, trim: float = 0.0) -> np.ndarray:
     return np.packbits(bits, axis=1).view(">u8").astype(np.uint64)[:, 0]
 
 
+def trimmed(lumas: np.ndarray, trim: float) -> np.ndarray:
+    """The lumas [n, 16, 16] after cutting the share `trim` off each side, float32, stretched to the same size."""
+    stretch = _trimmed(trim)
+    return stretch @ np.asarray(lumas, np.float32) @ stretch.T
+
+
 def lumas(thumbnails: list[bytes] | np.ndarray) -> np.ndarray:
     """The luma planes (uint8 [n, 16, 16]) of thumbnails (bytes, or uint8 [n, 384])."""
     if not isinstance(thumbnails, np.ndarray):
