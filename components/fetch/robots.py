@@ -1,8 +1,10 @@
 """What a host asks of machines: robots.txt, and the headers that keep a picture out of machine learning."""
 
 import asyncio
-from typing import Awaitable, Callable, Mapping
+import re
+from typing import Awaitable, Callable
 
+from multidict import MultiMapping
 from protego import Protego
 
 from components.fetch.failure import Failure, Retry
@@ -10,6 +12,9 @@ from components.fetch.settings import AGENT
 
 MAX_BYTES = 500 << 10  # RFC 9309: a crawler reads at least this much
 _NO_AI = frozenset({"noai", "noimageai"})
+# `agent: directives`; these are directives with a value, not agents.
+_NAMED = re.compile(r"\s*([\w*-]+)\s*:(.*)")
+_VALUED = frozenset({"unavailable_after", "max-snippet", "max-image-preview", "max-video-preview"})
 
 
 class Robots:
@@ -47,13 +52,12 @@ class Robots:
         return rules
 
 
-def check_headers(headers: Mapping[str, str]) -> None:
+def check_headers(headers: MultiMapping[str]) -> None:
     """Raises Failure(noai) if X-Robots-Tag (`noai`, `noimageai`) or TDM-Reservation keeps the picture back."""
-    values = headers.getall("X-Robots-Tag", []) if hasattr(headers, "getall") else [headers.get("X-Robots-Tag", "")]
-    for value in values:
-        agent, _, rest = value.rpartition(":")
-        directives = {word.strip().lower() for word in rest.split(",")}
-        if agent.strip().lower() in ("", AGENT, "*") and directives & _NO_AI:
+    for value in headers.getall("X-Robots-Tag", []):
+        named = _NAMED.match(value)
+        agent, directives = (named[1], named[2]) if named and named[1].lower() not in _VALUED else (AGENT, value)
+        if agent.lower() in (AGENT, "*") and _NO_AI & {word.strip().lower() for word in directives.split(",")}:
             raise Failure("noai", f"X-Robots-Tag: {value}", http_status=200)
     if headers.get("TDM-Reservation", "").strip() == "1":
         raise Failure("noai", "TDM-Reservation: 1", http_status=200)
