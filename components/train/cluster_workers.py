@@ -74,7 +74,7 @@ class ClusterWorkers:
             return self._watch(name, stopped)
         finally:
             ended.set()
-            log.join(10)
+            log.join(0 if stopped.is_set() else 10)
 
     def delete_jobs(self) -> None:
         """Deletes all generations' Jobs and waits for their pods to go, so that no old chief writes a checkpoint."""

@@ -12,6 +12,7 @@ with garbage collection by owner, status subresources and logs. It refuses what 
 import copy
 import json
 import re
+import sys
 import threading
 import time
 import uuid
@@ -60,8 +61,7 @@ class KubeApi:
         self._revision = 0
         self.lock = threading.RLock()
         self._changed = threading.Condition(self.lock)
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), type("Handler", (_Handler,), {"kube": self}))
-        self._server.daemon_threads = True
+        self._server = _Server(("127.0.0.1", 0), type("Handler", (_Handler,), {"kube": self}))
         self.url = f"http://127.0.0.1:{self._server.server_port}"
         self.closing = False
 
@@ -258,6 +258,14 @@ class KubeApi:
             controller(event, copy.deepcopy(obj))
 
 
+class _Server(ThreadingHTTPServer):
+    daemon_threads = True
+
+    def handle_error(self, request: object, client_address: object) -> None:
+        if not isinstance(sys.exception(), ConnectionError):  # a client that was killed says no good-bye
+            super().handle_error(request, client_address)
+
+
 class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     kube: KubeApi
@@ -283,7 +291,10 @@ class _Handler(BaseHTTPRequestHandler):
     def _result(self, match: re.Match, query: dict[str, str], body: Object | None) -> tuple[int, Any]:
         kube, media = self.kube, self.headers.get("Content-Type", "")
         if match["sub"] == "log":
-            return 200, kube.logs(kube.read(match), query)
+            pod = kube.read(match)
+            if pod.get("status", {}).get("phase") == "Pending":
+                raise Refusal(400, "BadRequest", f'container in pod "{match["name"]}" is waiting to start')
+            return 200, kube.logs(pod, query)
         if self.command == "GET" and match["name"]:
             return 200, kube.read(match)
         if self.command == "GET" and query.get("watch") in ("true", "True", "1"):
