@@ -46,7 +46,6 @@ def load_objects(database: duckdb.DuckDBPyConnection, source: Source, settings: 
     """
     source.load(database)
     columns = column_names(database, "raw")
-    _check_renamed(columns, settings)
     if "object_id" not in [name.lower() for name in columns]:
         raise QueryError(
             f"there is no column object_id{near('object_id', columns)}; there are {', '.join(columns[:50])}; "
@@ -156,14 +155,6 @@ def _group(columns: dict[str, str], roles: Roles) -> str:
     if roles.group == ARTIST:
         value = f"CASE WHEN NOT regexp_matches({value}, {literal(NO_ARTIST)}) THEN {value} END"
     return f"coalesce({value}, {own})"
-
-
-def _check_renamed(columns: list[str], settings: Settings) -> None:
-    """A renamed column of the images table cannot be checked here; object_id stands in both."""
-    present = {name.lower() for name in columns}
-    for ours, theirs in settings.renamed.items():
-        if ours.lower() not in present and not settings.images:
-            raise QueryError(f"columns={settings.columns}: there is no column {theirs}{near(theirs, columns)}")
 
 
 def _nothing(total: int, settings: Settings) -> str:

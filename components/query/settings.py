@@ -54,6 +54,8 @@ class Settings:
             raise QueryError(f"source={source}: there is no such source; use {', '.join(SOURCES)}{near(source, SOURCES)}")
         if keywords and self.source != "flickr":
             raise QueryError(f"source={source}:{keywords}: only flickr takes keywords after a colon")
+        if self.columns and self.source not in ("table", "bigquery"):
+            raise QueryError(f"columns={self.columns}: only source=table and source=bigquery have columns to rename")
         self._check_numbers()
         self._check_split()
 

@@ -60,14 +60,16 @@ SUBJECTS = (
     ("Reeds", "The basket maker", "Threshing floor", "Mat and cord", "The loom"),
 )
 # Of bigquery-public-data.the_met.objects, in its order.
-COLUMNS = (
-    "object_number is_highlight is_public_domain object_id department object_name title culture period "
-    "dynasty reign portfolio artist_role artist_prefix artist_display_name artist_display_bio "
-    "artist_suffix artist_alpha_sort artist_nationality artist_begin_date artist_end_date object_date "
-    "object_begin_date object_end_date medium dimensions credit_line geography_type city state county "
-    "country region subregion locale locus excavation river classification rights_and_reproduction "
-    "link_resource metadata_date repository"
-).split()
+COLUMNS = tuple(
+    (
+        "object_number is_highlight is_public_domain object_id department object_name title culture period "
+        "dynasty reign portfolio artist_role artist_prefix artist_display_name artist_display_bio "
+        "artist_suffix artist_alpha_sort artist_nationality artist_begin_date artist_end_date object_date "
+        "object_begin_date object_end_date medium dimensions credit_line geography_type city state county "
+        "country region subregion locale locus excavation river classification rights_and_reproduction "
+        "link_resource metadata_date repository"
+    ).split()
+)
 # Which museum a seed stands for. With this one, the default seed gives every culture a fair share of every split.
 EDITION = 556
 

@@ -37,7 +37,7 @@ class _Field:
         self.draw = ImageDraw.Draw(self.image)
         self.inks = list(palette[1:])
         self.rng = rng
-        self.cell = min(size) * rng.uniform(0.10, 0.15)
+        self.cell = min(size) * rng.uniform(0.12, 0.16)
         self.center = (size[0] / 2 + rng.uniform(0, self.cell), size[1] / 2 + rng.uniform(0, self.cell))
         self.steps = math.ceil(math.hypot(*size) / 2 / self.cell) + 1
         angle = rng.uniform(-0.5, 0.5) + rng.choice((0, math.pi / 2, math.pi, -math.pi / 2))

@@ -11,7 +11,7 @@ import duckdb
 from components.query.conditions import condition_columns
 from components.query.database import column_names, first_line, identifier, literal
 from components.query.pictures import ADDRESS_COLUMNS, base_of, create_pictures
-from components.query.settings import QueryError, Settings
+from components.query.settings import QueryError, Settings, near
 from components.shared import storage
 
 FORMATS = {
@@ -46,15 +46,16 @@ class TableSource:
     def load(self, database: duckdb.DuckDBPyConnection) -> None:
         """Creates the view `raw`. Only columns in `where` get a type: elsewhere, 007 stays 007."""
         typed = condition_columns(self.settings.where, "duckdb")
-        create_view(database, "raw", self.settings.table, self.settings.renamed, typed)
+        names = create_view(database, "raw", self.settings.table, self.settings.renamed, typed)
+        if self.settings.images:
+            wanted = ("object_id", "is_primary", *ADDRESS_COLUMNS)
+            names += create_view(database, "raw_images", self.settings.images, self.settings.renamed, set(), wanted)
+        check_renamed(self.settings, names)
 
     def load_pictures(self, database: duckdb.DuckDBPyConnection) -> None:
         """Creates `pictures` from the images table if there is one, else from the objects."""
         settings = self.settings
-        relation = "objects"
-        if settings.images:
-            relation = "raw_images"
-            create_view(database, relation, settings.images, settings.renamed, set(), ("object_id", "is_primary", *ADDRESS_COLUMNS))
+        relation = "raw_images" if settings.images else "objects"
         try:
             create_pictures(database, relation, base_of(settings.images or settings.table, settings.image_base))
         except duckdb.Error as error:
@@ -68,13 +69,16 @@ def create_view(
     renamed: dict[str, str],
     typed: set[str],
     wanted: tuple[str, ...] = (),
-) -> None:
+) -> list[str]:
     """Creates the view `name` over the file at `uri`, under our column names.
 
     Args:
         renamed: {our name: the file's name}, applied to the columns that the file has.
         typed: Columns (lower case, our names) that keep the file's types; all others are strings.
         wanted: Only these columns, if the file has them; empty for all.
+
+    Returns:
+        The file's own column names.
 
     Raises:
         QueryError: the file is missing, or is not such a table.
@@ -97,6 +101,15 @@ def create_view(
         database.execute(f"CREATE TEMP VIEW {identifier(name)} AS SELECT {', '.join(columns) or '*'} FROM {reader}")
     except duckdb.Error as error:
         raise QueryError(f"cannot read {uri}: {first_line(error)}") from error
+    return names
+
+
+def check_renamed(settings: Settings, names: list[str]) -> None:
+    """Raises QueryError if `columns` speaks of a name that is not among `names`."""
+    known = {name.lower() for name in names}
+    for theirs in settings.renamed.values():
+        if theirs.lower() not in known:
+            raise QueryError(f"columns={settings.columns}: there is no column {theirs}{near(theirs, names)}")
 
 
 def _file_columns(database: duckdb.DuckDBPyConnection, path: str, kind: str) -> list[str]:
