@@ -54,8 +54,12 @@ def pipeline(
     conflicts: str = "exclude",
     duplicate_distance: int = 8,
     min_examples_per_class: int = 1,
+    min_eval_examples_per_class: int = 1,
     max_imbalance: float = 100.0,
+    max_enlarged_fraction: float = 0.5,
+    expected_classes: str = "",
     previous_dataset: str = "",
+    max_drift: float = 0.25,
     model: str = "simple_cnn",
     weights: str = "none",
     epochs: int = 25,
@@ -125,8 +129,12 @@ def pipeline(
         conflicts: Equal pictures with different labels: exclude, keep or fail.
         duplicate_distance: Pictures whose perceptual hashes differ in at most so many bits are compared closely; -1 for off.
         min_examples_per_class: Fail if a class has fewer examples in the training split.
+        min_eval_examples_per_class: Warn if a class has fewer examples in the validation or test split.
         max_imbalance: Warn if the largest class has more than so many times the examples of the smallest.
+        max_enlarged_fraction: Warn if more than this share of the pictures is smaller than image_size.
+        expected_classes: Fail on any other class: names, comma-separated, or a labels.txt; empty for any.
         previous_dataset: dataset.json of an earlier run, to compare the class shares with.
+        max_drift: Warn if the class shares moved by more than this population stability index.
         model: simple_cnn, mobilenet_v2, inception_v3, ...; several, comma-separated, are compared and the best goes on.
         weights: none (from scratch), imagenet, or a URI of weights.
         epochs: Passes over the training split.
@@ -212,9 +220,13 @@ def pipeline(
         conflicts=conflicts,
         duplicate_distance=duplicate_distance,
         min_examples_per_class=min_examples_per_class,
+        min_eval_examples_per_class=min_eval_examples_per_class,
         max_imbalance=max_imbalance,
         max_failed_fraction=max_failed_fraction,
+        max_enlarged_fraction=max_enlarged_fraction,
+        expected_classes=expected_classes,
         previous_dataset=previous_dataset,
+        max_drift=max_drift,
     )
     fit(assembled, "assemble", secrets)
 

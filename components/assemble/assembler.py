@@ -15,22 +15,11 @@ import pyarrow.parquet as pq
 from components.assemble import duplicates, validation
 from components.assemble.data_report import write_report
 from components.assemble.resolution import Resolution, resolve
+from components.assemble.settings import Settings
 from components.shared.dataset import FILE_NAME, FORMAT, SPLITS
 from components.shared.errors import PipelineError
 
 OK = "ok"
-
-
-@dataclass(frozen=True)
-class Settings:
-    """Parameters of the assemble step, as pipeline.py describes them."""
-
-    conflicts: str
-    duplicate_distance: int
-    min_examples_per_class: int
-    max_imbalance: float
-    max_failed_fraction: float
-    previous_dataset: str
 
 
 @dataclass(frozen=True)
@@ -75,10 +64,12 @@ def assemble_dataset(
     objects = pq.read_table(objects_path)
     index = _read_indexes(index_paths)
     pairs, resolution = _deduplicate(index, settings)
-    content = _content(index, labels, resolution, settings)
-    check = validation.check(content, index, objects, settings)
-    content["check"] = {"outcome": check.outcome, "reasons": check.reasons}
     examples = _with_outcome(index, resolution)
+    content = _content(examples, labels, resolution, settings)
+    per_class = {name: split["per_class"] for name, split in content["splits"].items()}
+    subject = validation.Subject(objects, examples, labels, per_class, content["stored_size"])
+    check = validation.check(subject, settings)
+    content["check"] = {"outcome": check.outcome, "reasons": check.reasons}
     _write(content, examples, labels, dataset_path)
     write_report(report_path, content, examples, objects, pairs)
     if check.outcome == "fail":
@@ -118,9 +109,8 @@ def _deduplicate(index: pa.Table, settings: Settings) -> tuple[duplicates.Pairs,
     return pairs, resolve(index, pairs, settings.conflicts)
 
 
-def _content(index: pa.Table, labels: list[str], resolution: Resolution, settings: Settings) -> dict[str, Any]:
+def _content(examples: pa.Table, labels: list[str], resolution: Resolution, settings: Settings) -> dict[str, Any]:
     """dataset.json without its check."""
-    examples = _with_outcome(index, resolution)
     kept = examples.filter(examples["kept"])
     return {
         "format": FORMAT,
@@ -128,7 +118,7 @@ def _content(index: pa.Table, labels: list[str], resolution: Resolution, setting
         "labels": labels,
         "stored_size": _stored_size(kept),
         "splits": {split: _split(examples, split, len(labels)) for split in SPLITS},
-        "excluded": _excluded(index, resolution),
+        "excluded": _excluded(examples, resolution),
         "parameters": asdict(settings),
     }
 

@@ -16,21 +16,27 @@ def assemble(
     conflicts: str,
     duplicate_distance: int,
     min_examples_per_class: int,
+    min_eval_examples_per_class: int,
     max_imbalance: float,
     max_failed_fraction: float,
+    max_enlarged_fraction: float,
+    expected_classes: str,
     previous_dataset: str,
+    max_drift: float,
     dataset: Output[Dataset],
     report: Output[HTML],
     metrics: Output[Metrics],
 ) -> str:
     """Checks the whole set, writes `dataset.json` and the data report; returns the snapshot hash."""
-    from components.assemble.assembler import Settings, assemble_dataset
+    from components.assemble.assembler import assemble_dataset
+    from components.assemble.settings import Settings
     from components.shared.errors import reported
 
     arguments = {name: value for name, value in locals().items() if name in Settings.__annotations__}
     paths = [index.path for index in indexes]
     with reported():
-        summary = assemble_dataset(paths, objects.path, labels.path, dataset.path, report.path, Settings(**arguments))
+        settings = Settings(**arguments)
+        summary = assemble_dataset(paths, objects.path, labels.path, dataset.path, report.path, settings)
     print(summary)
     metrics.metadata.update(summary.metrics())
     return summary.snapshot

@@ -7,9 +7,7 @@ import numpy as np
 import pyarrow as pa
 
 from components.assemble.duplicates import Pairs, components
-from components.shared.errors import PipelineError
 
-CONFLICTS = ("exclude", "keep", "fail")
 DUPLICATE = "duplicate"
 NEAR_DUPLICATE = "near_duplicate"
 CONFLICT = "conflict"
@@ -28,21 +26,14 @@ class Resolution:
 def resolve(index: pa.Table, pairs: Pairs, conflicts: str) -> Resolution:
     """Decides for each group of equal pictures which one stays.
 
-    Pictures with different labels are a conflict: `exclude` drops all of them, `keep` treats them as duplicates.
-
-    Raises:
-        PipelineError: `conflicts` is unknown, or is `fail` and there is one.
+    Pictures with different labels are a conflict: all of them go, or, with conflicts=keep, they are duplicates like any.
     """
-    if conflicts not in CONFLICTS:
-        raise PipelineError(f"conflicts={conflicts} is not allowed; use one of {', '.join(CONFLICTS)}")
     labels, splits = index["label"].to_pylist(), index["split"].to_pylist()
     ids, digests = index["object_id"].to_pylist(), index["encoded_sha256"].to_pylist()
     reasons, of = [""] * len(index), [-1] * len(index)
     for group in _groups(pairs, len(index)):
         winner, *others = sorted(group, key=lambda row: (_PRECEDENCE[splits[row]], ids[row]))
         if len({labels[row] for row in group}) > 1 and conflicts != "keep":
-            if conflicts == "fail":
-                raise PipelineError(_conflict_message(ids, labels, group))
             for row in group:
                 reasons[row], of[row] = CONFLICT, others[0] if row == winner else winner
             continue
@@ -57,8 +48,3 @@ def _groups(pairs: Pairs, n: int) -> list[list[int]]:
     for row in np.unique(np.concatenate([pairs.first, pairs.second])).tolist():
         groups[int(roots[row])].append(row)
     return list(groups.values())
-
-
-def _conflict_message(ids: list[str], labels: list[str], group: list[int]) -> str:
-    listed = ", ".join(f"{ids[row]} ({labels[row]})" for row in group[:4])
-    return f"equal pictures with different labels: {listed}; correct them, or set conflicts=exclude or keep"

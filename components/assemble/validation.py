@@ -2,17 +2,33 @@
 
 import math
 from dataclasses import dataclass
-from typing import Any, Iterator, Sequence
+from typing import Iterator, Mapping, Sequence
 
 import pyarrow as pa
-import pyarrow.compute as pc
+
+from components.assemble.resolution import CONFLICT
+from components.assemble.settings import Settings
+from components.shared import dataset, storage
 
 OUTCOMES = ("ok", "warn", "fail")
+# So many names are listed in a reason; the report has all.
+_NAMED = 5
+
+
+@dataclass(frozen=True)
+class Subject:
+    """What is checked: objects selected, the index with `kept` and `reason`, and the counts of each split and class."""
+
+    objects: pa.Table
+    examples: pa.Table
+    labels: Sequence[str]
+    per_class: Mapping[str, Sequence[int]]
+    stored_size: int
 
 
 @dataclass(frozen=True)
 class Finding:
-    """A rule that is not met: how bad it is (warn or fail), what is wrong and what to do."""
+    """A rule that is not met: how bad it is (warn or fail), and what is wrong and what to do about it."""
 
     outcome: str
     reason: str
@@ -20,72 +36,157 @@ class Finding:
 
 @dataclass(frozen=True)
 class Check:
-    """The outcome of all rules: ok, warn or fail, and the findings, worst first."""
+    """The findings of all rules, worst first."""
 
-    findings: tuple[Finding, ...] = ()
+    findings: tuple[Finding, ...]
 
     @property
     def outcome(self) -> str:
+        """ok, warn or fail: that of the worst finding."""
         return max((finding.outcome for finding in self.findings), key=OUTCOMES.index, default="ok")
 
     @property
     def reasons(self) -> list[str]:
-        ordered = sorted(self.findings, key=lambda finding: -OUTCOMES.index(finding.outcome))
-        return [finding.reason for finding in ordered]
+        """What is wrong, worst first."""
+        return [finding.reason for finding in self.findings]
+
+
+def check(subject: Subject, settings: Settings) -> Check:
+    """Applies all rules.
+
+    Raises:
+        PipelineError: `previous_dataset` or the file of `expected_classes` cannot be read.
+    """
+    findings = [finding for rule in _RULES for finding in rule(subject, settings)]
+    return Check(tuple(sorted(findings, key=lambda finding: -OUTCOMES.index(finding.outcome))))
 
 
 def population_stability_index(expected: Sequence[float], actual: Sequence[float]) -> float:
-    """How far the class shares `actual` moved from `expected`: below 0.1 little, above 0.25 a lot.
+    """How far the class counts `actual` [classes] moved from `expected`: below 0.1 little, above 0.25 a lot.
 
-    Counts or shares, one for each class, in the same order. A class that is absent on one side counts as half an
-    example. Source: Siddiqi 2006, "Credit Risk Scorecards".
+    A class that is absent on one side counts as half an example there. Source: Siddiqi 2006, "Credit Risk Scorecards".
     """
-    total_expected, total_actual = sum(expected), sum(actual)
-    if not total_expected or not total_actual:
-        return 0.0
-    index = 0.0
-    for before, after in zip(expected, actual):
-        if before == after == 0:
-            continue
-        p, q = max(before, 0.5) / total_expected, max(after, 0.5) / total_actual
-        index += (q - p) * math.log(q / p)
-    return index
+    pairs = [(max(before, 0.5), max(after, 0.5)) for before, after in zip(expected, actual, strict=True) if before or after]
+    sums = [sum(side) for side in zip(*pairs)]
+    shares = [(before / sums[0], after / sums[1]) for before, after in pairs]
+    return sum((after - before) * math.log(after / before) for before, after in shares)
 
 
-def check(content: dict[str, Any], index: pa.Table, objects: pa.Table, settings: Any) -> Check:
-    """All rules; `settings` are those of the assembler."""
-    rules = (_lost_objects, _failed_pictures, _small_classes, _imbalance, _drift)
-    findings = [finding for rule in rules for finding in rule(content, index, objects, settings)]
-    return Check(tuple(findings))
+def _lost_objects(subject: Subject, settings: Settings) -> Iterator[Finding]:
+    selected, indexed = (set(table["object_id"].to_pylist()) for table in (subject.objects, subject.examples))
+    if lost := selected - indexed:
+        yield Finding("fail", f"{len(lost)} of {len(selected)} objects came in no shard, such as {min(lost)}: run it again")
+    if strange := indexed - selected:
+        yield Finding("fail", f"{len(strange)} objects were never selected, such as {min(strange)}: shards of another run")
 
 
-def _lost_objects(content, index, objects, settings) -> Iterator[Finding]:
-    lost = set(objects["object_id"].to_pylist()) - set(index["object_id"].to_pylist())
-    if lost:
-        yield Finding("fail", f"{len(lost)} of {len(objects)} objects are in no index, such as {min(lost)}")
-
-
-def _failed_pictures(content, index, objects, settings) -> Iterator[Finding]:
-    failed = pc.sum(pc.not_equal(index["status"], "ok")).as_py() or 0
-    share = failed / max(len(index), 1)
+def _failed_pictures(subject: Subject, settings: Settings) -> Iterator[Finding]:
+    statuses = subject.examples["status"].to_pylist()
+    failed = [status for status in statuses if status != "ok"]
+    share = len(failed) / max(len(statuses), 1)
     if share > settings.max_failed_fraction:
-        yield Finding("fail", f"{share:.1%} of the pictures failed (max_failed_fraction={settings.max_failed_fraction})")
+        commonest = max(sorted(set(failed)), key=failed.count)
+        yield Finding(
+            "fail",
+            f"{share:.1%} of the pictures failed, mostly {commonest}; max_failed_fraction allows "
+            f"{settings.max_failed_fraction:.1%}",
+        )
 
 
-def _small_classes(content, index, objects, settings) -> Iterator[Finding]:
-    counts = content["splits"]["train"]["per_class"]
-    small = [(count, label) for label, count in zip(content["labels"], counts) if count < settings.min_examples_per_class]
-    if small:
-        listed = ", ".join(f"{label} ({count})" for count, label in sorted(small)[:5])
-        yield Finding("fail", f"{len(small)} classes have fewer than {settings.min_examples_per_class} training examples: {listed}")
+def _conflicts(subject: Subject, settings: Settings) -> Iterator[Finding]:
+    columns = (subject.examples[name].to_pylist() for name in ("object_id", "label", "reason"))
+    names = [f"{object_id} ({label})" for object_id, label, reason in zip(*columns) if reason == CONFLICT]
+    if names and settings.conflicts == "fail":
+        yield Finding("fail", f"{len(names)} equal pictures have different labels: {_listed(names)}; correct the labels, "
+                              "or set conflicts to exclude or keep")  # fmt: skip
 
 
-def _imbalance(content, index, objects, settings) -> Iterator[Finding]:
-    counts = content["splits"]["train"]["per_class"]
-    if min(counts, default=0) and max(counts) / min(counts) > settings.max_imbalance:
+def _small_classes(subject: Subject, settings: Settings) -> Iterator[Finding]:
+    for split, least, outcome in (
+        ("train", settings.min_examples_per_class, "fail"),
+        ("validation", settings.min_eval_examples_per_class, "warn"),
+        ("test", settings.min_eval_examples_per_class, "warn"),
+    ):
+        counts = subject.per_class[split]
+        # A split that is empty as a whole was not asked for (validation_fraction or test_fraction 0).
+        small = [(count, label) for count, label in zip(counts, subject.labels) if count < least]
+        if small and (any(counts) or split == "train"):
+            listed = _listed([f"{label} ({count})" for count, label in sorted(small)])
+            classes = "class has" if len(small) == 1 else "classes have"
+            yield Finding(outcome, f"{len(small)} {classes} fewer than {least} {split} examples: {listed}")
+
+
+def _imbalance(subject: Subject, settings: Settings) -> Iterator[Finding]:
+    counts = [count for count in subject.per_class["train"] if count]
+    if counts and max(counts) > settings.max_imbalance * min(counts):
         ratio = max(counts) / min(counts)
-        yield Finding("warn", f"the largest class has {ratio:.0f} times the examples of the smallest")
+        yield Finding(
+            "warn",
+            f"the largest class has {ratio:.0f} times the training examples of the smallest (max_imbalance="
+            f"{settings.max_imbalance:g}): set balance=weights, or max_images_per_class",
+        )
 
 
-def _drift(content, index, objects, settings) -> Iterator[Finding]:
-    return iter(())
+def _enlarged_pictures(subject: Subject, settings: Settings) -> Iterator[Finding]:
+    columns = (subject.examples[name].to_pylist() for name in ("original_width", "original_height", "kept"))
+    sides = [min(width, height) for width, height, kept in zip(*columns) if kept and width and height]
+    share = sum(side < subject.stored_size for side in sides) / max(len(sides), 1)
+    if share > settings.max_enlarged_fraction:
+        yield Finding(
+            "warn",
+            f"{share:.0%} of the pictures are smaller than {subject.stored_size} px and were enlarged: set a smaller "
+            f"image_size, or find larger pictures",
+        )
+
+
+def _unexpected_classes(subject: Subject, settings: Settings) -> Iterator[Finding]:
+    if not settings.expected_classes:
+        return
+    expected = _expected(settings.expected_classes)
+    if strange := sorted(set(subject.labels) - expected):
+        yield Finding("fail", f"unexpected classes: {_listed(strange)}; add them to expected_classes or to label_map")
+    if absent := sorted(expected - set(subject.labels)):
+        yield Finding("warn", f"expected classes are absent: {_listed(absent)}")
+
+
+def _drift(subject: Subject, settings: Settings) -> Iterator[Finding]:
+    if not settings.previous_dataset:
+        return
+    before = dataset.load(settings.previous_dataset)
+    then = _totals(before.labels, [split.per_class for split in before.splits.values()])
+    now = _totals(subject.labels, list(subject.per_class.values()))
+    classes = sorted(then | now)
+    index = population_stability_index([then.get(name, 0) for name in classes], [now.get(name, 0) for name in classes])
+    if index > settings.max_drift:
+        yield Finding("warn", f"the class shares drifted from the previous data set: PSI {index:.2f} (max_drift="
+                              f"{settings.max_drift:g})")  # fmt: skip
+    if appeared := sorted(set(now) - set(then)):
+        yield Finding("warn", f"classes that the previous data set lacks: {_listed(appeared)}")
+    if vanished := sorted(set(then) - set(now)):
+        yield Finding("warn", f"classes of the previous data set are gone: {_listed(vanished)}")
+
+
+def _expected(value: str) -> set[str]:
+    names = storage.read_bytes(value).decode().splitlines() if value.endswith(".txt") else value.split(",")
+    return {name.strip() for name in names if name.strip()}
+
+
+def _totals(labels: Sequence[str], per_class: Sequence[Sequence[int]]) -> dict[str, int]:
+    return {label: sum(counts) for label, counts in zip(labels, zip(*per_class))}
+
+
+def _listed(names: Sequence[str]) -> str:
+    more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
+    return ", ".join(names[:_NAMED]) + more
+
+
+_RULES = (
+    _lost_objects,
+    _failed_pictures,
+    _conflicts,
+    _small_classes,
+    _unexpected_classes,
+    _imbalance,
+    _enlarged_pictures,
+    _drift,
+)

@@ -13,7 +13,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from PIL import Image
 
-from components.assemble.assembler import AssembleSummary, Settings, assemble_dataset
+from components.assemble.assembler import AssembleSummary, assemble_dataset
+from components.assemble.settings import Settings
 from components.convert.converter import convert_shard
 
 OBJECT_COLUMNS = ("title", "artist", "rights", "link", "group")
@@ -100,11 +101,15 @@ def _row(item: Item, labels: list[str]) -> dict:
 def settings(**changes: object) -> Settings:
     values = {
         "conflicts": "exclude",
-        "duplicate_distance": 6,
+        "duplicate_distance": 8,
         "min_examples_per_class": 1,
+        "min_eval_examples_per_class": 1,
         "max_imbalance": 100.0,
         "max_failed_fraction": 0.5,
+        "max_enlarged_fraction": 0.5,
+        "expected_classes": "",
         "previous_dataset": "",
+        "max_drift": 0.25,
     }
     return Settings(**(values | changes))
 

@@ -1,0 +1,43 @@
+"""Parameters of the assemble step."""
+
+from dataclasses import dataclass, fields
+
+from components.shared.errors import PipelineError
+
+CONFLICTS = ("exclude", "keep", "fail")
+# Beyond this, every picture resembles every other.
+_LARGEST_DISTANCE = 12
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Parameters of the assemble step, as pipeline.py describes them.
+
+    Raises:
+        PipelineError: a value is not allowed; the message names what is.
+    """
+
+    conflicts: str
+    duplicate_distance: int
+    min_examples_per_class: int
+    min_eval_examples_per_class: int
+    max_imbalance: float
+    max_failed_fraction: float
+    max_enlarged_fraction: float
+    expected_classes: str
+    previous_dataset: str
+    max_drift: float
+
+    def __post_init__(self) -> None:
+        if self.conflicts not in CONFLICTS:
+            raise PipelineError(f"conflicts={self.conflicts} is not allowed; use one of {', '.join(CONFLICTS)}")
+        if not -1 <= self.duplicate_distance <= _LARGEST_DISTANCE:
+            raise PipelineError(
+                f"duplicate_distance={self.duplicate_distance} is not allowed; use 0 to {_LARGEST_DISTANCE}, or -1 for off"
+            )
+        for field in fields(self):
+            value = getattr(self, field.name)
+            if field.name.startswith(("min_", "max_")) and value < 0:
+                raise PipelineError(f"{field.name}={value} is not allowed; use 0 or more")
+        if self.max_imbalance < 1:
+            raise PipelineError(f"max_imbalance={self.max_imbalance} is not allowed; use 1 (all classes equal) or more")
