@@ -16,8 +16,9 @@ def convert(
     """Writes `<split>-<shard>.tfrecord` into `records` and a row for every object of the shard into `index`."""
     from components.convert.converter import convert_shard
     from components.shared.errors import reported
+    from components.shared.storage import published_uri
 
     with reported():
-        summary = convert_shard(shard, images.path, records.path, records.uri, index.path)
+        summary = convert_shard(shard, images.path, records.path, published_uri(records.uri), index.path)
     print(summary)
     records.metadata.update(summary.metadata())

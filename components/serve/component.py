@@ -20,8 +20,9 @@ def serve(
     """Deploys `classifier` as `service` and smoke-tests it with pictures of the test split."""
     from components.serve.deploy import Settings, deploy
     from components.shared.errors import reported
+    from components.shared.storage import published_uri
 
     arguments = {name: value for name, value in locals().items() if name in Settings.__annotations__}
     with reported():
-        deployment = deploy(Settings(**arguments), dataset.path, classifier.path, classifier.uri, summary.path)
+        deployment = deploy(Settings(**arguments), dataset.path, classifier.path, published_uri(classifier.uri), summary.path)
     print(deployment)

@@ -13,7 +13,9 @@ def tensorboard(
     mlpipeline_ui_metadata: Output[Artifact],
 ) -> str:
     """Returns the URI that training writes its events to while it runs."""
+    from components.shared.storage import published_uri
     from components.tensorboard.viewer import write_viewer
 
-    write_viewer(logs.uri, logs.path, mlpipeline_ui_metadata.path, viewer_image)
-    return logs.uri
+    uri = published_uri(logs.uri)
+    write_viewer(uri, logs.path, mlpipeline_ui_metadata.path, viewer_image)
+    return uri

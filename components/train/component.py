@@ -36,12 +36,13 @@ def train(
 ):
     """Trains `model` (or several, comma-separated: the best goes on) and exports it into `classifier`."""
     from components.shared.errors import reported
+    from components.shared.storage import published_uri
     from components.train.launch import Settings, launch
 
     arguments = {name: value for name, value in locals().items() if name in Settings.__annotations__}
+    outputs = (classifier.path, published_uri(classifier.uri), curves.path, leaderboard.path)
     with reported():
-        inputs, outputs = (dataset.path, dataset.uri), (classifier.path, classifier.uri, curves.path, leaderboard.path)
-        summary = launch(Settings(**arguments), *inputs, *outputs)
+        summary = launch(Settings(**arguments), dataset.path, published_uri(dataset.uri), *outputs)
     print(summary)
     metrics.metadata.update(summary.metrics())
     classifier.metadata.update(summary.metadata())
