@@ -10,8 +10,9 @@ from components.query.database import identifier, literal
 from components.query.settings import QueryError, Settings, near
 from components.shared import storage
 
-# One spelling for what looks the same: composed Unicode, single blanks, none at the ends.
-CLEAN = r"nullif(trim(regexp_replace(nfc_normalize({}), '\s+', ' ', 'g')), '')"
+# One spelling for what looks the same: composed Unicode, single blanks, none at the ends. The Met parts several values
+# with |, so that one which is only | is empty.
+CLEAN = r"nullif(trim(regexp_replace(nfc_normalize({}), '\s+', ' ', 'g'), ' |'), '')"
 
 
 @dataclass(frozen=True)

@@ -28,8 +28,8 @@ class Settings:
     label_split: str = ""
     where: str = ""
     group: str = ""
-    slices: str = ""
-    min_images_per_class: int = 1
+    slices: str = "period,department,classification"
+    min_images_per_class: int = 10
     max_images_per_class: int = 0
     max_classes: int = 0
     validation_fraction: float = 0.25

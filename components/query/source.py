@@ -1,11 +1,14 @@
 """The interface that every source fills, and the choice of one by name."""
 
 import importlib
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import duckdb
 
 from components.query.settings import Settings
+
+if TYPE_CHECKING:
+    from components.query.attributes import Attributes
 
 
 class Source(Protocol):
@@ -26,6 +29,9 @@ class Source(Protocol):
 
     def load_pictures(self, database: duckdb.DuckDBPyConnection) -> None:
         """Creates `pictures(object_id, image_uri, position)` for at least the objects in `labelled`."""
+
+    def describe_attributes(self, settings: Settings) -> "Attributes | None":
+        """What could be learned, where the source can say so without being loaded; else None."""
 
 
 def open_source(settings: Settings) -> Source:

@@ -1,12 +1,13 @@
 """From a table to objects.parquet: columns, labels, classes, pictures, and what goes wrong."""
 
 import random
+from dataclasses import asdict
 from pathlib import Path
 
 import pyarrow.parquet
 import pytest
 
-from components.query.selection import Settings, select
+from components.query.selection import Settings
 from components.query.settings import QueryError
 from tests.query.tables import NO_LIMITS, objects, run, write_csv
 
@@ -235,4 +236,11 @@ def test_settings_are_the_components_parameters() -> None:
     names = [name for name in inspect.signature(query.python_func).parameters if name not in ("objects", "labels", "profile")]
     assert names == list(Settings.__annotations__)
     assert set(NO_LIMITS) <= set(names)
-    assert callable(select)
+
+
+def test_the_defaults_are_the_pipelines() -> None:
+    """`pipeline.py attributes` fills in what the user leaves out from Settings, a run from the pipeline."""
+    import pipeline
+
+    defaults = {name: spec.default for name, spec in pipeline.pipeline.component_spec.inputs.items()}
+    assert asdict(Settings()) == {name: defaults[name] for name in Settings.__annotations__}

@@ -35,3 +35,6 @@ class SampleSource:
     def load_pictures(self, database: duckdb.DuckDBPyConnection) -> None:
         """One picture an object."""
         create_pictures(database, "objects", base="")
+
+    def describe_attributes(self, settings: Settings) -> None:
+        """Loaded in no time."""

@@ -61,6 +61,9 @@ class TableSource:
         except duckdb.Error as error:
             raise QueryError(f"cannot read {settings.images or settings.table}: {first_line(error)}") from error
 
+    def describe_attributes(self, settings: Settings) -> None:
+        """DuckDB describes what it has loaded."""
+
 
 def create_view(
     database: duckdb.DuckDBPyConnection,
