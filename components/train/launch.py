@@ -15,7 +15,7 @@ from typing import Callable
 
 from components.shared import kubernetes, storage
 from components.shared.errors import PipelineError, TransientError
-from components.train import job, leaderboard
+from components.train import curves, job, leaderboard
 from components.train.cluster_workers import ClusterWorkers, Patience
 from components.train.local_workers import LocalWorkers
 from components.train.loop import RESULT, Preempted, TrainingResult, run
@@ -229,8 +229,11 @@ def _conclude(
         entries = [_entry(training, outcome, folder) for training, outcome in zip(trainings, outcomes, strict=True)]
     winner = entries.index(leaderboard.best(entries))
     _bring(trainings[winner].output, classifier_path)
-    leaderboard.save(entries, leaderboard_path)
     result = TrainingResult.load(classifier_path)
+    curves.save(result, curves_path)
+    leaderboard.save(entries, leaderboard_path)
+    for training in trainings:
+        _tidy(training)
     restarts = sum(outcome for outcome in outcomes if isinstance(outcome, int))
     return TrainSummary(settings, result, tuple(entries), restarts)
 
@@ -255,3 +258,10 @@ def _bring(output: str, classifier_path: str) -> None:
         shutil.move(output, classifier_path)
         return
     storage.download_folder(output, classifier_path)
+
+
+def _tidy(training: Training) -> None:
+    """Removes copies of what is done. Checkpoints in a store stay, for a retry if the step's own upload fails."""
+    shutil.rmtree(storage.local_path(training.checkpoints) or "", ignore_errors=True)
+    for file in storage.list_files(training.output):
+        storage.delete(file.uri)

@@ -85,11 +85,11 @@ def save(entries: Sequence[Entry], path: str) -> None:
 def _row(entry: Entry) -> list[object]:
     return [
         entry.model,
-        f"{entry.accuracy:.4f}",
-        f"{entry.size / 1e6:.2f}",
-        f"{entry.latency:.2f}",
-        f"{entry.seconds:.0f}",
-        f"{entry.images_per_second:.0f}",
+        round(entry.accuracy, 4),
+        round(entry.size / 1e6, 2),
+        round(entry.latency, 2),
+        round(entry.seconds),
+        round(entry.images_per_second),
     ]
 
 
