@@ -13,7 +13,8 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from components.assemble import duplicates, validation
-from components.assemble.data_report import write_report
+from components.assemble.data_report import Findings, write_report
+from components.assemble.mislabels import find_suspects
 from components.assemble.resolution import Resolution, resolve
 from components.assemble.settings import Settings
 from components.shared.dataset import FILE_NAME, FORMAT, SPLITS
@@ -63,7 +64,7 @@ def assemble_dataset(
     labels = _read_labels(labels_path)
     objects = pq.read_table(objects_path)
     index = _read_indexes(index_paths)
-    pairs, resolution = _deduplicate(index, settings)
+    resolution = _deduplicate(index, settings)
     examples = _with_outcome(index, resolution)
     content = _content(examples, labels, resolution, settings)
     per_class = {name: split["per_class"] for name, split in content["splits"].items()}
@@ -71,7 +72,9 @@ def assemble_dataset(
     check = validation.check(subject, settings)
     content["check"] = {"outcome": check.outcome, "reasons": check.reasons}
     _write(content, examples, labels, dataset_path)
-    write_report(report_path, content, examples, objects, pairs)
+    kept = np.flatnonzero(examples["kept"].to_numpy(zero_copy_only=False))
+    suspects = find_suspects(examples, kept, len(labels))
+    write_report(report_path, content, examples, Findings(suspects, resolution.of))
     if check.outcome == "fail":
         raise PipelineError("the data set is not fit for training: " + "; ".join(check.reasons))
     return AssembleSummary(
@@ -101,12 +104,12 @@ def _read_indexes(paths: list[str]) -> pa.Table:
     return table
 
 
-def _deduplicate(index: pa.Table, settings: Settings) -> tuple[duplicates.Pairs, Resolution]:
-    """Pairs and resolution in rows of `index`; rows without a picture take no part."""
+def _deduplicate(index: pa.Table, settings: Settings) -> Resolution:
+    """Which rows of `index` go; rows without a picture take no part."""
     rows = np.flatnonzero(pc.equal(index["status"], OK).to_numpy(zero_copy_only=False))
     found = duplicates.find_pairs(index.take(rows), settings.duplicate_distance)
     pairs = duplicates.Pairs(rows[found.first], rows[found.second], found.distance)
-    return pairs, resolve(index, pairs, settings.conflicts)
+    return resolve(index, pairs, settings.conflicts)
 
 
 def _content(examples: pa.Table, labels: list[str], resolution: Resolution, settings: Settings) -> dict[str, Any]:

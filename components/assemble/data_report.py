@@ -1,30 +1,234 @@
 """The data report: how the collection became a data set, for a curator's eyes."""
 
-from typing import Any
+from collections import Counter, defaultdict
+from dataclasses import dataclass
+from typing import Any, Iterator, Sequence
 
+import numpy as np
 import pyarrow as pa
+import simplejpeg
+from markupsafe import Markup
+from PIL import Image
 
-from components.assemble.duplicates import Pairs
-from components.shared import storage
-from components.shared.report import Picture, Report, bars, notice, pictures, table
+from components.assemble import losses, provenance
+from components.assemble.mislabels import Suspect
+from components.assemble.resolution import CONFLICT
+from components.assemble.stored import read_pictures
+from components.shared import report
+from components.shared.report import Picture, Report
+
+# The page stays below about 15 MB: so many pictures in the galleries of all classes together, and in one class.
+_GALLERY_PICTURES = 2400
+_GALLERY_OF_CLASS = (4, 18)
+_PAIRS_SHOWN = 60
+_BANNER_PICTURES = 14
+_SPLIT_NAMES = {"train": "training", "validation": "validation", "test": "test"}
+# More classes than this are shown as a table only.
+_BARS = 60
 
 
-def write_report(path: str, content: dict[str, Any], examples: pa.Table, objects: pa.Table, pairs: Pairs) -> None:
-    """Writes the report of the data set `content` (dataset.json) with its `examples` (examples.parquet)."""
-    splits = content["splits"]
-    total = sum(split["examples"] for split in splits.values())
-    report = Report("Data set", facts={"objects": len(objects), "examples": total, "classes": len(content["labels"])})
-    report.section("Check", *[notice(reason, content["check"]["outcome"]) for reason in content["check"]["reasons"]])
-    rows = list(zip(content["labels"], *[split["per_class"] for split in splits.values()]))
-    report.section("Classes and splits", table(["class", *splits], rows))
-    kept = examples.filter(examples["kept"]).to_pylist()
-    for label in content["labels"]:
-        chosen = [row for row in kept if row["label"] == label][:12]
-        report.section(label, pictures([Picture(_encoded(row), row["title"] or "") for row in chosen]))
-    report.save(path)
+@dataclass(frozen=True)
+class Findings:
+    """What the report shows beyond the counts: suspected mislabels, and for each row the one that it duplicates (-1)."""
+
+    suspects: Sequence[Suspect]
+    of: Sequence[int]
 
 
-def _encoded(row: dict[str, Any]) -> bytes:
-    from components.shared import records
+def write_report(path: str, content: dict[str, Any], examples: pa.Table, findings: Findings) -> None:
+    """Writes the report of the data set `content` (dataset.json) with its `examples` (examples.parquet).
 
-    return records.decode(storage.read_bytes(row["record_uri"], row["offset"], row["length"])).encoded
+    Raises:
+        PipelineError: a record file cannot be read.
+    """
+    _Page(content, examples, findings).report().save(path)
+
+
+class _Page:
+    """The sections of the report; each method returns blocks."""
+
+    def __init__(self, content: dict[str, Any], examples: pa.Table, findings: Findings) -> None:
+        self.content, self.examples, self.findings = content, examples, findings
+        self.labels: list[str] = content["labels"]
+        names = ("object_id", "label", "split", "title", "artist", "link", "kept", "reason", "label_index")
+        self.columns = {name: examples[name].to_pylist() for name in names if name in examples.column_names}
+
+    def report(self) -> Report:
+        splits = self.content["splits"]
+        total = sum(split["examples"] for split in splits.values())
+        gone = len(self.examples) - total
+        page = Report(
+            "The data set",
+            lead=f"{total:,} pictures in {len(self.labels)} classes, from {len(self.examples):,} objects of the collection.",
+            facts={"objects": len(self.examples), "examples": total, "classes": len(self.labels)}
+            | {f"for {_SPLIT_NAMES[name]}": split["examples"] for name, split in splits.items()}
+            | {"left out": gone},
+            banner=self._banner(),
+            footer=f"Snapshot {self.content['snapshot']}: the same pictures, labels and splits give the same number.",
+        )
+        page.section("Check", *self._check(), intro="Rules that the data must meet before a model is trained on them.")
+        page.section("From collection to examples", report.stages(losses.funnel(self.examples)), *self._failures())
+        page.section("Classes and splits", *self._classes())
+        page.section("Pictures", self._galleries(), intro="A sample of each class, as the model will see it.")
+        for heading, intro, blocks in self._doubts():
+            page.section(heading, *blocks, intro=intro)
+        page.section("Sizes", self._sizes())
+        page.section("Rights and sources", *self._provenance())
+        page.section("Parameters", report.table(["parameter", "value"], self._parameters(), sortable=False))
+        return page
+
+    def _check(self) -> list[Markup]:
+        check = self.content["check"]
+        if not check["reasons"]:
+            return [report.notice("All rules are met.", "ok")]
+        return [report.notice(reason, "fail" if k == 0 and check["outcome"] == "fail" else "warn")
+                for k, reason in enumerate(check["reasons"])]  # fmt: skip
+
+    def _failures(self) -> list[Markup]:
+        rows = losses.failures(self.examples)
+        if not rows:
+            return []
+        table = report.table(["object", "title", "class", "why", "message"], rows[:500])
+        return [report.folded(f"{len(rows):,} objects without a picture", table)]
+
+    def _classes(self) -> list[Markup]:
+        splits = self.content["splits"]
+        names = [_SPLIT_NAMES[name] for name in splits]
+        counts = list(zip(self.labels, zip(*(split["per_class"] for split in splits.values()))))
+        counts.sort(key=lambda row: -sum(row[1]))
+        total = sum(sum(values) for _, values in counts) or 1
+        table = report.table(
+            ["class", *names, "all", "share"],
+            [(label, *values, sum(values), f"{sum(values) / total:.1%}") for label, values in counts],
+        )
+        if len(counts) > _BARS:
+            return [report.stacked(names, counts[:_BARS]), report.folded(f"All {len(counts)} classes as a table", table)]
+        return [report.stacked(names, counts), report.folded("As a table", table)]
+
+    def _galleries(self) -> Markup:
+        least, most = _GALLERY_OF_CLASS
+        each = min(max(_GALLERY_PICTURES // max(len(self.labels), 1), least), most)
+        size = 120 if len(self.labels) <= 60 else 88
+        rows = defaultdict(list)
+        for row in self._by_digest():
+            label = self.columns["label"][row]
+            if len(rows[label]) < each:
+                rows[label].append(row)
+        shown = self._pictures([row for label in self.labels for row in rows[label]], size)
+        totals = Counter(label for label, kept in zip(self.columns["label"], self.columns["kept"]) if kept)
+        items = []
+        for label in self.labels:
+            items.append((label, f"{totals[label]:,} pictures", [report.strip([shown[row] for row in rows[label]], size)]))
+        return report.findable(items, f"Find one of {len(self.labels)} classes")
+
+    def _doubts(self) -> Iterator[tuple[str, str, list[Markup]]]:
+        """Sections about pictures that a curator should look at; only those that have any."""
+        conflicts, copies = self._resolved_pairs()
+        if conflicts:
+            intro = "The same picture under different labels. Which one is right? Correct it in the collection."
+            yield "Conflicting labels", intro, self._pairs(conflicts, "fail")
+        if copies:
+            intro = "The same picture more than once. One copy stays; if copies are in two splits, the training copy goes."
+            yield "Duplicates", intro, self._pairs(copies, "")
+        if self.findings.suspects:
+            intro = ("Their colours and outlines resemble another class much more than their own. Some are only unusual; "
+                     "they all stay in the data set.")  # fmt: skip
+            yield "Suspected wrong labels", intro, [self._suspects()]
+
+    def _resolved_pairs(self) -> tuple[list[tuple[int, int]], list[tuple[int, int]]]:
+        """(stays or goes, goes) of conflicts and of duplicates, each picture once as the one that goes."""
+        conflicts, copies = [], []
+        for row, other in enumerate(self.findings.of):
+            if other < 0:
+                continue
+            if self.columns["reason"][row] != CONFLICT:
+                copies.append((other, row))
+            elif row > other or self.findings.of[other] != row:
+                conflicts.append((other, row))
+        return conflicts, copies
+
+    def _pairs(self, rows: list[tuple[int, int]], kind: str) -> list[Markup]:
+        shown = self._pictures(sorted({row for pair in rows[:_PAIRS_SHOWN] for row in pair}), 160, self._about, kind)
+        items = [(shown[one], shown[other], self._relation(one, other)) for one, other in rows[:_PAIRS_SHOWN]]
+        more = len(rows) - len(items)
+        return [report.pairs(items)] + ([report.notice(f"and {more:,} more: see examples.parquet", "ok")] if more else [])
+
+    def _about(self, row: int) -> str:
+        split = _SPLIT_NAMES[self.columns["split"][row]]
+        return f"{split}, {'kept' if self.columns['kept'][row] else 'left out'}"
+
+    def _relation(self, one: int, other: int) -> str:
+        labels = [self.columns["label"][row] for row in (one, other)]
+        reason = {"duplicate": "the same file", "near_duplicate": "the same picture, another file"}
+        if self.columns["reason"][other] == CONFLICT:
+            return f"{labels[0]} or {labels[1]}?"
+        return f"{reason[self.columns['reason'][other]]} · {labels[0]}"
+
+    def _suspects(self) -> Markup:
+        suspects = {suspect.row: suspect for suspect in self.findings.suspects}
+
+        def about(row: int) -> str:
+            return f"looks like {self.labels[suspects[row].looks_like]}"
+
+        shown = self._pictures(list(suspects), 160, about, "warn")
+        return report.pictures(
+            [
+                Picture(picture.data, self.columns["label"][row], f"{picture.note} · {picture.caption}", picture.link, "warn")
+                for row, picture in shown.items()
+            ],
+            size=150,
+        )
+
+    def _sizes(self) -> Markup:
+        sides, shapes = losses.sizes(self.examples, self.content["stored_size"])
+        return report.beside(
+            report.card("Short side of the originals, in pixels", report.histogram(sides, "px")),
+            report.card("Shape: width to height", report.histogram(shapes)),
+        )
+
+    def _provenance(self) -> list[Markup]:
+        cards = [
+            report.card(heading, report.bars(rows)) for heading, rows in provenance.cards(self.examples) if rows
+        ]
+        return [report.beside(*cards)] if cards else []
+
+    def _parameters(self) -> list[tuple[str, str]]:
+        return [(name, "" if value is None else str(value)) for name, value in self.content["parameters"].items()]
+
+    def _by_digest(self) -> list[int]:
+        """Kept rows in an order that is arbitrary but always the same: a fair sample of each class."""
+        digests = self.examples["encoded_sha256"].to_pylist()
+        kept = np.flatnonzero(self.columns["kept"]).tolist()
+        return sorted(kept, key=lambda row: digests[row])
+
+    def _banner(self) -> list[bytes]:
+        """One picture of each class in turn, those that cut well to a row."""
+        by_class = defaultdict(list)
+        for row in self._by_digest():
+            by_class[self.columns["label"][row]].append(row)
+        turns = [rows[k] for k in range(_BANNER_PICTURES) for rows in by_class.values() if k < len(rows)]
+        return [_small(jpeg, 144) for jpeg in read_pictures(self.examples, turns[:_BANNER_PICTURES])]
+
+    def _pictures(self, rows: Sequence[int], size: int, note=None, kind: str = "") -> dict[int, Picture]:
+        found = {}
+        for row, jpeg in zip(rows, read_pictures(self.examples, rows)):
+            found[row] = Picture(_small(jpeg, size), self._caption(row), note(row) if note else "", self._link(row), kind)
+        return found
+
+    def _caption(self, row: int) -> str:
+        title = self.columns["title"][row] if "title" in self.columns else ""
+        return title or self.columns["object_id"][row]
+
+    def _link(self, row: int) -> str:
+        link = self.columns["link"][row] if "link" in self.columns else ""
+        return link if (link or "").startswith(("http://", "https://")) else ""
+
+
+def _small(jpeg: bytes, height: int) -> bytes:
+    """The JPEG, `height` pixels high or, if that is smaller, as it is."""
+    image = Image.fromarray(simplejpeg.decode_jpeg(jpeg))
+    if image.height > height:
+        image = image.resize((max(1, round(image.width * height / image.height)), height), Image.Resampling.LANCZOS)
+    # Scrolls and friezes would fill the page.
+    image = image.crop((0, 0, min(image.width, 3 * image.height), image.height))
+    return simplejpeg.encode_jpeg(np.ascontiguousarray(image), quality=78, colorsubsampling="420")

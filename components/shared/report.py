@@ -28,10 +28,19 @@ class Picture:
 
 
 class Report:
-    """A page: `title`, a `lead` sentence, `facts` (name -> value, shown as tiles), then sections in order of addition."""
+    """A page: a `banner` of pictures, `title`, a `lead` sentence, `facts` (name -> value, shown as tiles), sections in
+    order of addition (with links to them where there are many), a `footer` in small print."""
 
-    def __init__(self, title: str, lead: str = "", facts: Mapping[str, object] | None = None) -> None:
-        self.title, self.lead, self.facts = title, lead, dict(facts or {})
+    def __init__(
+        self,
+        title: str,
+        lead: str = "",
+        facts: Mapping[str, object] | None = None,
+        banner: Iterable[bytes] = (),
+        footer: str = "",
+    ) -> None:
+        self.title, self.lead, self.facts, self.footer = title, lead, dict(facts or {}), footer
+        self._banner = [_data_uri(data) for data in banner]
         self._sections: list[tuple[str, str, tuple[Markup, ...]]] = []
 
     def section(self, heading: str, *blocks: Markup, intro: str = "") -> None:
@@ -41,7 +50,12 @@ class Report:
     def html(self) -> str:
         """The page as one string that needs nothing else."""
         return _TEMPLATES.get_template("report.html").render(
-            title=self.title, lead=self.lead, facts=self.facts, sections=self._sections
+            title=self.title,
+            lead=self.lead,
+            facts=self.facts,
+            banner=self._banner,
+            footer=self.footer,
+            sections=self._sections,
         )
 
     def save(self, path: str) -> None:
@@ -59,10 +73,45 @@ def bars(rows: Sequence[tuple[str, float, str]]) -> Markup:
     return _block("bars", rows=rows, largest=max((value for _, value, _ in rows), default=0) or 1)
 
 
+def stages(rows: Sequence[tuple[str, int, Sequence[tuple[str, int]]]]) -> Markup:
+    """A funnel: (what is left, how many, [(why some went, how many)]), from the whole to the rest."""
+    return _block("stages", rows=rows, whole=max((count for _, count, _ in rows), default=0) or 1)
+
+
+def stacked(names: Sequence[str], rows: Sequence[tuple[str, Sequence[int]]]) -> Markup:
+    """Horizontal bars of up to three parts: (label, values in the order of `names`), and a legend."""
+    return _block("stacked", names=names, rows=rows, largest=max((sum(values) for _, values in rows), default=0) or 1)
+
+
+def histogram(rows: Sequence[tuple[str, int, str]], unit: str = "") -> Markup:
+    """Columns: (label below, count, kind: empty or warn)."""
+    return _block("histogram", rows=rows, largest=max((count for _, count, _ in rows), default=0) or 1, unit=unit)
+
+
 def pictures(items: Iterable[Picture], size: int = 112) -> Markup:
     """A grid of pictures, each fitted into `size` pixels."""
     encoded = [(_data_uri(item.data), item) for item in items]
     return _block("pictures", items=encoded, size=size)
+
+
+def strip(items: Iterable[Picture], size: int = 112) -> Markup:
+    """Pictures in one row, `size` pixels high; the caption shows on hovering."""
+    return _block("strip", items=[(_data_uri(item.data), item) for item in items], size=size)
+
+
+def pairs(items: Iterable[tuple[Picture, Picture, str]], size: int = 150) -> Markup:
+    """Two pictures side by side and a line about them."""
+    return _block("pairs", items=[(pictures([one, other], size), text) for one, other, text in items], size=size)
+
+
+def findable(items: Sequence[tuple[str, str, Sequence[Markup]]], placeholder: str) -> Markup:
+    """(name, note, blocks) one below the other, with a field to find some by name where there are many."""
+    return _block("findable", items=items, placeholder=placeholder)
+
+
+def folded(summary: str, *blocks: Markup) -> Markup:
+    """Blocks that unfold on a click."""
+    return _block("folded", summary=summary, blocks=blocks)
 
 
 def beside(*blocks: Markup, width: int = 26) -> Markup:
@@ -93,5 +142,5 @@ def _block(name: str, **values: object) -> Markup:
 
 
 def _data_uri(data: bytes) -> str:
-    kind = "png" if data.startswith(b"\x89PNG") else "jpeg"
+    kind = "png" if data.startswith(b"\x89PNG") else "webp" if data.startswith(b"RIFF") else "jpeg"
     return f"data:image/{kind};base64,{base64.b64encode(data).decode()}"

@@ -1,0 +1,62 @@
+"""Where the objects went, and how large the pictures are: the numbers of the data report."""
+
+from collections import Counter
+from typing import Sequence
+
+import numpy as np
+import pyarrow as pa
+
+from components.assemble.resolution import CONFLICT, DUPLICATE, NEAR_DUPLICATE
+
+_COPIES = {
+    DUPLICATE: "copies of the same file",
+    NEAR_DUPLICATE: "copies of the same picture",
+    CONFLICT: "equal pictures with different labels",
+}
+_SIDES = (0, 64, 128, 224, 320, 480, 640, 1024, 2048, 4096)
+_SHAPES = (0, 0.5, 0.67, 0.8, 0.95, 1.05, 1.25, 1.5, 2.0)
+_SHAPE_NAMES = ("< 1:2", "1:2", "2:3", "4:5", "1:1", "5:4", "3:2", "2:1 >")
+
+
+def funnel(examples: pa.Table) -> list[tuple[str, int, list[tuple[str, int]]]]:
+    """(what is left, how many, [(why the others went, how many)]) from all objects to the examples."""
+    reasons = Counter(examples["reason"].to_pylist())
+    failed = [(reason.replace("_", " "), count) for reason, count in reasons.most_common() if reason and reason not in _COPIES]
+    copies = [(text, reasons[reason]) for reason, text in _COPIES.items() if reasons[reason]]
+    pictures = len(examples) - sum(count for _, count in failed)
+    return [
+        ("objects selected", len(examples), []),
+        ("with a good picture", pictures, failed),
+        ("examples", pictures - sum(count for _, count in copies), copies),
+    ]
+
+
+def failures(examples: pa.Table) -> list[tuple[str, ...]]:
+    """(object, title, class, why, message) of each object without a picture, sorted by why."""
+    names = [name for name in ("object_id", "title", "label", "status", "message") if name in examples.column_names]
+    rows = zip(*(examples[name].to_pylist() for name in names))
+    failed = [tuple(value or "" for value in row) for row in rows if row[names.index("status")] != "ok"]
+    return sorted(failed, key=lambda row: (row[names.index("status")], row[0]))
+
+
+def sizes(examples: pa.Table, stored_size: int) -> tuple[list[tuple[str, int, str]], list[tuple[str, int, str]]]:
+    """Histograms of the originals' short sides (those below `stored_size` marked) and of their shapes."""
+    columns = (examples[name].to_pylist() for name in ("original_width", "original_height", "kept"))
+    known = [(width, height) for width, height, kept in zip(*columns) if kept and width and height]
+    short, ratio = [min(size) for size in known], [width / height for width, height in known]
+    sides = _counts(short, _SIDES)
+    marked = [
+        (f"≥ {low}" if low else f"< {_SIDES[1]}", count, "warn" if low < stored_size else "")
+        for low, count in zip(_SIDES, sides)
+    ]
+    used = np.flatnonzero(sides)
+    marked = marked[used[0] : used[-1] + 1] if len(used) else []
+    shapes = [(name, count, "") for name, count in zip(_SHAPE_NAMES, _counts(ratio, _SHAPES))]
+    return marked, shapes
+
+
+def _counts(values: Sequence[float], edges: Sequence[float]) -> list[int]:
+    """How many lie in each bin; the last is open."""
+    bins = np.searchsorted(edges, values, side="right") - 1
+    bins = np.minimum(bins, len(edges) - 1)
+    return np.bincount(bins, minlength=len(edges)).tolist()
