@@ -41,7 +41,7 @@ def running_server(classifier_dir: str, *options: str) -> Iterator[str]:
     Raises:
         ServerFailed: it does not start, or does not stop cleanly.
     """
-    port = _free_port()
+    port = free_port()
     command = [sys.executable, "-m", "components.serve", "--model", classifier_dir, "--host", "127.0.0.1"]
     with tempfile.TemporaryFile() as log:
         process = subprocess.Popen([*command, "--port", str(port), *options], stdout=log, stderr=log)
@@ -87,7 +87,8 @@ def _last_line(log) -> str:
     return (errors or lines or ["it printed nothing"])[-1].removeprefix("error: ")
 
 
-def _free_port() -> int:
+def free_port() -> int:
+    """A port of this machine that nobody listens at."""
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         return listener.getsockname()[1]

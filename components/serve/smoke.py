@@ -18,6 +18,8 @@ PICTURES = 32
 # Among so many examples the pictures are chosen, so that the whole split need not be read from the store.
 LOOK_AT = 1000
 SECONDS = 30
+# A proxy of the surroundings does not know this machine or the cluster's own names.
+_OPENER = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 
 
 class SmokeTestError(PipelineError):
@@ -89,7 +91,7 @@ def fewest_right(pictures: int, accuracy: float | None) -> int:
 
 def get_json(url: str, seconds: float = SECONDS) -> dict:
     """GET `url`. Raises OSError."""
-    with urllib.request.urlopen(url, timeout=seconds) as response:
+    with _OPENER.open(url, timeout=seconds) as response:
         return json.load(response)
 
 
@@ -98,7 +100,7 @@ def _classify(url: str, example: Example) -> dict:
         f"{url}/classify?top=1", data=example.encoded, headers={"Content-Type": "application/octet-stream"}
     )
     try:
-        with urllib.request.urlopen(request, timeout=SECONDS) as response:
+        with _OPENER.open(request, timeout=SECONDS) as response:
             return json.load(response)
     except urllib.error.HTTPError as error:
         text = error.read(300).decode("utf-8", "replace")

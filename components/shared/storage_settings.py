@@ -124,3 +124,26 @@ def _kubernetes(path: str) -> dict:
 
 def _first(*names: str) -> str | None:
     return next((os.environ[name] for name in names if os.environ.get(name)), None)
+
+
+def pod_environment(scheme: str) -> list[dict]:
+    """Variables, as in a pod's spec, with which a pod without any rights in the cluster reaches the same store.
+
+    Empty where this process's own environment says where the store is, and for schemes that need nothing of the kind.
+    """
+    if scheme not in ("s3", "minio") or _endpoint(scheme):
+        return []
+    provider = _provider(scheme)
+    prefix = "MINIO_" if scheme == "minio" else "AWS_"
+    found = []
+    if provider.get("endpoint"):
+        endpoint = _with_scheme(provider["endpoint"], not provider.get("disableSSL", False))
+        found.append({"name": "MINIO_ENDPOINT" if scheme == "minio" else "AWS_ENDPOINT_URL_S3", "value": endpoint})
+    if provider.get("region"):
+        found.append({"name": "AWS_REGION", "value": provider["region"]})
+    if reference := provider.get("credentials", {}).get("secretRef"):
+        names = ("ACCESS_KEY", "SECRET_KEY") if scheme == "minio" else ("ACCESS_KEY_ID", "SECRET_ACCESS_KEY")
+        for name, key in zip(names, ("accessKeyKey", "secretKeyKey")):
+            source = {"name": reference["secretName"], "key": reference[key]}
+            found.append({"name": prefix + name, "valueFrom": {"secretKeyRef": source}})
+    return found

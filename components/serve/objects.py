@@ -1,0 +1,236 @@
+"""The Kubernetes objects of a served model, as dictionaries: a Deployment and a Service for each version, and what
+stands before them: the Service that people call, an autoscaler and a disruption budget.
+"""
+
+import hashlib
+import re
+from dataclasses import dataclass
+from typing import Any
+
+from components.shared.kubernetes import FIELD_MANAGER, STEP_CONTAINER, Object
+
+PORT = 8080
+CONTAINER = "server"
+SERVICE_LABEL = "museum-classifier/service"
+VERSION_LABEL = "museum-classifier/version"
+URI_ANNOTATION = "museum-classifier/model"
+DIGEST_ANNOTATION = "museum-classifier/sha256"
+PREVIOUS_ANNOTATION = "museum-classifier/previous"
+LABELS = {"app.kubernetes.io/name": "museum-classifier", "app.kubernetes.io/component": "server"}
+# With it the pod of the server reads the model; without it (manifests/base/serving was not applied) the step's own.
+SERVICE_ACCOUNT = "museum-classifier-server"
+# Endpoints learn of a stopping pod a moment later than the pod itself: it goes on serving meanwhile.
+DRAIN_SECONDS = 8
+GRACE_SECONDS = 60
+MAX_SCALE = 4
+_RESOURCES = {
+    "requests": {"cpu": "250m", "memory": "384Mi", "ephemeral-storage": "512Mi"},
+    # The server starts a worker for each CPU of its limit.
+    "limits": {"cpu": "2", "memory": "1Gi", "ephemeral-storage": "4Gi"},
+}
+# How the step reaches the store, and how it gets through a proxy: the server must do the same.
+_ENVIRONMENT = re.compile(r"(AWS|S3|MINIO|GOOGLE|STORAGE)_\w+|CLOUDSDK_\w+|SSL_CERT_\w+|REQUESTS_CA_BUNDLE|(https?|no)_proxy", re.I)
+_POD_FIELDS = ("imagePullSecrets", "schedulerName", "dnsPolicy", "dnsConfig", "hostAliases", "runtimeClassName")
+
+
+@dataclass(frozen=True)
+class Model:
+    """What is served: the URI that the server loads, and the digest that it must have."""
+
+    uri: str
+    digest: str
+
+
+@dataclass(frozen=True)
+class Surroundings:
+    """What a server's pod takes over from the step's pod.
+
+    Attributes:
+        environment: variables with which the store is reached, as in a pod's spec.
+        volumes, mounts: secrets and certificates that these name.
+        pod: fields of the pod's spec: pull secrets, DNS.
+        service_account: name of the pod's account.
+    """
+
+    environment: list[Object]
+    volumes: list[Object]
+    mounts: list[Object]
+    pod: dict[str, Any]
+    service_account: str
+
+
+def surroundings(step_pod: Object, environment: list[Object], own_account: bool) -> Surroundings:
+    """What the server takes over from the pod of the step; `environment` is added to it."""
+    spec = step_pod["spec"]
+    step = next((entry for entry in spec["containers"] if entry["name"] == STEP_CONTAINER), spec["containers"][0])
+    kept = [entry for entry in step.get("env", []) if _ENVIRONMENT.fullmatch(entry["name"])]
+    given = {entry["name"] for entry in kept}
+    volumes = [entry for entry in spec.get("volumes", []) if "secret" in entry or "configMap" in entry]
+    names = {entry["name"] for entry in volumes}
+    return Surroundings(
+        environment=kept + [entry for entry in environment if entry["name"] not in given],
+        volumes=volumes,
+        mounts=[mount for mount in step.get("volumeMounts", []) if mount["name"] in names],
+        pod={name: spec[name] for name in _POD_FIELDS if name in spec},
+        service_account=SERVICE_ACCOUNT if own_account else spec.get("serviceAccountName", "default"),
+    )
+
+
+def version_of(model: Model, image: str) -> str:
+    """Ten characters that name this model in this image: another one of the two is another version."""
+    return hashlib.sha256(f"{model.digest} {model.uri} {image}".encode()).hexdigest()[:10]
+
+
+def deployment(service: str, version: str, model: Model, image: str, replicas: int, around: Surroundings) -> Object:
+    """The pods of one version."""
+    selector = _selector(service, version)
+    return {
+        "apiVersion": "apps/v1",
+        "kind": "Deployment",
+        "metadata": {
+            "name": f"{service}-{version}",
+            "labels": {**LABELS, **selector, "app.kubernetes.io/managed-by": FIELD_MANAGER},
+            "annotations": {URI_ANNOTATION: model.uri, DIGEST_ANNOTATION: model.digest},
+        },
+        "spec": {
+            "replicas": replicas,
+            "progressDeadlineSeconds": 600,
+            "revisionHistoryLimit": 1,
+            "strategy": {"type": "RollingUpdate", "rollingUpdate": {"maxUnavailable": 0, "maxSurge": 1}},
+            "selector": {"matchLabels": selector},
+            "template": {
+                "metadata": {
+                    "labels": {**LABELS, **selector},
+                    "annotations": {
+                        "prometheus.io/scrape": "true",
+                        "prometheus.io/port": str(PORT),
+                        "prometheus.io/path": "/metrics",
+                    },
+                },
+                "spec": pod_spec(service, model, image, around, selector),
+            },
+        },
+    }
+
+
+def pod_spec(service: str, model: Model, image: str, around: Surroundings, selector: dict[str, str]) -> Object:
+    """A pod that meets the restricted Pod Security Standard."""
+    return {
+        **around.pod,
+        "serviceAccountName": around.service_account,
+        # It never talks to the cluster's API.
+        "automountServiceAccountToken": False,
+        "enableServiceLinks": False,
+        "terminationGracePeriodSeconds": GRACE_SECONDS,
+        "securityContext": {"runAsNonRoot": True, "seccompProfile": {"type": "RuntimeDefault"}},
+        "topologySpreadConstraints": [
+            {
+                "maxSkew": 1,
+                "topologyKey": "kubernetes.io/hostname",
+                "whenUnsatisfiable": "ScheduleAnyway",
+                "labelSelector": {"matchLabels": selector},
+            }
+        ],
+        "containers": [container(service, model, image, around)],
+        "volumes": [{"name": "tmp", "emptyDir": {"sizeLimit": "3Gi"}}, *around.volumes],
+    }
+
+
+def container(service: str, model: Model, image: str, around: Surroundings, name: str = CONTAINER) -> Object:
+    """The server; it is ready only after it has predicted a picture, because it answers nothing before."""
+    arguments = ["--model", model.uri, "--sha256", model.digest, "--name", service, "--port", str(PORT)]
+    return {
+        "name": name,
+        "image": image,
+        "command": ["python3", "-m", "components.serve"],
+        "args": arguments,
+        "env": [*around.environment, {"name": "PYTHONUNBUFFERED", "value": "1"}],
+        "ports": [{"name": "http", "containerPort": PORT, "protocol": "TCP"}],
+        "resources": _RESOURCES,
+        "securityContext": {
+            "allowPrivilegeEscalation": False,
+            "capabilities": {"drop": ["ALL"]},
+            "readOnlyRootFilesystem": True,
+        },
+        # Starting takes a second, and as long as the store takes for the model: up to ten minutes are given.
+        "startupProbe": _probe("ready", periodSeconds=2, failureThreshold=300),
+        "readinessProbe": _probe("ready", periodSeconds=5, failureThreshold=3),
+        "livenessProbe": _probe("live", periodSeconds=10, failureThreshold=6),
+        "lifecycle": {"preStop": {"exec": {"command": ["python3", "-c", f"import time; time.sleep({DRAIN_SECONDS})"]}}},
+        "volumeMounts": [{"name": "tmp", "mountPath": "/tmp"}, *around.mounts],
+    }
+
+
+def version_service(service: str, version: str) -> Object:
+    """A Service for one version only: the smoke test goes through it, before people do."""
+    return _service(f"{service}-{version}", service, _selector(service, version), {})
+
+
+def public_service(service: str, versions: tuple[str, ...], previous: str) -> Object:
+    """The Service that people call. One version gets all the traffic; of two, each gets its share of the pods."""
+    selector = _selector(service, versions[0]) if len(versions) == 1 else {SERVICE_LABEL: service}
+    return _service(service, service, selector, {PREVIOUS_ANNOTATION: previous})
+
+
+def scaled(live: Object, replicas: int) -> Object:
+    """A Deployment as the cluster has it, to be applied again with `replicas` pods.
+
+    All of it and not just the number: what server-side apply is not told of any more, it removes.
+    """
+    metadata = live["metadata"]
+    own = {name: text for name, text in metadata.get("annotations", {}).items() if name.startswith("museum-classifier/")}
+    return {
+        "apiVersion": "apps/v1",
+        "kind": "Deployment",
+        "metadata": {"name": metadata["name"], "labels": metadata["labels"], "annotations": own},
+        "spec": {**live["spec"], "replicas": replicas},
+    }
+
+
+def autoscaler(service: str, version: str, replicas: int) -> Object:
+    """Between `replicas` and four times as many pods, at 70 % of the requested CPU."""
+    target = {"apiVersion": "apps/v1", "kind": "Deployment", "name": f"{service}-{version}"}
+    usage = {"name": "cpu", "target": {"type": "Utilization", "averageUtilization": 70}}
+    return {
+        "apiVersion": "autoscaling/v2",
+        "kind": "HorizontalPodAutoscaler",
+        "metadata": _metadata(service, service),
+        "spec": {
+            "scaleTargetRef": target,
+            "minReplicas": replicas,
+            "maxReplicas": replicas * MAX_SCALE,
+            "metrics": [{"type": "Resource", "resource": usage}],
+        },
+    }
+
+
+def disruption_budget(service: str) -> Object:
+    """At most one pod at a time goes for a node's maintenance."""
+    return {
+        "apiVersion": "policy/v1",
+        "kind": "PodDisruptionBudget",
+        "metadata": _metadata(service, service),
+        "spec": {"maxUnavailable": 1, "selector": {"matchLabels": {SERVICE_LABEL: service}}},
+    }
+
+
+def _service(name: str, service: str, selector: dict[str, str], annotations: dict[str, str]) -> Object:
+    return {
+        "apiVersion": "v1",
+        "kind": "Service",
+        "metadata": {**_metadata(name, service), "annotations": annotations},
+        "spec": {"selector": selector, "ports": [{"name": "http", "port": 80, "targetPort": PORT, "protocol": "TCP"}]},
+    }
+
+
+def _metadata(name: str, service: str) -> Object:
+    labels = {**LABELS, SERVICE_LABEL: service, "app.kubernetes.io/managed-by": FIELD_MANAGER}
+    return {"name": name, "labels": labels}
+
+
+def _selector(service: str, version: str) -> dict[str, str]:
+    return {SERVICE_LABEL: service, VERSION_LABEL: version}
+
+
+def _probe(kind: str, **timing: int) -> Object:
+    return {"httpGet": {"path": f"/v2/health/{kind}", "port": "http"}, "timeoutSeconds": 5, **timing}
