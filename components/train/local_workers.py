@@ -17,9 +17,9 @@ from pathlib import Path
 from components.shared.errors import PipelineError
 from components.train.restarts import TAIL_LINES, Failure, describe_status
 
-# A survivor of a lost worker gets so long to end by itself; all, when they are told to stop, to write a checkpoint.
-_SURVIVOR_SECONDS = 10
+# Seconds between SIGTERM and SIGKILL: to write a checkpoint; to tell an own reason after another worker was lost.
 _GRACE_SECONDS = 25
+_SURVIVOR_SECONDS = 10
 _PR_SET_PDEATHSIG = 1
 
 
@@ -30,24 +30,20 @@ class LocalWorkers:
         self._arguments, self._count, self._prefix = arguments, count, prefix
         self._devices = _devices(count, gpus)
         self._processes: list[subprocess.Popen] = []
+        self._threads: list[threading.Thread] = []
         self._tails = [deque(maxlen=TAIL_LINES) for _ in range(count)]
         self._exits: queue.SimpleQueue[int] = queue.SimpleQueue()
 
     def run(self) -> Failure | None:
         """Starts all workers and waits for them; returns the first failure, after which none is left running."""
-        threads, grace = [], _GRACE_SECONDS
         try:
             for index, config in enumerate(_cluster(self._count)):
                 self._processes.append(self._start(index, config))
-                threads.append(threading.Thread(target=self._watch, args=(index,), daemon=True))
-                threads[-1].start()
-            failure = self._wait()
-            grace = _SURVIVOR_SECONDS if failure is None else 1
-            return failure
+                self._threads.append(threading.Thread(target=self._watch, args=(index,), daemon=True))
+                self._threads[-1].start()
+            return self._wait()
         finally:
-            self._stop(grace)
-            for thread in threads:
-                thread.join()
+            self._stop(_GRACE_SECONDS)
 
     def _start(self, index: int, config: str | None) -> subprocess.Popen:
         environment = {**os.environ, "PYTHONUNBUFFERED": "1"}
@@ -70,34 +66,24 @@ class LocalWorkers:
 
     def _watch(self, index: int) -> None:
         process = self._processes[index]
-        with process.stdout as lines:
-            for line in lines:
-                self._tails[index].append(line.rstrip())
-                if index == 0:
-                    print(self._prefix + line, end="", flush=True)
-        process.wait()
-        self._exits.put(index)
+        try:
+            with process.stdout as lines:
+                for line in lines:
+                    self._tails[index].append(line.rstrip())
+                    if index == 0:
+                        print(self._prefix + line, end="", flush=True)
+        finally:
+            process.wait()
+            self._exits.put(index)
 
     def _wait(self) -> Failure | None:
-        failures = []
         for _ in self._processes:
-            if failure := self._failure(self._exits.get()):
-                failures.append(failure)
-                break
-        if failures:
-            # The first to end need not be the one with the reason: others may be about to tell it.
-            failures += self._survivors()
-        return next((failure for failure in failures if failure.user_error), failures[0] if failures else None)
-
-    def _survivors(self) -> list[Failure]:
-        found, until = [], time.monotonic() + _SURVIVOR_SECONDS
-        while any(process.poll() is None for process in self._processes):
-            try:
-                failure = self._failure(self._exits.get(timeout=max(0, until - time.monotonic())))
-            except queue.Empty:
-                break
-            found += [failure] if failure else []
-        return found
+            if first := self._failure(self._exits.get()):
+                # The first to end need not be the one with the reason: others may be about to tell it.
+                self._stop(_SURVIVOR_SECONDS)
+                failures = [self._failure(index) for index in range(self._count)]
+                return next((failure for failure in failures if failure and failure.user_error), first)
+        return None
 
     def _failure(self, index: int) -> Failure | None:
         status = self._processes[index].returncode
@@ -115,6 +101,9 @@ class LocalWorkers:
                 process.wait(max(0, until - time.monotonic()))
             except subprocess.TimeoutExpired:
                 process.kill()
+                process.wait()
+        for thread in self._threads:
+            thread.join()
 
 
 def _cluster(count: int) -> list[str | None]:

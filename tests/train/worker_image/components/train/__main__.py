@@ -26,8 +26,8 @@ print(f"worker {index}, attempt {attempt}", flush=True)
 
 
 def preempted(number, frame):
-    print("checkpoint written", flush=True)
     (folder / f"preempted-{index}").touch()
+    print("checkpoint written", flush=True)
     sys.exit(os.EX_TEMPFAIL)
 
 
