@@ -107,6 +107,7 @@ def _file(uri: str, blob) -> FileInfo:
 def _explained(verb: str, uri: str, error: Exception) -> Exception:
     """The SDK's error as one of ours; anything that is not about the store comes back as it is."""
     import requests
+    import urllib3.exceptions
     from google.api_core import exceptions as api
     from google.auth import exceptions as auth
     from google.cloud.storage.exceptions import DataCorruption
@@ -116,7 +117,7 @@ def _explained(verb: str, uri: str, error: Exception) -> Exception:
         return StorageError(prefix + "the Google credentials are expired or broken: gcloud auth application-default login")
     if isinstance(error, (requests.ConnectionError, requests.Timeout, requests.exceptions.ChunkedEncodingError)):
         return TransientStorageError(f"{prefix}no complete answer from Google Cloud Storage ({type(error).__name__})")
-    if isinstance(error, (auth.TransportError, DataCorruption, ConnectionError)):
+    if isinstance(error, (auth.TransportError, DataCorruption, ConnectionError, urllib3.exceptions.HTTPError)):
         return TransientStorageError(f"{prefix}the transfer was damaged or cut ({type(error).__name__})")
     if not isinstance(error, api.GoogleAPICallError):
         return error

@@ -140,7 +140,7 @@ class S3Store(base.Store):
             return StorageError(f"{prefix}no secure connection to {where}: is its certificate trusted (AWS_CA_BUNDLE)?")
         if isinstance(error, sdk.ParamValidationError):
             return StorageError(prefix + " ".join(str(error).split()))
-        if isinstance(error, (sdk.HTTPClientError, sdk.IncompleteReadError, urllib3.exceptions.HTTPError, TimeoutError)):
+        if isinstance(error, (sdk.HTTPClientError, sdk.ConnectionError, sdk.IncompleteReadError, urllib3.exceptions.HTTPError, TimeoutError)):
             return TransientStorageError(f"{prefix}no complete answer from {where} ({type(error).__name__})")
         if isinstance(error, sdk.BotoCoreError):
             return StorageError(prefix + " ".join(str(error).split()))
