@@ -109,31 +109,38 @@ def _shaped(parts: list[tf.Tensor], each: int) -> tuple[tf.Tensor, ...]:
 
 
 def _decoder(geometry: Geometry):
-    side = geometry.side
+    side, augmentation = geometry.side, geometry.augmentation
 
     def decode(encoded, size, label, weight, key):
-        draws = augment.draw(geometry.seed, key) if geometry.augmentation != "none" else tf.zeros([augment.DRAWS])
-        if geometry.augmentation == "none":
-            # As components.shared.imaging.center_crop: evaluation and serving see the same pixels.
-            window = tf.concat([(size - side) // 2, [side, side]], axis=0)
-        elif geometry.augmentation == "light":
-            window = augment.window(size, side, draws)
+        if augmentation == "none":
+            draws = tf.zeros([augment.DRAWS])
+            image = _central(encoded, size, side)
         else:
-            window = augment.resized_window(size, draws)
-        image = tf.image.decode_and_crop_jpeg(encoded, window, channels=3, **_jpeg_options(geometry))
-        if geometry.augmentation == "strong":
-            image = tf.cast(tf.image.resize(image, [side, side]) + 0.5, tf.uint8)
+            draws = augment.draw(geometry.seed, key)
+            image = _random(encoded, size, side, draws, resized=augmentation == "strong")
         image.set_shape([side, side, 3])
         return image, tf.one_hot(label, geometry.classes), weight, draws
 
     return decode
 
 
-def _jpeg_options(geometry: Geometry) -> dict[str, object]:
-    """Exact decoding for evaluation; the faster transform where pictures are changed at random anyway."""
-    if geometry.augmentation == "none":
-        return {"dct_method": "INTEGER_ACCURATE"}
-    return {"dct_method": "INTEGER_FAST", "fancy_upscaling": False}
+def _central(encoded: tf.Tensor, size: tf.Tensor, side: int) -> tf.Tensor:
+    """The very pixels that evaluation and serving see (components.shared.imaging.center_crop).
+
+    The picture is decoded whole: a decoder that crops has no neighbours to interpolate the colours of the edge from.
+    """
+    image = tf.io.decode_jpeg(encoded, channels=3, dct_method="INTEGER_ACCURATE")
+    top, left = (size[0] - side) // 2, (size[1] - side) // 2
+    return image[top : top + side, left : left + side]
+
+
+def _random(encoded: tf.Tensor, size: tf.Tensor, side: int, draws: tf.Tensor, resized: bool) -> tf.Tensor:
+    """A random window, decoded alone and by the faster transform: it is changed at random anyway."""
+    window = augment.resized_window(size, draws) if resized else augment.window(size, side, draws)
+    image = tf.image.decode_and_crop_jpeg(
+        encoded, window, channels=3, dct_method="INTEGER_FAST", fancy_upscaling=False
+    )  # fmt: skip
+    return tf.cast(tf.image.resize(image, [side, side]) + 0.5, tf.uint8) if resized else image
 
 
 def _augmenter(geometry: Geometry):

