@@ -89,6 +89,7 @@ def _add_inspect(commands) -> None:
     parser.add_argument("dataset", metavar="DATASET_JSON", help="dataset.json or its folder")
     parser.add_argument("--object", default=None, metavar="ID", help="show the example of this object")
     parser.add_argument("--verify", action="store_true", help="read every record file again and check every checksum")
+    parser.add_argument("--export", default=None, metavar="DIR", help="write the examples for TensorFlow Datasets")
 
 
 def _add_predict(commands) -> None:
@@ -119,7 +120,9 @@ def _add_tensorboard(commands) -> None:
 def _add_drift(commands) -> None:
     parser = _add(commands, "drift", _drift, "compare what a service sees with what its model was tested on")
     parser.add_argument("--service", required=True, metavar="URL", help="base URL of the service")
-    parser.add_argument("--model", default="", help=MODEL_HELP)
+    parser.add_argument(
+        "--reference", default="", metavar="DIR_OR_URI", help="the evaluation's predictions (default: of the latest run)"
+    )
     parser.add_argument("--root", default="runs", help="folder of the runs (default: runs)")
 
 
@@ -150,7 +153,7 @@ def _attributes(options) -> int:
 def _inspect(options) -> int:
     from components.assemble import inspection
 
-    return inspection.inspect(options.dataset, options.object, options.verify)
+    return inspection.inspect(options.dataset, options.object, options.verify, options.export)
 
 
 def _predict(options) -> int:
@@ -177,11 +180,13 @@ def _tensorboard(options) -> int:
 
 
 def _drift(options) -> int:
+    from cli import runs
     from components.evaluate import drift
 
-    report = drift.check(options.service, _model(options))
+    latest = options.reference or runs.latest(Path(options.root)).summary["artifacts"]["predictions"]
+    report = drift.check(options.service, latest)
     print(report)
-    return int(report.retrain)
+    return int(bool(report.due))
 
 
 def _arguments(assignments: Sequence[str]) -> dict[str, Any]:

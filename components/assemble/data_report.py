@@ -173,7 +173,13 @@ class _Page:
         shown = self._pictures(list(suspects), 160, about, "warn")
         return report.pictures(
             [
-                Picture(picture.data, self.columns["label"][row], f"{picture.note} · {picture.caption}", picture.link, "warn")
+                Picture(
+                    picture.data,
+                    f"{self.columns['label'][row]}?",
+                    f"{picture.note} · {picture.caption}",
+                    picture.link,
+                    "warn",
+                )
                 for row, picture in shown.items()
             ],
             size=150,
@@ -193,7 +199,7 @@ class _Page:
         return [report.beside(*cards)] if cards else []
 
     def _parameters(self) -> list[tuple[str, str]]:
-        return [(name, "" if value is None else str(value)) for name, value in self.content["parameters"].items()]
+        return [(name, "–" if value in (None, "") else str(value)) for name, value in self.content["parameters"].items()]
 
     def _by_digest(self) -> list[int]:
         """Kept rows in an order that is arbitrary but always the same: a fair sample of each class."""

@@ -13,7 +13,8 @@ def cards(examples: pa.Table) -> list[tuple[str, list[tuple[str, int, str]]]]:
     kept = examples.filter(examples["kept"])
     found = [("Rights", _counts(_values(kept, "rights"), "not stated"))]
     found.append(("Sources", _counts([_server(uri) for uri in _values(kept, "image_uri")], "unknown")))
-    found.append(("Artists", _counts(_values(kept, "artist"), "not stated")))
+    if any(artists := _values(kept, "artist")):
+        found.append(("Artists", _counts(artists, "not stated")))
     return found
 
 
