@@ -154,7 +154,7 @@ def pipeline(
         max_restarts: How often lost workers are restarted from the last checkpoint.
         min_accuracy: The model is served only if its test accuracy is at least this.
         max_class_regression: ... and no class is worse than the champion's by more than this.
-        champion: Model to beat: a URI, or empty for none.
+        champion: Model to beat: a path or URI, service:NAME for the one in service, or empty for none.
         serve: Deploy the model if it passed.
         serving: deployment (Deployment and Service) or kserve (InferenceService).
         service: Name of the service.
@@ -270,7 +270,7 @@ def pipeline(
         min_accuracy=min_accuracy,
         max_class_regression=max_class_regression,
         champion=champion,
-    )
+    ).set_caching_options(False)  # the champion may be another one today
     fit(evaluated, "evaluate", secrets)
 
     with dsl.If(serve == True, name="serving-wanted"):  # noqa: E712  a KFP condition, evaluated at run time

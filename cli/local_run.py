@@ -24,7 +24,12 @@ REPORTS = {
     "leaderboard": "train/leaderboard",
     "evaluation_report": "evaluate/report",
 }
-LOCATIONS = {"dataset": "assemble/dataset", "model": "train/classifier", "tensorboard": "tensorboard/logs"}
+LOCATIONS = {
+    "dataset": "assemble/dataset",
+    "model": "train/classifier",
+    "predictions": "evaluate/predictions",
+    "tensorboard": "tensorboard/logs",
+}
 METRIC_STAGES = ("assemble", "train", "evaluate")
 _GRACE_SECONDS = 20
 

@@ -9,6 +9,7 @@ import urllib.error
 import urllib.parse
 import urllib.request
 from dataclasses import dataclass
+from datetime import datetime, timezone
 
 import numpy as np
 from scipy.stats import chi2
@@ -71,14 +72,16 @@ class DriftReport:
         ]
         lines.append(f"  mean confidence {self.confidence[0]:.3f} then, {self.confidence[1]:.3f} now")
         lines += [f"  {label}: {100 * then:.1f} % then, {100 * now:.1f} % now" for label, then, now in self.movers[:5]]
-        lines.append("retraining is due: the pictures differ from those the model was tested on" if self.due else "no drift")
+        due = "retraining is due: the pictures differ from those the model was tested on"
+        lines.append(due if self.due else "no drift that calls for retraining")
         return "\n".join(lines)
 
 
 def histogram(labels: tuple[str, ...], predictions: np.ndarray, confidences: np.ndarray) -> dict:
     """The histogram of [n] predicted class indexes and confidences, in the form that the server gives it."""
     counts = np.bincount(predictions, minlength=len(labels))
-    bins = np.histogram(confidences, bins=CONFIDENCE_BINS, range=(0, 1))[0]
+    # Rounding can lift a certainty a little above 1.
+    bins = np.histogram(np.minimum(confidences, 1), bins=CONFIDENCE_BINS, range=(0, 1))[0]
     return {
         "predictions": {label: int(count) for label, count in zip(labels, counts)},
         "confidence": bins.tolist(),
@@ -109,21 +112,23 @@ def compare(service: str, then: dict, now: dict) -> DriftReport:
     labels = list(_field(then, "predictions", "the reference"))
     unknown = sorted(set(_field(now, "predictions", service)) - set(labels))
     if unknown:
-        raise PipelineError(f"{service} serves another model: it answers {unknown[0]!r}, which the reference does not know")
+        raise PipelineError(f"{service} serves another model: the reference does not know its label {unknown[0]!r}")
     classes = [np.array([part["predictions"].get(label, 0) for label in labels], float) for part in (then, now)]
     sureness = [np.array(_field(part, "confidence", service), float) for part in (then, now)]
     if len(sureness[0]) != len(sureness[1]):
-        raise PipelineError(f"{service} counts confidence in {len(sureness[1])} bins, the reference in {len(sureness[0])}")
+        bins = " and ".join(str(len(counts)) for counts in sureness)
+        raise PipelineError(f"the reference and {service} count confidence in {bins} bins: are both of this version?")
     window = int(classes[1].sum())
     shifts, movers = (), ()
     if window:
         shifts = (shift("predicted classes", *classes), shift("confidence", *sureness))
         shares = [counts / counts.sum() for counts in classes]
         order = np.argsort(-np.abs(shares[1] - shares[0]), kind="stable")
-        movers = tuple((labels[i], float(shares[0][i]), float(shares[1][i])) for i in order if shares[0][i] != shares[1][i])
+        moved = [(labels[i], float(shares[0][i]), float(shares[1][i])) for i in order]
+        movers = tuple(row for row in moved if row[1] != row[2])
     due = any(part.standing == "major" for part in shifts) if window >= MIN_WINDOW else None
     means = tuple(_mean(counts) for counts in sureness)
-    return DriftReport(service, str(now.get("since", "its start")), window, shifts, movers, means, due)
+    return DriftReport(service, _time(now.get("since")), window, shifts, movers, means, due)
 
 
 def shift(name: str, then: np.ndarray, now: np.ndarray) -> Shift:
@@ -161,7 +166,8 @@ def _request(address: str) -> dict:
     except urllib.error.HTTPError as error:
         raise PipelineError(f"{address} answers {error.code}: is it a server of this project?") from error
     except (OSError, ValueError) as error:
-        raise PipelineError(f"cannot ask {address}: {getattr(error, 'reason', error)}; is the service running?") from error
+        cause = getattr(error, "reason", error)
+        raise PipelineError(f"cannot ask {address}: {cause}; is the service running?") from error
 
 
 def _field(part: dict, name: str, where: str):
@@ -173,6 +179,13 @@ def _field(part: dict, name: str, where: str):
 def _mean(counts: np.ndarray) -> float:
     middles = (np.arange(len(counts)) + 0.5) / len(counts)
     return float(counts @ middles / max(counts.sum(), 1))
+
+
+def _time(seconds: float | None) -> str:
+    """Seconds since 1970 as the server gives them, or None if it has seen nothing, as text."""
+    if seconds is None:
+        return "its start"
+    return datetime.fromtimestamp(seconds, timezone.utc).isoformat(" ", "seconds").replace("+00:00", " UTC")
 
 
 def _p_text(p_value: float) -> str:

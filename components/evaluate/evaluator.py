@@ -1,12 +1,13 @@
 """Judges a classifier on the test split: from the very files that are served, beside the champion, with a verdict."""
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
 from components.evaluate import drift, gallery, gate, metrics, models, page, testset, words
+from components.evaluate.champion import resolve
 from components.evaluate.findings import Findings
 from components.evaluate.metrics import Analysis
 from components.evaluate.testset import TestSet
@@ -23,7 +24,7 @@ class Settings:
     Attributes:
         min_accuracy: test accuracy below which the model does not pass.
         max_class_regression: by how much a class's recall may be below the champion's.
-        champion: path or URI of the classifier to beat; "" for none.
+        champion: the classifier to beat: path, URI, service:NAME for the one now served, or "" for none.
     """
 
     min_accuracy: float
@@ -95,15 +96,17 @@ def evaluate_model(
     settings.check()
     test = testset.load(dataset_dir)
     served = models.load(classifier_dir, "litert", test.labels, "the classifier")
-    compared = {"served": served, "saved_model": models.load(classifier_dir, "savedmodel", test.labels, "the classifier")}
-    if settings.champion:
-        compared["champion"] = models.load(settings.champion, "litert", test.labels, "the champion")
+    saved = models.load(classifier_dir, "savedmodel", test.labels, "the classifier")
+    compared = {"served": served, "saved_model": saved}
+    champion = resolve(settings.champion)
+    if champion:
+        compared["champion"] = models.load(champion, "litert", test.labels, "the champion")
     answers = models.answers(compared, test)
     temperature = float(served.card.get("temperature", 1.0))
     analysis = metrics.analyse(
         answers["served"].probabilities, test.targets, list(test.labels), temperature, _groups(test)
     )
-    found = _findings(analysis, test, answers, served, classifier_dir, settings)
+    found = _findings(analysis, test, answers, served, classifier_dir, replace(settings, champion=champion))
     page.write(found, gallery.build(analysis, test, served), report_path)
     Path(summary_path).write_text(words.markdown(found), encoding="utf-8")
     _write_predictions(predictions_dir, analysis, test)

@@ -9,8 +9,8 @@ from components.evaluate.metrics import Analysis, class_curves, wilson
 # More classes than this are not readable in one matrix or one legend.
 MATRIX_CLASSES = 30
 CURVES = 8
-# Inches: the width of the page.
-_WIDTH = 10.8
+# Inches: the width of the page, and of half of it.
+_WIDTH, _HALF = 10.8, 5.4
 _INK, _SOFT, _ACCENT, _COOL = "#22201c", "#8a847a", "#7a3b2e", "#4a6c8c"
 
 
@@ -25,7 +25,8 @@ def confusion_matrix(labels: list[str], matrix: list[list[int]]) -> Figure:
     size = 10 if len(labels) <= 12 else 8
     for row, column in np.argwhere(counts):
         colour = "white" if shares[row, column] > 0.6 else _INK
-        axes.text(column, row, f"{counts[row, column]}", ha="center", va="center", color=colour, fontsize=size)
+        small = size - (counts[row, column] > 999)
+        axes.text(column, row, counts[row, column], ha="center", va="center", color=colour, fontsize=small)
     names = [_short(label) for label in labels]
     axes.set_xticks(range(len(labels)), names, rotation=45, ha="right", fontsize=size)
     axes.set_yticks(range(len(labels)), names, fontsize=size)
@@ -36,26 +37,16 @@ def confusion_matrix(labels: list[str], matrix: list[list[int]]) -> Figure:
     return figure
 
 
-def reliability(before: Reliability, after: Reliability, temperature: float) -> Figure:
-    """Reliability diagrams side by side, without and with the temperature.
-
-    The dots' areas are numbers of pictures, the lines 95 % Wilson intervals.
-    """
-    figure = Figure(figsize=(_WIDTH, 4.4), layout="constrained")
-    titles = ("without temperature scaling", f"as exported, temperature {temperature:.2f}")
-    for position, (found, title) in enumerate(zip((before, after), titles), 1):
-        axes = figure.add_subplot(1, 2, position)
-        axes.plot([0, 1], [0, 1], color=_SOFT, linewidth=1, linestyle="--")
-        sizes = 260 * np.array(found.counts) / max(found.counts)
-        ends = [wilson(round(share * n), n) for share, n in zip(found.accuracies, found.counts)]
-        axes.vlines(found.confidences, *zip(*ends), color=_ACCENT, linewidth=1.2, alpha=0.45)
-        axes.scatter(found.confidences, found.accuracies, s=12 + sizes, color=_ACCENT, alpha=0.85, linewidths=0)
-        axes.set_title(f"{title}: ECE {found.ece:.3f}", fontsize=10, color=_INK)
-        axes.set_xlabel("confidence")
-        axes.set_ylabel("share of correct answers")
-        axes.set_xlim(-0.03, 1.03)
-        axes.set_ylim(-0.03, 1.05)
-        _plain(axes)
+def reliability(found: Reliability, title: str) -> Figure:
+    """Reliability diagram: the dots' areas are numbers of pictures, the lines 95 % Wilson intervals."""
+    figure = Figure(figsize=(_HALF, 4.4), layout="constrained")
+    axes = figure.add_subplot()
+    axes.plot([0, 1], [0, 1], color=_SOFT, linewidth=1, linestyle="--")
+    sizes = 260 * np.array(found.counts) / max(found.counts)
+    ends = [wilson(round(share * n), n) for share, n in zip(found.accuracies, found.counts)]
+    axes.vlines(found.confidences, *zip(*ends), color=_ACCENT, linewidth=1.2, alpha=0.45)
+    axes.scatter(found.confidences, found.accuracies, s=12 + sizes, color=_ACCENT, alpha=0.85, linewidths=0)
+    _unit_square(axes, f"{title}: ECE {found.ece:.3f}", "confidence", "share of correct answers")
     return figure
 
 
@@ -74,10 +65,10 @@ def confidences(analysis: Analysis) -> Figure:
     return figure
 
 
-def curves(analysis: Analysis) -> Figure:
-    """ROC and precision-recall curves: every class, or the CURVES classes with the lowest average precision."""
-    figure = Figure(figsize=(_WIDTH, 4.6), layout="constrained")
-    roc, pr = figure.add_subplot(1, 2, 1), figure.add_subplot(1, 2, 2)
+def curves(analysis: Analysis) -> tuple[Figure, Figure]:
+    """ROC and precision-recall: every class, or the CURVES classes with the lowest average precision."""
+    figures = [Figure(figsize=(_HALF, 4.6), layout="constrained") for _ in range(2)]
+    roc, pr = (figure.add_subplot() for figure in figures)
     scored = [i for i, row in enumerate(analysis.classes) if row.average_precision is not None]
     chosen = sorted(scored, key=lambda index: analysis.classes[index].average_precision)[:CURVES]
     for index in sorted(chosen):
@@ -86,19 +77,21 @@ def curves(analysis: Analysis) -> Figure:
         roc.plot(false, true, linewidth=1.4, label=f"{_short(row.label)} {row.roc_auc:.3f}")
         pr.plot(recall, precision, linewidth=1.4, label=f"{_short(row.label)} {row.average_precision:.3f}")
     roc.plot([0, 1], [0, 1], color=_SOFT, linewidth=1, linestyle="--")
-    for axes, title, x, y, place in (
-        (roc, "ROC, area under the curve", "false positive rate", "true positive rate", "lower right"),
-        (pr, "precision and recall, average precision", "recall", "precision", "lower left"),
-    ):
-        axes.set_title(title, fontsize=10)
-        axes.set_xlabel(x)
-        axes.set_ylabel(y)
-        axes.set_xlim(-0.02, 1.02)
-        axes.set_ylim(-0.02, 1.04)
-        if chosen:
-            axes.legend(frameon=False, fontsize=8, loc=place)
-        _plain(axes)
-    return figure
+    _unit_square(roc, "ROC, with the area under it", "false positive rate", "true positive rate")
+    _unit_square(pr, "precision and recall, with the average precision", "recall", "precision")
+    if chosen:
+        roc.legend(frameon=False, fontsize=9, loc="lower right")
+        pr.legend(frameon=False, fontsize=9, loc="lower left")
+    return figures[0], figures[1]
+
+
+def _unit_square(axes, title: str, x: str, y: str) -> None:
+    axes.set_title(title, fontsize=11, color=_INK)
+    axes.set_xlabel(x)
+    axes.set_ylabel(y)
+    axes.set_xlim(-0.02, 1.03)
+    axes.set_ylim(-0.02, 1.05)
+    _plain(axes)
 
 
 def _plain(axes) -> None:

@@ -38,9 +38,10 @@ def load(directory: str, engine: str, labels: tuple[str, ...], name: str) -> Cla
     model = classifier.load(directory, engine)
     missing, additional = sorted(set(labels) - set(model.labels)), sorted(set(model.labels) - set(labels))
     if missing or additional:
-        parts = [f"it lacks {_some(missing)}" if missing else "", f"it also has {_some(additional)}" if additional else ""]
+        lacks = f"it lacks {_some(missing)}" if missing else ""
+        has = f"it also has {_some(additional)}" if additional else ""
         raise PipelineError(
-            f"{name} {directory} knows other labels than the data set: {' and '.join(filter(None, parts))}; "
+            f"{name} {directory} knows other labels than the data set: {' and '.join(filter(None, [lacks, has]))}; "
             "only models with the same labels can be compared"
         )
     return model

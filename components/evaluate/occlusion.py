@@ -45,7 +45,8 @@ def explain(model: Classifier, pixels: np.ndarray, index: int) -> Explanation:
         covered[place] = mean
         pictures.append(_framed(model, covered))
     answers = model.predict(pictures).astype(np.float64)
-    odds = np.log(np.maximum(answers[:, index], SMALLEST) / np.maximum(np.delete(answers, index, 1).sum(axis=1), SMALLEST))
+    others = np.delete(answers, index, axis=1).sum(axis=1)
+    odds = np.log(np.maximum(answers[:, index], SMALLEST) / np.maximum(others, SMALLEST))
     total, times = np.zeros([side, side]), np.zeros([side, side])
     for place, fall in zip(places, np.maximum(odds[0] - odds[1:], 0)):
         total[place] += fall

@@ -1,7 +1,5 @@
 """The evaluation report: one HTML page for the person who decides whether this model may be trusted."""
 
-from markupsafe import Markup
-
 from components.evaluate import figures, words
 from components.evaluate.findings import Findings
 from components.evaluate.gallery import Gallery
@@ -10,7 +8,7 @@ from components.evaluate.metrics import Analysis, Slice, condensed, top_confusio
 from components.shared.report import Report, beside, card, notice, pictures, plot, table
 
 _CONFUSIONS = 25
-_CHANGES = 20
+_CHANGES = 10
 _SLICES = 12
 # Up to so many classes the matrix leaves room for the table beside it.
 _SMALL_MATRIX = 8
@@ -73,9 +71,10 @@ def _champion(report: Report, found: Findings) -> None:
             table(["class", "pictures", "recall before", "recall now", "change"], shown),
         ),
         intro=(
-            f"Champion: {comparison.champion}, accuracy {comparison.champion_accuracy:.3f} on the same pictures. The two "
-            f"differ on {differ}. If they were equally good, chance would split these as unevenly as "
-            f"{comparison.gained} to {comparison.lost} with {p_text(comparison.p_value)} (McNemar's exact test)."
+            f"Champion: {comparison.champion}, accuracy {comparison.champion_accuracy:.3f} on the same pictures. On "
+            f"{differ} of them just one of the two is right; if both were equally good, chance would split these as "
+            f"unevenly as {comparison.gained} to {comparison.lost} with {p_text(comparison.p_value)} (McNemar's exact "
+            "test)."
         ),
     )
 
@@ -113,13 +112,14 @@ def _confusions(report: Report, analysis: Analysis, gallery: Gallery) -> None:
     ]
     if rows:
         blocks.append(table(["is", "taken for", "pictures", "of the class"], rows))
-    report.section("Confusions", beside(*blocks) if len(labels) <= _SMALL_MATRIX else Markup("").join(blocks), intro=intro)
+    small = len(labels) <= _SMALL_MATRIX
+    report.section("Confusions", *([beside(*blocks)] if small else blocks), intro=intro)
     if gallery.pairs:
         cards = [card(pair.caption, pictures([pair.left, pair.right], 140)) for pair in gallery.pairs]
         report.section(
             "Confusions as pairs",
             beside(*cards, width=18),
-            intro="Left the mistaken picture, right one of the class it was taken for that the model answers most alike.",
+            intro="Left the mistaken picture, right the one of the class it was taken for that is most alike to the model.",
         )
 
 
@@ -163,8 +163,8 @@ def _slices(report: Report, found: Findings) -> None:
     report.section(
         "Parts of the collection",
         table(["by", "value", "pictures", "accuracy", "95 % interval", ""], rows),
-        intro="Accuracy on parts of the test split with at least 5 pictures. A part is marked only if its interval "
-        "leaves out the overall accuracy.",
+        intro="Accuracy on parts of the test split with at least 5 pictures. A part is marked only if "
+        "chance does not explain its difference, also with so many parts compared.",
     )
 
 
@@ -183,7 +183,10 @@ def _calibration(report: Report, found: Findings) -> None:
     analysis = found.analysis
     report.section(
         "Can its probabilities be taken at their word",
-        plot(figures.reliability(analysis.before, analysis.after, found.temperature), "Reliability diagrams"),
+        beside(
+            plot(figures.reliability(analysis.before, "without temperature"), "Reliability without temperature"),
+            plot(figures.reliability(analysis.after, f"temperature {found.temperature:.2f}"), "Reliability with it"),
+        ),
         plot(figures.confidences(analysis), "Confidence of right and wrong answers"),
         intro="On the dashed line, confidence is what it promises: of answers given with 0.8, 80 % are right. The "
         "temperature was fitted on the validation split and is inside the exported model.",
@@ -195,7 +198,12 @@ def _curves(report: Report, analysis: Analysis) -> None:
     intro = "Each class against all others."
     if len(scored) > figures.CURVES:
         intro += f" The {figures.CURVES} classes with the lowest average precision; the table above has all."
-    report.section("ROC and precision-recall curves", plot(figures.curves(analysis), "ROC and PR curves"), intro=intro)
+    roc, precision_recall = figures.curves(analysis)
+    report.section(
+        "ROC and precision-recall curves",
+        beside(plot(roc, "ROC curves"), plot(precision_recall, "Precision-recall curves")),
+        intro=intro,
+    )
 
 
 def _numbers(report: Report, found: Findings) -> None:

@@ -36,7 +36,8 @@ def headline(found: Findings) -> tuple[str, str]:
     quality = "Good" if skill >= _GOOD else "Fair" if skill >= _FAIR else "Weak, though better than guessing"
     weak = [row.label for row in weak_classes(analysis)]
     if weak:
-        quality += f", except for {listed(weak, 3)}"
+        many = f"{len(weak)} of the {len(analysis.labels)} classes"
+        quality += f", except for {listed(weak, 5) if len(weak) <= 5 else many}"
     if not found.verdict.passed:
         return f"{quality}, but it did not pass the gate.", "fail"
     return f"{quality}: it passed the gate.", "ok" if quality == "Good" else "warn"
@@ -111,7 +112,7 @@ def markdown(found: Findings) -> str:
     lines = [
         f"# {escaped(headline(found)[0])}",
         f"**{escaped(gate(found))}**",
-        escaped(" ".join(filter(None, [lead(found), weaknesses(found), calibration(analysis), contradicted(analysis)]))),
+        escaped(f"{lead(found)} {weaknesses(found)} {calibration(analysis)} {contradicted(analysis)}".rstrip()),
         "",
         "| | value | 95 % interval |",
         "|---|---|---|",

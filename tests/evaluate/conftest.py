@@ -31,14 +31,16 @@ def write_dataset(directory: Path, objects: list[tuple[str, str]], labels: list[
     content = {"format": 1, "snapshot": "5" * 64, "labels": labels, "stored_size": 64, "splits": {"test": split}}
     content |= {"excluded": [], "parameters": {}, "check": {"outcome": "ok", "reasons": []}}
     (directory / "dataset.json").write_text(json.dumps(content))
-    schema = pyarrow.Table.from_pylist([_row(0, labels[0], labels, path) | {"position": 0, "offset": 0, "length": 0}]).schema
+    row = _row(0, labels[0], labels, path) | {"position": 0, "offset": 0, "length": 0}
+    schema = pyarrow.Table.from_pylist([row]).schema
     parquet.write_table(pyarrow.Table.from_pylist(rows, schema=schema), directory / "examples.parquet")
     return str(directory)
 
 
 def _record(number: int, shown: str, label: str, labels: list[str]) -> records.Record:
     data = picture(shown, seed=number)
-    return records.Record(f"object-{number}", label, labels.index(label), data, 60, 80, hashlib.sha256(data).hexdigest())
+    digest = hashlib.sha256(data).hexdigest()
+    return records.Record(f"object-{number}", label, labels.index(label), data, 60, 80, digest)
 
 
 def _row(number: int, label: str, labels: list[str], path: str) -> dict:

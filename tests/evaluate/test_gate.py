@@ -22,7 +22,9 @@ def test_counts_and_p_value_of_mcnemars_exact_test():
     assert comparison(0, 0).p_value == 1.0
 
 
-@pytest.mark.parametrize("gained, lost, outcome", [(9, 1, "better"), (1, 9, "worse"), (9, 4, "undecided"), (0, 0, "undecided")])
+@pytest.mark.parametrize(
+    "gained, lost, outcome", [(9, 1, "better"), (1, 9, "worse"), (9, 4, "undecided"), (0, 0, "undecided")]
+)
 def test_outcome(gained, lost, outcome):
     assert comparison(gained, lost).outcome == outcome
 
@@ -37,7 +39,8 @@ def test_without_a_champion_only_the_accuracy_counts():
 def test_a_better_model_passes_and_the_reason_has_the_numbers():
     verdict = gate.judge(0.9, 0.5, comparison(9, 1), 0.1)
     assert verdict.passed
-    assert "9 pictures right that the champion gets wrong, and 1 the other way round (McNemar p = 0.021)" in str(verdict)
+    counts = "9 pictures right that the champion gets wrong, and 1 the other way round (McNemar p = 0.021)"
+    assert counts in str(verdict)
 
 
 def test_an_undecided_comparison_leaves_the_champion_where_it_is():

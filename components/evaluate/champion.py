@@ -1,0 +1,52 @@
+"""Which model is the champion: a path or a URI, or whatever a service of the cluster serves at this moment."""
+
+from components.shared.errors import PipelineError
+from components.shared.kubernetes import Cluster, Object, connect
+
+SERVED = "service:"
+# As the serve step writes them (components/serve/objects.py); a test holds the two together.
+SERVICE_LABEL = "museum-classifier/service"
+VERSION_LABEL = "museum-classifier/version"
+URI_ANNOTATION = "museum-classifier/model"
+PREVIOUS_ANNOTATION = "museum-classifier/previous"
+_INFERENCE_SERVICE = ("serving.kserve.io/v1beta1", "InferenceService")
+
+
+def resolve(champion: str) -> str:
+    """The path or URI of the champion's folder; "" if there is none to beat.
+
+    Args:
+        champion: "", a path or URI, or `service:NAME` for the model that NAME now serves: none before the first one
+            was deployed, so that a recurring run needs no other parameter the first time.
+
+    Raises:
+        PipelineError: NAME is no service of this project, or it cannot be looked up; or a web address was given.
+    """
+    if champion.startswith(("http://", "https://")):
+        raise PipelineError(
+            f"champion={champion} is a web address: give the model's folder or URI, or service:NAME for the model that "
+            "a service of the cluster now serves"
+        )
+    if not champion.startswith(SERVED):
+        return champion
+    name = champion.removeprefix(SERVED).strip()
+    if not name:
+        raise PipelineError("champion=service: names no service: give service:museum-classifier, say")
+    return in_service(connect(), name)
+
+
+def in_service(cluster: Cluster, name: str) -> str:
+    """The URI of the model that the service `name` now serves (the main one beside a canary); "" if none is there."""
+    found = cluster.get("v1", "Service", name)
+    if found and SERVICE_LABEL in (found["spec"].get("selector") or {}):
+        version = found["spec"]["selector"].get(VERSION_LABEL) or _annotation(found, PREVIOUS_ANNOTATION)
+        return _annotation(cluster.get("apps/v1", "Deployment", f"{name}-{version}"), URI_ANNOTATION)
+    # KServe puts a Service of the same name before its own object.
+    inference = cluster.get(*_INFERENCE_SERVICE, name)
+    if found and not inference:
+        raise PipelineError(f"champion=service:{name}: this Service serves no model of this project")
+    return _annotation(inference, URI_ANNOTATION)
+
+
+def _annotation(item: Object | None, name: str) -> str:
+    return (item or {}).get("metadata", {}).get("annotations", {}).get(name, "")

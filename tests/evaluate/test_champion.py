@@ -1,0 +1,71 @@
+import pytest
+
+from components.evaluate import champion
+from components.serve import kserve, objects
+from components.serve.objects import Model, Surroundings
+from components.shared.errors import PipelineError
+from components.shared.kubernetes import connect
+from tests.shared.kube_api import KubeApi
+
+SERVED, NEWER = Model("s3://bucket/served", "1" * 64), Model("s3://bucket/newer", "2" * 64)
+AROUND = Surroundings([], [], [], {}, "default")
+
+
+@pytest.fixture
+def cluster(monkeypatch, tmp_path):
+    with KubeApi() as server:
+        monkeypatch.setenv("KUBECONFIG", server.kubeconfig(tmp_path / "kubeconfig"))
+        yield connect()
+
+
+def deploy(cluster, *versions: str, previous: str = "") -> None:
+    for version, model in zip(("aa", "bb"), (SERVED, NEWER)):
+        cluster.apply(objects.deployment("paintings", version, model, "image", 1, AROUND))
+    cluster.apply(objects.public_service("paintings", versions, previous))
+
+
+def test_a_path_is_itself_and_nothing_is_nothing():
+    assert champion.resolve("") == ""
+    assert champion.resolve("s3://bucket/model") == "s3://bucket/model"
+
+
+def test_the_model_now_served(cluster):
+    deploy(cluster, "bb", previous="aa")
+    assert champion.resolve("service:paintings") == NEWER.uri
+
+
+def test_beside_a_canary_the_main_version_is_the_champion(cluster):
+    deploy(cluster, "aa", "bb", previous="aa")
+    assert champion.resolve("service:paintings") == SERVED.uri
+
+
+def test_before_the_first_deployment_there_is_no_champion(cluster):
+    assert champion.resolve("service:paintings") == ""
+
+
+def test_the_model_of_an_inference_service(cluster):
+    cluster.apply(kserve.inference_service("paintings", SERVED, "image", 1, 0, AROUND, ""))
+    assert champion.resolve("service:paintings") == SERVED.uri
+
+
+@pytest.mark.parametrize(
+    "value, reason", [("https://museum.example", "is a web address"), ("service:", "names no service")]
+)
+def test_what_cannot_be_a_champion(value, reason):
+    with pytest.raises(PipelineError, match=reason):
+        champion.resolve(value)
+
+
+def test_a_service_of_somebody_else(cluster):
+    port = {"port": 80, "targetPort": 80}
+    spec = {"selector": {"app": "shop"}, "ports": [port]}
+    cluster.apply({"apiVersion": "v1", "kind": "Service", "metadata": {"name": "shop"}, "spec": spec})
+    with pytest.raises(PipelineError, match="serves no model of this project"):
+        champion.resolve("service:shop")
+
+
+def test_outside_a_cluster_it_says_so(monkeypatch):
+    monkeypatch.delenv("KUBECONFIG", raising=False)
+    monkeypatch.delenv("KUBERNETES_SERVICE_HOST", raising=False)
+    with pytest.raises(PipelineError, match="no Kubernetes cluster to talk to"):
+        champion.resolve("service:paintings")

@@ -1,0 +1,120 @@
+import base64
+import json
+import urllib.request
+
+import numpy as np
+import pytest
+
+from components.evaluate import drift
+from components.serve import local
+from components.shared.errors import PipelineError
+from tests.evaluate.conftest import LABELS
+from tests.serve.model_fixture import picture
+from tests.serve.web import reply, serving
+
+
+def histogram(counts: dict[str, int], confidence: float = 0.9) -> dict:
+    predictions = np.repeat(np.arange(len(counts)), list(counts.values()))
+    found = drift.histogram(tuple(counts), predictions, np.full(len(predictions), confidence))
+    return found | {"since": 1_700_000_000.0}
+
+
+THEN = histogram({"red": 400, "green": 300, "blue": 300})
+
+
+def test_the_same_mixture_is_no_drift():
+    report = drift.compare("http://service", THEN, histogram({"red": 82, "green": 60, "blue": 58}))
+    assert report.due is False
+    assert [shift.standing for shift in report.shifts] == ["none", "none"]
+    assert "no drift that calls for retraining" in str(report)
+
+
+def test_another_mixture_of_classes_is_drift():
+    report = drift.compare("http://service", THEN, histogram({"red": 20, "green": 60, "blue": 320}))
+    assert report.due is True
+    assert report.shifts[0].standing == "major"
+    assert report.movers[0] == ("blue", 0.3, 0.8)
+    assert "400 predictions since 2023-11-14 22:13:20 UTC" in str(report) and "retraining is due" in str(report)
+
+
+def test_a_less_sure_model_is_drift_even_if_the_mixture_stays():
+    report = drift.compare("http://service", THEN, histogram({"red": 80, "green": 60, "blue": 60}, confidence=0.5))
+    assert report.due is True
+    assert [shift.standing for shift in report.shifts] == ["none", "major"]
+
+
+def test_few_predictions_say_nothing():
+    report = drift.compare("http://service", THEN, histogram({"red": 0, "green": 0, "blue": 50}))
+    assert report.due is None
+    assert "too few to tell: at least 100 are needed" in str(report)
+    nothing = drift.compare("http://service", THEN, histogram(dict.fromkeys(LABELS, 0)) | {"since": None})
+    assert nothing.due is None and str(nothing).startswith("0 predictions since its start")
+
+
+def test_a_large_index_that_chance_explains_is_no_shift():
+    """Forty classes and a hundred pictures: two samples of one mixture differ by a large index."""
+    random = np.random.default_rng(0)
+    labels = tuple(f"class {i}" for i in range(40))
+    parts = [drift.histogram(labels, random.integers(0, 40, n), np.full(n, 0.9)) for n in (200, 120)]
+    report = drift.compare("http://service", *parts)
+    assert report.shifts[0].psi > drift.MAJOR
+    assert report.shifts[0].standing == "none" and report.due is False
+
+
+def test_another_model_is_no_drift_but_an_error():
+    with pytest.raises(PipelineError, match="serves another model: the reference does not know its label 'pink'"):
+        drift.compare("http://service", THEN, histogram({"pink": 200}))
+
+
+def ask(url: str, colours: list[str]) -> None:
+    instances = [{"b64": base64.b64encode(picture(colour, seed=i)).decode()} for i, colour in enumerate(colours)]
+    body = json.dumps({"instances": instances}).encode()
+    request = urllib.request.Request(f"{url}/v1/models/colours:predict", body, {"Content-Type": "application/json"})
+    with urllib.request.urlopen(request) as response:
+        assert response.status == 200
+
+
+@pytest.fixture
+def reference(tmp_path) -> str:
+    """What the evaluation leaves: a test split with as many red as green as blue pictures, and a sure model."""
+    found = drift.histogram(tuple(LABELS), np.repeat(np.arange(3), 100), np.full(300, 0.997))
+    (tmp_path / drift.REFERENCE).write_text(json.dumps(found))
+    return str(tmp_path)
+
+
+def test_a_running_server_first_without_drift_then_with(colours_model, reference):
+    with local.running_server(colours_model, "--name", "colours", "--workers", "2") as url:
+        assert drift.check(url, reference).due is None
+        ask(url, LABELS * 40)
+        before = drift.check(url, reference)
+        assert before.window >= 120 and before.due is False, str(before)
+        ask(url, ["blue"] * 200)
+        after = drift.check(f"{url}/v1/models/colours", f"{reference}/{drift.REFERENCE}")
+        assert after.due is True and after.movers[0][0] == "blue", str(after)
+
+
+@pytest.mark.parametrize(
+    "answers, reason",
+    [
+        ({}, "answers 404: is it a server of this project"),
+        ({"/v1/models": reply(body=b"<html>")}, "cannot ask"),
+        ({"/v1/models": reply(body=b'{"models": ["m"]}'), "/v1/models/m/histogram": reply(body=b"{}")}, "has no"),
+    ],
+)
+def test_a_server_that_is_not_ours(reference, answers, reason):
+    with serving(answers) as url, pytest.raises(PipelineError, match=reason):
+        drift.check(url, reference)
+
+
+@pytest.mark.parametrize(
+    "service, folder, reason",
+    [
+        ("http://127.0.0.1:9", "", "cannot ask http://127.0.0.1:9/v1/models: .*; is the service running"),
+        ("museum-classifier", "", "is not the address of a service"),
+        ("http://127.0.0.1:9", "elsewhere", "cannot read .*elsewhere/reference.json"),
+    ],
+)
+def test_bad_input_is_one_clear_line(reference, service, folder, reason):
+    with pytest.raises(PipelineError, match=reason) as raised:
+        drift.check(service, folder or reference)
+    assert "\n" not in str(raised.value)
