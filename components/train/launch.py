@@ -226,29 +226,35 @@ def _conclude(
     if len(errors) == len(outcomes):
         raise errors[0]
     with tempfile.TemporaryDirectory() as folder:
-        entries = [_entry(training, outcome, folder) for training, outcome in zip(trainings, outcomes, strict=True)]
+        found = [_candidate(training, outcome, folder) for training, outcome in zip(trainings, outcomes, strict=True)]
+    entries = [candidate.entry for candidate in found]
     winner = entries.index(leaderboard.best(entries))
     _bring(trainings[winner].output, classifier_path)
-    result = TrainingResult.load(classifier_path)
-    curves.save(result, curves_path)
+    curves.save(found[winner].result, curves_path)
     leaderboard.save(entries, leaderboard_path)
     for training in trainings:
         _tidy(training)
     restarts = sum(outcome for outcome in outcomes if isinstance(outcome, int))
-    return TrainSummary(settings, result, tuple(entries), restarts)
+    return TrainSummary(settings, found[winner].result, tuple(entries), restarts)
 
 
-def _entry(training: Training, outcome: Outcome, folder: str) -> leaderboard.Entry:
+@dataclass(frozen=True)
+class _Candidate:
+    entry: leaderboard.Entry
+    result: TrainingResult | None = None
+
+
+def _candidate(training: Training, outcome: Outcome, folder: str) -> _Candidate:
     model = training.settings.model
     if isinstance(outcome, PipelineError):
-        return leaderboard.Entry(model, error=str(outcome))
+        return _Candidate(leaderboard.Entry(model, error=str(outcome)))
     target = os.path.join(folder, model)
     os.makedirs(target)
     for name in (RESULT, "model.tflite"):
         storage.download(storage.join(training.output, name), os.path.join(target, name))
     result = TrainingResult.load(target)
     accuracy = result.metrics["validation_accuracy"]
-    return leaderboard.measure(target, model, accuracy, result.seconds, result.images_per_second)
+    return _Candidate(leaderboard.measure(target, model, accuracy, result.seconds, result.images_per_second), result)
 
 
 def _bring(output: str, classifier_path: str) -> None:

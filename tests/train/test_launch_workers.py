@@ -1,0 +1,143 @@
+"""Several real workers: their numbers equal one worker's, and a killed one changes nothing."""
+
+import io
+import json
+import os
+import random
+import signal
+import zipfile
+from contextlib import ExitStack
+from pathlib import Path
+
+import h5py
+import numpy as np
+import psutil
+import pytest
+
+from components.shared import storage
+from components.train.result import TrainingResult
+from tests.shared.kube_api import KubeApi
+from tests.shared.kube_jobs import KubeJobs
+from tests.shared.object_stores import s3_bucket  # noqa: F401  a fixture
+from tests.train.conftest import write_dataset
+from tests.train.launch_step import REPOSITORY, finish, start
+from tests.train.step_pod import IMAGE, NAME, SECRET, step_pod
+
+# Two workers add their gradients in another order than one does: the last bits differ, and 40 steps carry them on.
+# SGD, because Adam divides by the gradient's own size and so makes much of the last bits of small ones.
+TOLERANCE = 1e-4
+# A restart reads back what was written: the same sums in the same order.
+RESTART_TOLERANCE = 1e-5
+TRAINING = {"workers": 2, "epochs": 5, "batch_size": 32, "optimizer": "sgd", "learning_rate": 0.05, "checkpoint_every": 3}
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory) -> str:
+    """256 training pictures: 8 steps an epoch."""
+    return write_dataset(tmp_path_factory.mktemp("data"), {"train": 256, "validation": 48, "test": 16}, shards=4)
+
+
+@pytest.fixture(scope="module")
+def undisturbed(data, tmp_path_factory) -> Path:
+    """What two workers make of it in peace."""
+    folder = tmp_path_factory.mktemp("undisturbed")
+    finish(start(folder, data, **TRAINING))
+    return folder
+
+
+def curve(folder: Path, name: str) -> np.ndarray:
+    history = TrainingResult.load(str(folder / "classifier")).history
+    return np.array([entry[name] for entry in history])
+
+
+def weights(folder: Path) -> dict[str, np.ndarray]:
+    found = {}
+    with zipfile.ZipFile(folder / "classifier" / "model.keras") as archive:
+        with h5py.File(io.BytesIO(archive.read("model.weights.h5"))) as file:
+            file.visititems(lambda name, item: found.update({name: item[()]}) if isinstance(item, h5py.Dataset) else None)
+    return found
+
+
+def assert_same(one: Path, other: Path, tolerance: float) -> None:
+    for name in ("loss", "validation_loss"):
+        np.testing.assert_allclose(curve(one, name), curve(other, name), rtol=tolerance)
+    mine, its = weights(one), weights(other)
+    assert mine.keys() == its.keys() and len(mine) > 5
+    largest = max(float(np.abs(mine[name] - its[name]).max()) for name in mine)
+    assert largest <= tolerance, f"weights differ by up to {largest}"
+
+
+def test_two_workers_reach_the_numbers_of_one(data, undisturbed, tmp_path):
+    finish(start(tmp_path, data, **{**TRAINING, "workers": 1}))
+    assert_same(undisturbed, tmp_path, TOLERANCE)
+
+
+def test_nothing_is_left_behind(undisturbed):
+    assert sorted(path.name for path in undisturbed.iterdir()) == [
+        "classifier", "classifier-work", "curves.html", "leaderboard.html", "logs", "metrics.json",
+    ]  # fmt: skip
+    assert [path.name for path in (undisturbed / "classifier-work").rglob("*") if path.is_file()] == ["settings.json"]
+
+
+def test_a_worker_killed_at_random_changes_nothing(data, undisturbed, tmp_path):
+    checkpoints, victim = random.randint(1, 8), random.randint(0, 1)
+    step = start(tmp_path, data, **TRAINING)
+    killed = kill_after(step, tmp_path / "classifier-work" / "simple_cnn" / "checkpoints", checkpoints, victim)
+    output = finish(step)
+    told = f"worker {victim} was killed after {checkpoints} checkpoints, {killed}:\n{output}"
+    assert "restart 1 of 3" in output, told
+    assert json.loads((tmp_path / "metrics.json").read_text())["restarts"] == 1, told
+    try:
+        assert_same(undisturbed, tmp_path, RESTART_TOLERANCE)
+    except AssertionError as error:
+        raise AssertionError(told) from error
+
+
+def kill_after(step, folder: Path, checkpoints: int, victim: int) -> str:
+    """Sends SIGKILL to a worker of `step` when it has written so many checkpoints; returns the command it ran."""
+    seen, last = 0, None
+    while seen < checkpoints:
+        assert step.poll() is None, step.stdout.read()
+        written = folder / "last.npz"
+        now = written.stat().st_mtime_ns if written.exists() else None
+        seen, last = seen + (now != last), now
+    found = {json.loads(child.environ()["TF_CONFIG"])["task"]["index"]: child for child in psutil.Process(step.pid).children()}
+    found[victim].send_signal(signal.SIGKILL)
+    return str(found[victim].pid)
+
+
+def test_two_models_on_a_cluster_side_by_side_with_everything_in_the_store(data, s3_bucket, tmp_path):  # noqa: F811
+    for name in os.listdir(data):
+        storage.upload(os.path.join(data, name), f"{s3_bucket}/data/{name}")
+    content = json.loads(Path(data, "dataset.json").read_text())
+    for split in content["splits"].values():
+        for file in split["files"]:
+            file["uri"] = f"{s3_bucket}/data/{os.path.basename(file['uri'])}"
+    storage.write_bytes(f"{s3_bucket}/data/dataset.json", json.dumps(content).encode())
+    store = {name: value for name, value in os.environ.items() if name.startswith("AWS_")}
+    with ExitStack() as stack:
+        kube = stack.enter_context(KubeApi())
+        jobs = stack.enter_context(KubeJobs(kube, tmp_path))
+        jobs.images[IMAGE] = REPOSITORY
+        kube.put(SECRET)
+        kube.put(step_pod(store))
+        environment = {
+            "KUBECONFIG": kube.kubeconfig(tmp_path / "kubeconfig"),
+            "KUBERNETES_SERVICE_HOST": "10.0.0.1",
+            "KFP_POD_NAME": NAME,
+        }
+        changes = {"model": "simple_cnn,mobilenet_v3_small", "workers": 2, "batch_size": 32, "epochs": 1}
+        uri = f"{s3_bucket}/run/train/classifier"
+        output = finish(start(tmp_path / "step", f"{s3_bucket}/data", uri, environment, logs=f"{s3_bucket}/logs", **changes))
+    assert "[simple_cnn] epoch 1" in output and "[mobilenet_v3_small] epoch 1" in output
+    assert kube.all("Job") == [] and kube.all("Service") == []
+    metrics = json.loads((tmp_path / "step" / "metrics.json").read_text())
+    accuracies = {name: metrics[f"validation_accuracy_{name}"] for name in ("simple_cnn", "mobilenet_v3_small")}
+    assert metrics["validation_accuracy"] == max(accuracies.values())
+    assert {"1", "model.keras", "model.tflite"} <= set(os.listdir(tmp_path / "step" / "classifier"))
+    page = (tmp_path / "step" / "leaderboard.html").read_text()
+    assert all(name in page for name in accuracies)
+    left = [file.uri for file in storage.list_files(f"{uri}-work")]
+    assert not [name for name in left if "/output/" in name], "copies of what the step has as its artifact"
