@@ -7,25 +7,25 @@ from typing import AsyncIterator
 
 from components.fetch.deadline import Deadline
 
-# Small bodies need no permission: this much for each download that is under way.
-FREE_BYTES = 256 << 10
+# What a body of unknown length is granted at first.
+FIRST_BYTES = 128 << 10
 
 
 class Claim:
-    """One body's share. Beyond FREE_BYTES it is granted once and whole, so that no two can wait for each other."""
+    """One body's share, granted whole before the first byte is read, so that no two can wait for each other."""
 
     def __init__(self, budget: "Budget", deadline: Deadline) -> None:
         self._budget, self._deadline = budget, deadline
         self._granted = 0
 
     async def expect(self, size: int | None) -> None:
-        """Waits until `size` bytes may be held; an unknown size (None) is granted when it turns out to be large."""
-        if size is not None and size > FREE_BYTES and not self._granted:
-            await self._grant(size)
+        """Waits until `size` bytes may be held; None if the size is not known."""
+        self.close()
+        await self._grant(FIRST_BYTES if size is None else size)
 
     async def grow(self, size: int, limit: int) -> None:
-        """`size` bytes are held; a body whose size was not known or not true is granted all it may become."""
-        if size > FREE_BYTES and size > self._granted and self._granted < limit:
+        """`size` bytes are held: a body that turns out to be larger than expected is granted all it may become."""
+        if size > self._granted:
             self.close()
             await self._grant(limit)
 

@@ -236,17 +236,30 @@ async def _read(response: aiohttp.ClientResponse, claim: Claim, max_bytes: int) 
     encoding = response.headers.get("Content-Encoding", "identity").strip().lower()
     if encoding not in ("", "identity", "gzip", "x-gzip", "deflate"):
         raise Failure("bad_response", f"Content-Encoding: {encoding}, which was not asked for")
-    packed = encoding not in ("", "identity")
-    await claim.expect(max_bytes if packed else response.content_length)
-    unpack = zlib.decompressobj(47 if encoding != "deflate" else zlib.MAX_WBITS) if packed else None
+    if encoding in ("", "identity"):
+        return await _read_plain(response, claim, max_bytes)
+    await claim.expect(max_bytes)
+    unpack = zlib.decompressobj(zlib.MAX_WBITS if encoding == "deflate" else 32 + zlib.MAX_WBITS)
     data = bytearray()
     async for chunk in response.content.iter_chunked(_CHUNK):
-        data += unpack.decompress(chunk, max_bytes + 1 - len(data)) if unpack else chunk
+        data += unpack.decompress(chunk, max_bytes + 1 - len(data))
+        if len(data) > max_bytes:
+            raise _too_large(max_bytes)
+    if not unpack.eof:
+        raise Failure("incomplete", "the compressed body is cut off", Retry.AGAIN, response.status)
+    return bytes(data)
+
+
+async def _read_plain(response: aiohttp.ClientResponse, claim: Claim, max_bytes: int) -> bytes:
+    await claim.expect(response.content_length)
+    if response.content_length is not None:
+        return await response.content.read()  # aiohttp reads what was announced, no more
+    data = bytearray()
+    async for chunk in response.content.iter_chunked(_CHUNK):
+        data += chunk
         if len(data) > max_bytes:
             raise _too_large(max_bytes)
         await claim.grow(len(data), max_bytes)
-    if unpack and not unpack.eof:
-        raise Failure("incomplete", "the compressed body is cut off", Retry.AGAIN, response.status)
     return bytes(data)
 
 

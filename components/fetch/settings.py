@@ -56,7 +56,7 @@ class Limits:
     host_patience: float = 60.0  # after so long without any answer a host is given up
     recovery: float = 2.0  # between two steps back up after a 429
     max_bytes: int = 64 << 20  # of one picture
-    buffer_bytes: int = 24 << 20  # bodies held by one process
+    buffer_bytes: int = 16 << 20  # bodies held by one process
     redirects: int = 5
     part_objects: int = 1000  # then a part is closed, and uploaded where the output is remote
     part_seconds: float = 60.0

@@ -81,13 +81,17 @@ def dimensions(data: bytes) -> tuple[int, int]:
 
 
 def resize_short_side(image: np.ndarray, size: int) -> np.ndarray:
-    """Resizes `[h, w, 3] uint8` so that its short side is `size` pixels (antialiased bicubic), aspect kept."""
+    """Resizes `[h, w, 3] uint8` so that its short side is `size` pixels, aspect kept.
+
+    The filter is bilinear with antialiasing (a triangle as wide as the scale), the same as
+    `tf.image.resize(..., method="bilinear", antialias=True)`.
+    """
     height, width = image.shape[:2]
     if min(height, width) == size:
         return image
     scale = size / min(height, width)
     shape = (max(size, round(width * scale)), max(size, round(height * scale)))
-    return np.asarray(Image.fromarray(image).resize(shape, Image.Resampling.BICUBIC))
+    return np.asarray(Image.fromarray(image).resize(shape, Image.Resampling.BILINEAR))
 
 
 def encode_jpeg(image: np.ndarray, quality: int) -> bytes:

@@ -73,7 +73,7 @@ def save_saved_model(model: keras.Model, labels: Sequence[str], stored_size: int
     @tf.function(input_signature=[tf.TensorSpec([None], tf.string, name="image_bytes")])
     def serve(image_bytes: tf.Tensor) -> dict[str, tf.Tensor]:
         images = tf.map_fn(
-            lambda data: _model_input(data, stored_size, size),
+            lambda data: model_input(data, stored_size, size),
             image_bytes,
             fn_output_signature=tf.TensorSpec([size, size, 3], tf.float32),
         )
@@ -84,7 +84,7 @@ def save_saved_model(model: keras.Model, labels: Sequence[str], stored_size: int
     tf.saved_model.save(module, path, signatures={"serving_default": serve})
 
 
-def _model_input(data: tf.Tensor, stored_size: int, size: int) -> tf.Tensor:
+def model_input(data: tf.Tensor, stored_size: int, size: int) -> tf.Tensor:
     """Encoded bytes to [size, size, 3] float32 of whole numbers 0..255, as components.shared.imaging.model_input."""
     image = tf.io.decode_image(data, channels=3, expand_animations=False)
     image.set_shape([None, None, 3])
@@ -95,7 +95,7 @@ def _model_input(data: tf.Tensor, stored_size: int, size: int) -> tf.Tensor:
     pixels = tf.cond(
         tf.equal(short, stored_size),
         lambda: tf.cast(image, tf.float32),
-        lambda: tf.image.resize(image, target, method="bicubic", antialias=True),
+        lambda: tf.image.resize(image, target, method="bilinear", antialias=True),
     )
     shape = tf.shape(pixels)
     top, left = (shape[0] - size) // 2, (shape[1] - size) // 2

@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from components.fetch.budget import FREE_BYTES, Budget
+from components.fetch.budget import FIRST_BYTES, Budget
 from components.fetch.deadline import Deadline
 from tests.fetch.virtual_time import run
 
@@ -52,15 +52,16 @@ def test_one_that_is_larger_than_the_limit_goes_alone():
     assert held.most == 8 * MB
 
 
-def test_small_bodies_never_wait():
+def test_a_body_of_unknown_length_starts_small():
     held = Held()
 
     async def scene():
         budget = Budget(4 * MB)
-        await asyncio.gather(_hold(budget, 4 * MB, 9, held), *(_hold(budget, FREE_BYTES, 1, held) for _ in range(5)))
+        await asyncio.gather(*(_hold(budget, FIRST_BYTES, 1, held, known=False) for _ in range(32)))
+        assert asyncio.get_running_loop().time() == 1
 
     run(scene())
-    assert held.most == 4 * MB + 5 * FREE_BYTES
+    assert held.most == 4 * MB
 
 
 def test_cancelled_waiters_do_not_keep_a_share():
