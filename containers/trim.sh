@@ -5,9 +5,8 @@ packages=$(echo "$1"/lib/python3*/site-packages)
 "$1"/bin/pip uninstall --quiet --yes pip setuptools wheel 2>/dev/null
 cd "$packages"
 find . -depth -type d \( -name tests -o -name test \) -exec rm -rf {} +
-# Arrow's RPC server and query plans, and everybody's C++ headers.
-rm -rf pyarrow/libarrow_flight* pyarrow/libarrow_python_flight* pyarrow/_flight* pyarrow/libarrow_substrait* \
-    pyarrow/_substrait* pyarrow/include tensorflow/include
+# Arrow's RPC server, and everybody's C++ headers.
+rm -rf pyarrow/libarrow_flight* pyarrow/libarrow_python_flight* pyarrow/_flight* pyarrow/include tensorflow/include
 # A loader of logs for gs:// only; TensorBoard has another one.
 rm -rf tensorboard_data_server
 # Matplotlib uses fontTools for PDF and PostScript; the reports are SVG.

@@ -196,6 +196,26 @@ def test_nothing_of_the_builder_is_left_inside(images, podman):
         assert "pip.conf" not in found and "ca.crt" not in found and "requirements.lock" not in found
 
 
+@real
+@containers
+@pytest.mark.parametrize("name", NAMES)
+def test_every_module_of_an_image_can_be_imported_in_it(images, podman, name):
+    """Also catches what containers/trim.sh took out and a library still links to."""
+    modules = [path for stage in (*STAGES[name], "shared") for path in (ROOT / "components" / stage).glob("*.py")]
+    names = [".".join(path.relative_to(ROOT).with_suffix("").parts) for path in modules]
+    optional = WITHOUT[name] | {"kfp"} if name == "serve" else WITHOUT[name]
+    script = f"""
+import importlib
+for name in {[name for name in names if not name.endswith(("__init__", "__main__"))]!r}:
+    try:
+        importlib.import_module(name)
+    except ModuleNotFoundError as error:
+        if error.name.partition(".")[0] not in {optional!r}:
+            raise
+"""
+    output(podman, "run", "--rm", "--net=none", "--read-only", "--entrypoint", "python3", images[name], "-c", script)
+
+
 def run_docker(root: Path, socket: str, references: dict[str, str], parameters: dict) -> Path:
     """Runs the compiled pipeline by kfp.local's DockerRunner; returns the folder of its tasks."""
     root.mkdir()

@@ -14,13 +14,13 @@ import urllib.request
 from dataclasses import dataclass
 from pathlib import Path
 
-from components.shared.storage_base import StorageError
+from components.shared.storage_base import StorageError, TransientStorageError, retried
 
 SERVICE_ACCOUNT = Path("/var/run/secrets/kubernetes.io/serviceaccount")
 LAUNCHER_CONFIG = "kfp-launcher"
-# What a standalone installation brings, unless the ConfigMap says otherwise.
+# What KFP brings, be it MinIO or SeaweedFS, unless the ConfigMap says otherwise.
 DEFAULT_MINIO = {
-    "endpoint": "minio-service.{namespace}:9000",
+    "endpoint": "minio-service.kubeflow:9000",
     "disableSSL": True,
     "credentials": {
         "secretRef": {"secretName": "mlpipeline-minio-artifact", "accessKeyKey": "accesskey", "secretKeyKey": "secretkey"}
@@ -62,70 +62,6 @@ def s3_settings(scheme: str) -> S3Settings:
     return S3Settings(endpoint, region or ("us-east-1" if endpoint else None), path_style, access, secret)
 
 
-def _endpoint(scheme: str) -> str | None:
-    if scheme == "minio" and os.environ.get("MINIO_ENDPOINT"):
-        return _with_scheme(os.environ["MINIO_ENDPOINT"], secure=False)
-    found = _first("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL", "S3_ENDPOINT")
-    return _with_scheme(found, os.environ.get("S3_USE_HTTPS", "1") not in ("0", "false")) if found else None
-
-
-def _with_scheme(endpoint: str, secure: bool) -> str:
-    return endpoint if "://" in endpoint else f"{'https' if secure else 'http'}://{endpoint}"
-
-
-def _keys(scheme: str, provider: dict) -> tuple[str | None, str | None]:
-    if scheme == "minio" and os.environ.get("MINIO_ACCESS_KEY"):
-        return os.environ["MINIO_ACCESS_KEY"], os.environ.get("MINIO_SECRET_KEY", "")
-    reference = provider.get("credentials", {}).get("secretRef")
-    if not reference or os.environ.get("AWS_ACCESS_KEY_ID"):
-        return None, None
-    secret = _kubernetes(f"secrets/{reference['secretName']}")
-    if not secret:
-        return None, None
-    data = {name: base64.b64decode(value).decode() for name, value in secret.get("data", {}).items()}
-    return data.get(reference["accessKeyKey"]), data.get(reference["secretKeyKey"])
-
-
-def _provider(scheme: str) -> dict:
-    """The default provider of `scheme` in kfp-launcher; empty outside a cluster."""
-    if not (SERVICE_ACCOUNT / "token").exists():
-        return {}
-    data = _kubernetes(f"configmaps/{LAUNCHER_CONFIG}").get("data", {})
-    if data.get("providers"):
-        import yaml
-
-        found = (yaml.safe_load(data["providers"]) or {}).get(scheme) or {}
-        if found.get("default"):
-            return found["default"]
-    if scheme != "minio":
-        return {}
-    namespace = (SERVICE_ACCOUNT / "namespace").read_text().strip()
-    return {**DEFAULT_MINIO, "endpoint": DEFAULT_MINIO["endpoint"].format(namespace=namespace)}
-
-
-@functools.lru_cache
-def _kubernetes(path: str) -> dict:
-    """An object of this pod's namespace; empty if it does not exist or may not be read."""
-    namespace = (SERVICE_ACCOUNT / "namespace").read_text().strip()
-    host = os.environ.get("KUBERNETES_SERVICE_HOST", "kubernetes.default.svc")
-    port = os.environ.get("KUBERNETES_SERVICE_PORT", "443")
-    host = f"[{host}]" if ":" in host else host
-    request = urllib.request.Request(
-        f"https://{host}:{port}/api/v1/namespaces/{namespace}/{path}",
-        headers={"Authorization": f"Bearer {(SERVICE_ACCOUNT / 'token').read_text().strip()}"},
-    )
-    trusted = ssl.create_default_context(cafile=str(SERVICE_ACCOUNT / "ca.crt"))
-    try:
-        with urllib.request.urlopen(request, timeout=10, context=trusted) as response:
-            return json.load(response)
-    except (urllib.error.URLError, OSError):
-        return {}
-
-
-def _first(*names: str) -> str | None:
-    return next((os.environ[name] for name in names if os.environ.get(name)), None)
-
-
 def pod_environment(scheme: str) -> list[dict]:
     """Variables, as in a pod's spec, with which a pod without any rights in the cluster reaches the same store.
 
@@ -147,3 +83,84 @@ def pod_environment(scheme: str) -> list[dict]:
             source = {"name": reference["secretName"], "key": reference[key]}
             found.append({"name": prefix + name, "valueFrom": {"secretKeyRef": source}})
     return found
+
+
+def _endpoint(scheme: str) -> str | None:
+    if scheme == "minio" and os.environ.get("MINIO_ENDPOINT"):
+        return _with_scheme(os.environ["MINIO_ENDPOINT"], secure=False)
+    found = _first("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL", "S3_ENDPOINT")
+    return _with_scheme(found, os.environ.get("S3_USE_HTTPS", "1") not in ("0", "false")) if found else None
+
+
+def _with_scheme(endpoint: str, secure: bool) -> str:
+    return endpoint if "://" in endpoint else f"{'https' if secure else 'http'}://{endpoint}"
+
+
+def _keys(scheme: str, provider: dict) -> tuple[str | None, str | None]:
+    if scheme == "minio" and os.environ.get("MINIO_ACCESS_KEY"):
+        return os.environ["MINIO_ACCESS_KEY"], os.environ.get("MINIO_SECRET_KEY", "")
+    reference = provider.get("credentials", {}).get("secretRef")
+    if not reference:
+        return None, None
+    secret = _kubernetes(f"secrets/{reference['secretName']}")
+    data = {name: base64.b64decode(value).decode() for name, value in secret.get("data", {}).items()}
+    return data.get(reference["accessKeyKey"]), data.get(reference["secretKeyKey"])
+
+
+def _provider(scheme: str) -> dict:
+    """The default provider of `scheme` in kfp-launcher; empty outside a cluster."""
+    if not (SERVICE_ACCOUNT / "token").exists():
+        return {}
+    data = _kubernetes(f"configmaps/{LAUNCHER_CONFIG}").get("data", {})
+    if data.get("providers"):
+        import yaml
+
+        found = (yaml.safe_load(data["providers"]) or {}).get(scheme) or {}
+        if found.get("default"):
+            return found["default"]
+    if scheme != "minio":
+        return {}
+    # Kubernetes announces the services of the pod's own namespace so.
+    host, port = os.environ.get("MINIO_SERVICE_SERVICE_HOST"), os.environ.get("MINIO_SERVICE_SERVICE_PORT")
+    return {**DEFAULT_MINIO, "endpoint": f"{host}:{port}"} if host and port else DEFAULT_MINIO
+
+
+@functools.lru_cache
+def _kubernetes(path: str) -> dict:
+    """An object of this pod's namespace; empty if there is none.
+
+    Raises:
+        StorageError: it may not be read, or the cluster does not answer.
+    """
+    namespace = (SERVICE_ACCOUNT / "namespace").read_text().strip()
+    host = os.environ.get("KUBERNETES_SERVICE_HOST", "kubernetes.default.svc")
+    port = os.environ.get("KUBERNETES_SERVICE_PORT", "443")
+    host = f"[{host}]" if ":" in host else host
+    request = urllib.request.Request(
+        f"https://{host}:{port}/api/v1/namespaces/{namespace}/{path}",
+        headers={"Authorization": f"Bearer {(SERVICE_ACCOUNT / 'token').read_text().strip()}"},
+    )
+    trusted = ssl.create_default_context(cafile=str(SERVICE_ACCOUNT / "ca.crt"))
+
+    def get() -> dict:
+        try:
+            with urllib.request.urlopen(request, timeout=10, context=trusted) as response:
+                return json.load(response)
+        except urllib.error.HTTPError as error:
+            return _refused(path, error.code)
+        except OSError as error:
+            raise TransientStorageError(f"the cluster does not say where the store is: {error}") from error
+
+    return retried(get)
+
+
+def _refused(path: str, status: int) -> dict:
+    if status == 404 or path.startswith("configmaps/"):
+        return {}  # then the defaults hold, and the environment
+    if status in (401, 403):
+        raise StorageError(f"may not read {path}: give the step's account the Role of manifests/base/rbac, or set keys")
+    raise TransientStorageError(f"the cluster answered {status} when asked for {path}")
+
+
+def _first(*names: str) -> str | None:
+    return next((os.environ[name] for name in names if os.environ.get(name)), None)

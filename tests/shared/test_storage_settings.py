@@ -1,0 +1,168 @@
+"""Where the store is: by the environment, or by KFP's kfp-launcher, asked of a real HTTPS server as of a cluster's API."""
+
+import base64
+import datetime
+import ipaddress
+import json
+import ssl
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+import pytest
+
+from components.shared import storage, storage_base, storage_settings
+from components.shared.storage_settings import s3_settings
+from tests.shared.object_stores import ACCESS_KEY, SECRET_KEY, forget_clients, s3_bucket, s3_endpoint, s3_environment  # noqa: F401
+
+TOKEN = "account-token"
+VARIABLES = ("AWS_", "S3_", "MINIO_")
+
+
+def certificate(folder) -> ssl.SSLContext:
+    """A self-signed certificate for 127.0.0.1, written where a pod finds its cluster's."""
+    from cryptography import x509
+    from cryptography.hazmat.primitives import hashes, serialization
+    from cryptography.hazmat.primitives.asymmetric import ec
+
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "test")])
+    today = datetime.datetime.now(datetime.timezone.utc)
+    address = x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))])
+    builder = x509.CertificateBuilder(name, name, key.public_key(), x509.random_serial_number())
+    builder = builder.not_valid_before(today - datetime.timedelta(days=1)).not_valid_after(today + datetime.timedelta(days=1))
+    builder = builder.add_extension(address, False).add_extension(x509.BasicConstraints(ca=True, path_length=None), True)
+    public = builder.sign(key, hashes.SHA256()).public_bytes(serialization.Encoding.PEM)
+    private = key.private_bytes(
+        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    )
+    (folder / "ca.crt").write_bytes(public)
+    (folder / "key.pem").write_bytes(private)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(folder / "ca.crt", folder / "key.pem")
+    return context
+
+
+class Api(BaseHTTPRequestHandler):
+    """The two requests that the steps make of the cluster."""
+
+    def do_GET(self) -> None:
+        if self.headers["Authorization"] != f"Bearer {TOKEN}":
+            return self.send_error(401)
+        found = self.server.objects.get(self.path.removeprefix("/api/v1/namespaces/kubeflow/"), 404)
+        if isinstance(found, int):
+            return self.send_error(found)
+        self.send_response(200)
+        self.end_headers()
+        self.wfile.write(json.dumps(found).encode())
+
+    def log_message(self, *_) -> None:
+        pass
+
+
+@pytest.fixture
+def pod(tmp_path, monkeypatch):
+    """Makes this process a pod of namespace kubeflow; returns the cluster's objects, to be filled."""
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Api)
+    server.objects = {}
+    server.socket = certificate(tmp_path).wrap_socket(server.socket, server_side=True)
+    threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True).start()
+    (tmp_path / "token").write_text(TOKEN)
+    (tmp_path / "namespace").write_text("kubeflow")
+    monkeypatch.setattr(storage_settings, "SERVICE_ACCOUNT", tmp_path)
+    monkeypatch.setattr(storage_base, "RETRY_DELAYS", (0.0,))
+    monkeypatch.setenv("KUBERNETES_SERVICE_HOST", "127.0.0.1")
+    monkeypatch.setenv("KUBERNETES_SERVICE_PORT", str(server.server_address[1]))
+    forget_environment(monkeypatch)
+    yield server.objects
+    server.shutdown()
+    server.server_close()
+    storage_settings._kubernetes.cache_clear()
+    forget_clients()
+
+
+def forget_environment(monkeypatch) -> None:
+    import os
+
+    for name in list(os.environ):
+        if name.startswith(VARIABLES) and name != "AWS_CA_BUNDLE":
+            monkeypatch.delenv(name)
+    storage_settings._kubernetes.cache_clear()
+    forget_clients()
+
+
+def secret(**values: str) -> dict:
+    return {"data": {name: base64.b64encode(value.encode()).decode() for name, value in values.items()}}
+
+
+def test_a_stock_installation_needs_no_setting(pod):
+    pod["secrets/mlpipeline-minio-artifact"] = secret(accesskey="minio", secretkey="minio123")
+    found = s3_settings("minio")
+    assert found.endpoint == "http://minio-service.kubeflow:9000" and found.path_style
+    assert (found.access_key, found.secret_key) == ("minio", "minio123")
+    assert "minio123" not in repr(found)
+
+
+def test_a_step_reads_the_launchers_store(pod, s3_endpoint, monkeypatch):
+    import boto3
+
+    keys = {"aws_access_key_id": ACCESS_KEY, "aws_secret_access_key": SECRET_KEY, "region_name": "us-east-1"}
+    boto3.client("s3", endpoint_url=s3_endpoint, **keys).create_bucket(Bucket="test-launcher")
+    pod["configmaps/kfp-launcher"] = {
+        "data": {
+            "defaultPipelineRoot": "s3://test-launcher",
+            "providers": f"""
+s3:
+  default:
+    endpoint: {s3_endpoint.removeprefix("http://")}
+    disableSSL: true
+    region: us-east-1
+    credentials:
+      secretRef: {{secretName: keys, accessKeyKey: a, secretKeyKey: s}}
+""",
+        }
+    }
+    pod["secrets/keys"] = secret(a=ACCESS_KEY, s=SECRET_KEY)
+    storage.write_bytes("s3://test-launcher/file", b"data")
+    assert storage.read_bytes("s3://test-launcher/file") == b"data"
+
+
+def test_credentials_from_the_pods_own_environment(pod, monkeypatch):
+    pod["configmaps/kfp-launcher"] = {
+        "data": {"providers": "s3: {default: {endpoint: s3.example.com, credentials: {fromEnv: true}}}"}
+    }
+    found = s3_settings("s3")
+    assert found.endpoint == "https://s3.example.com" and found.access_key is None
+
+
+def test_the_environment_goes_first(pod, monkeypatch):
+    pod["configmaps/kfp-launcher"] = {"data": {"providers": "s3: {default: {endpoint: wrong.example.com}}"}}
+    monkeypatch.setenv("AWS_ENDPOINT_URL_S3", "http://right.example.com:9000")
+    assert s3_settings("s3").endpoint == "http://right.example.com:9000"
+    assert s3_settings("s3").access_key is None
+
+
+def test_a_secret_that_may_not_be_read_says_which_right_is_missing(pod):
+    pod["secrets/mlpipeline-minio-artifact"] = 403
+    with pytest.raises(storage.StorageError, match="may not read secrets/mlpipeline-minio-artifact: give .*manifests/base/rbac"):
+        s3_settings("minio")
+
+
+def test_a_launcher_config_that_may_not_be_read_leaves_the_defaults(pod):
+    pod["configmaps/kfp-launcher"] = 403
+    assert s3_settings("s3").endpoint is None
+
+
+def test_outside_a_cluster(monkeypatch):
+    forget_environment(monkeypatch)
+    assert s3_settings("s3").endpoint is None and not s3_settings("s3").path_style
+    with pytest.raises(storage.StorageError, match="set MINIO_ENDPOINT=http://HOST:PORT"):
+        s3_settings("minio")
+    monkeypatch.setenv("S3_ENDPOINT", "store:9000")
+    monkeypatch.setenv("S3_USE_HTTPS", "0")
+    assert s3_settings("minio").endpoint == "http://store:9000"
+    monkeypatch.setenv("MINIO_ENDPOINT", "minio:9000")
+    monkeypatch.setenv("MINIO_ACCESS_KEY", "me")
+    monkeypatch.setenv("MINIO_SECRET_KEY", "mine")
+    assert s3_settings("minio").access_key == "me" and s3_settings("s3").access_key is None
+    monkeypatch.setenv("S3_ADDRESSING_STYLE", "virtual")
+    assert not s3_settings("minio").path_style
