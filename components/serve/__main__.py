@@ -32,6 +32,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--queue", default=default.queue, type=int, help="waiting requests a worker before 503 (%(default)s)")
     add("--sha256", default="", help="refuse a model with another digest")
     add("--max-upload-mb", default=default.max_upload / MEGABYTE, type=float, help="largest request (%(default)g)")
+    add("--read-seconds", default=default.read_seconds, type=float, help="for a client to send its request (%(default)g)")
     add("--no-urls", dest="allow_urls", action="store_false", help="do not fetch pictures by URL")
     add("--allow-private-urls", action="store_true", help="also from private networks")
     return parser

@@ -17,6 +17,7 @@ from components.shared.kubernetes import FIELD_MANAGER, Cluster, Object, conditi
 KIND = ("serving.kserve.io/v1beta1", "InferenceService")
 # KServe finds the predictor's container by this name.
 CONTAINER = "kserve-container"
+TAG_ANNOTATION = "serving.kserve.io/enable-tag-routing"
 
 
 def inference_service(
@@ -45,9 +46,7 @@ class KServe:
         version, before = objects.version_of(model, image), self._cluster.get(*KIND, self._service)
         former = json.dumps(before["spec"]["predictor"], sort_keys=True) if before else ""
         canary = canary_percent if before else 0
-        self._cluster.apply(
-            inference_service(self._service, model, image, replicas, canary, around, former)
-        )
+        self._cluster.apply(inference_service(self._service, model, image, replicas, canary, around, former))
         try:
             result = smoke(self._wait_until_ready())
         except PipelineError as error:
@@ -87,13 +86,20 @@ class KServe:
             status = live.get("status", {})
             current = status.get("observedGeneration", 0) >= live["metadata"]["generation"]
             if current and condition(live, "Ready") and status.get("address"):
-                return status["address"]["url"]
+                return _newest_url(status)
             found = self._cluster.find("v1", "Pod", f"serving.kserve.io/inferenceservice={self._service}")
             if reason := pods.hopeless(self._cluster, found, CONTAINER):
                 raise RolloutError(reason)
             if time.monotonic() - started > self._patience.ready:
                 raise RolloutError(f"InferenceService {self._service} is not ready: {_why(live)}")
             time.sleep(self._patience.poll)
+
+
+def _newest_url(status: Object) -> str:
+    """Where only the newest revision answers, if KServe gave it an address of its own; or else the common one."""
+    traffic = status.get("components", {}).get("predictor", {}).get("traffic") or []
+    tagged = [part["url"] for part in traffic if part.get("latestRevision") and part.get("url")]
+    return (tagged or [status["address"]["url"]])[0]
 
 
 def _with_predictor(service: str, predictor: Object, previous: str, annotations: dict[str, str]) -> Object:
@@ -103,7 +109,8 @@ def _with_predictor(service: str, predictor: Object, previous: str, annotations:
         "metadata": {
             "name": service,
             "labels": {**LABELS, SERVICE_LABEL: service, "app.kubernetes.io/managed-by": FIELD_MANAGER},
-            "annotations": {**annotations, PREVIOUS_ANNOTATION: previous},
+            # Gives each revision an address of its own, so that a canary is tried and not the version beside it.
+            "annotations": {TAG_ANNOTATION: "true", **annotations, PREVIOUS_ANNOTATION: previous},
         },
         "spec": {"predictor": predictor},
     }

@@ -7,13 +7,13 @@ import shutil
 import sys
 import tempfile
 import time
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import partial
 from typing import Iterator
 
 from gunicorn.app.base import BaseApplication
 from gunicorn.arbiter import Arbiter
-from gunicorn.workers.gthread import ThreadWorker
+from gunicorn.workers.gthread import TConn, ThreadWorker
 
 from components.serve import deadlines
 from components.serve.settings import ServerSettings, available_cores
@@ -39,6 +39,8 @@ class Worker(ThreadWorker):
         self.poller.register(conn.sock, selectors.EVENT_READ, partial(self.on_pending_socket_readable, conn))
 
     def _cap_keepalive(self, deadline):
+        """Called when the worker begins to stop."""
+        self._drain_listeners()
         super()._cap_keepalive(deadline)
         for conn in self.pending_conns:
             conn.timeout = min(conn.timeout, deadline)
@@ -50,6 +52,17 @@ class Worker(ThreadWorker):
             return super().handle(conn)
         finally:
             deadlines.end(conn.sock)
+
+    def _drain_listeners(self):
+        # Whoever is connected already is served: gunicorn would leave them in the queue of a socket that stays open for
+        # as long as this worker still works, and then drop them. Closed at once, newcomers are refused and go elsewhere.
+        for listener in self.sockets:
+            with suppress(BlockingIOError):
+                while True:
+                    client, address = listener.accept()
+                    self.nr_conns += 1
+                    self.enqueue_req(TConn(self.cfg, client, address, listener.getsockname()))
+            listener.close()
 
     def murder_keepalived(self, force=False):
         """Called about once a second by the worker's loop, while it runs and while it stops."""

@@ -133,7 +133,7 @@ class Servers:
                 "annotations": {"deployment": name},
             },
             "spec": template["spec"],
-            "status": {"phase": "Running" if ready else "Pending", "containerStatuses": [status]},
+            "status": {"phase": "Pending" if image in self.broken_images else "Running", "containerStatuses": [status]},
         }
 
     def _logs(self, pod: Object, _query: dict[str, str]):
