@@ -175,24 +175,27 @@ def bootstrap(
 
 
 def slices(correct: np.ndarray, columns: dict[str, list[str]], min_support: int = 5) -> list[Slice]:
-    """Accuracy per value of each column; values with fewer than `min_support` pictures are left out.
+    """Accuracy per value of each column, the largest first; values with fewer than `min_support` pictures are left out.
 
     A slice stands below (above) if its Wilson interval lies wholly below (above) the overall accuracy, at 95 % for all
     values of the column together (Bonferroni): of 100 values, five would else stand out by chance.
     """
-    overall, found = float(correct.mean()), []
-    for column, values in columns.items():
-        array = np.array(values, dtype=object).astype(str)
-        names, counts = np.unique(array, return_counts=True)
-        names = names[counts >= min_support]
-        strict = float(norm.isf(0.025 / max(len(names), 1)))
-        for name in names:
-            hits = correct[array == name]
-            low, high = wilson(int(hits.sum()), len(hits), strict)
-            standing = "below" if high < overall else "above" if low > overall else ""
-            interval = wilson(int(hits.sum()), len(hits))
-            found.append(Slice(column, str(name), len(hits), float(hits.mean()), interval, standing))
-    return sorted(found, key=lambda part: (list(columns).index(part.column), -part.support, part.value))
+    found = [_column_slices(correct, column, np.array(values, str), min_support) for column, values in columns.items()]
+    return [part for parts in found if len(parts) > 1 for part in parts]
+
+
+def _column_slices(correct: np.ndarray, column: str, values: np.ndarray, min_support: int) -> list[Slice]:
+    names, counts = np.unique(values, return_counts=True)
+    names = names[counts >= min_support]
+    strict = float(norm.isf(0.025 / max(len(names), 1)))
+    found = []
+    for name in names:
+        right = correct[values == name]
+        hits = int(right.sum())
+        low, high = wilson(hits, len(right), strict)
+        standing = "below" if high < correct.mean() else "above" if low > correct.mean() else ""
+        found.append(Slice(column, str(name), len(right), hits / len(right), wilson(hits, len(right)), standing))
+    return sorted(found, key=lambda part: (-part.support, part.value))
 
 
 def wilson(hits: int, trials: int, z: float = 1.96) -> Interval:

@@ -1,6 +1,7 @@
 """Runs models over the test split: the one to be judged, its SavedModel, and the champion, on the same pictures."""
 
 import time
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
@@ -52,10 +53,12 @@ def answers(models: dict[str, Classifier], test: TestSet) -> dict[str, Answers]:
     progress = Progress(len(test), "pictures")
     orders = {name: [model.labels.index(label) for label in test.labels] for name, model in models.items()}
     parts: dict[str, list[np.ndarray]] = {name: [] for name in models}
-    for batch in test.batches(_BATCH):
-        for name, model in models.items():
-            parts[name].append(_predict(model, batch)[:, orders[name]])
-        progress.update(len(batch))
+    # The engines release the interpreter's lock, so several models take hardly longer than the slowest.
+    with ThreadPoolExecutor(len(models)) as pool:
+        for batch in test.batches(_BATCH):
+            for name, found in zip(models, pool.map(_predict, models.values(), [batch] * len(models))):
+                parts[name].append(found[:, orders[name]])
+            progress.update(len(batch))
     return {name: Answers(name, np.concatenate(found)) for name, found in parts.items()}
 
 

@@ -4,6 +4,7 @@ Source: Zeiler and Fergus, Visualizing and Understanding Convolutional Networks 
 but the model's answers, so it works for every architecture and for the very file that is served.
 """
 
+import io
 from dataclasses import dataclass
 
 import matplotlib
@@ -71,9 +72,11 @@ def model_view(model: Classifier, picture: bytes) -> np.ndarray:
 
 
 def _framed(model: Classifier, pixels: np.ndarray) -> bytes:
-    """`pixels` as a picture whose central crop they are, so that it takes the same way as every other picture."""
+    """`pixels` as a picture whose central crop they are: it takes the way of every other picture, without a loss."""
     size = model.card["stored_size"]
     frame = np.zeros([size, size, 3], np.uint8)
     top = (size - pixels.shape[0]) // 2
     frame[top : top + pixels.shape[0], top : top + pixels.shape[1]] = pixels
-    return imaging.encode_jpeg(frame, 95)
+    buffer = io.BytesIO()
+    Image.fromarray(frame).save(buffer, "bmp")
+    return buffer.getvalue()

@@ -17,7 +17,8 @@ _SMALL_MATRIX = 8
 def write(found: Findings, gallery: Gallery, path: str) -> None:
     """Writes the report to `path`."""
     judgement, _ = words.headline(found)
-    report = Report("Evaluation report", f"{judgement} {words.lead(found)} {words.weaknesses(found)}", facts(found))
+    lead = f"{judgement} {words.lead(found)} {words.weaknesses(found)}"
+    report = Report("Evaluation report", lead, facts(found), footer=words.origin(found))
     notices = [
         (words.gate(found), "ok" if found.verdict.passed else "fail"),
         (words.calibration(found.analysis), "ok" if found.analysis.after.ece < 0.05 else "warn"),
@@ -29,7 +30,8 @@ def write(found: Findings, gallery: Gallery, path: str) -> None:
     _classes(report, found.analysis)
     _confusions(report, found.analysis, gallery)
     _mistakes(report, found.analysis, gallery)
-    _slices(report, found)
+    if found.slices:
+        _slices(report, found)
     _calibration(report, found)
     _curves(report, found.analysis)
     _numbers(report, found)
@@ -146,8 +148,6 @@ def _mistakes(report: Report, analysis: Analysis, gallery: Gallery) -> None:
 
 
 def _slices(report: Report, found: Findings) -> None:
-    if not found.slices:
-        return
     marks = {"below": "below the rest", "above": "above the rest", "": ""}
     rows = [
         [
@@ -182,7 +182,7 @@ def shown_slices(found: Findings) -> list[Slice]:
 def _calibration(report: Report, found: Findings) -> None:
     analysis = found.analysis
     report.section(
-        "Can its probabilities be taken at their word",
+        "Calibration",
         beside(
             plot(figures.reliability(analysis.before, "without temperature"), "Reliability without temperature"),
             plot(figures.reliability(analysis.after, f"temperature {found.temperature:.2f}"), "Reliability with it"),
@@ -195,12 +195,12 @@ def _calibration(report: Report, found: Findings) -> None:
 
 def _curves(report: Report, analysis: Analysis) -> None:
     scored = [row for row in analysis.classes if row.average_precision is not None]
-    intro = "Each class against all others."
+    intro = "ROC and precision-recall, each class against all others."
     if len(scored) > figures.CURVES:
         intro += f" The {figures.CURVES} classes with the lowest average precision; the table above has all."
     roc, precision_recall = figures.curves(analysis)
     report.section(
-        "ROC and precision-recall curves",
+        "Curves",
         beside(plot(roc, "ROC curves"), plot(precision_recall, "Precision-recall curves")),
         intro=intro,
     )
@@ -213,9 +213,6 @@ def _numbers(report: Report, found: Findings) -> None:
         for name, title in words.TITLES.items()
     ]
     about = {
-        "name": found.card.get("name", ""),
-        "created": found.card.get("created", ""),
-        "data set": str(found.card.get("snapshot", ""))[:12],
         "model.tflite": f"{found.model_bytes:,} bytes",
         "SavedModel": f"{found.saved_model_bytes:,} bytes",
         "accuracy of the SavedModel": f"{found.saved_model_accuracy:.3f}",

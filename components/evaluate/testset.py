@@ -21,7 +21,7 @@ class TestSet:
     """The test split of a data set of n pictures; all lists are in reading order.
 
     Attributes:
-        rows: one dictionary of the index's columns for each picture, empty for one that the index does not have.
+        rows: one dictionary of the index's columns for each picture.
     """
 
     __test__ = False  # a name that pytest would take for tests
@@ -39,7 +39,9 @@ class TestSet:
     def batches(self, size: int) -> Iterator[list[bytes]]:
         """The encoded pictures, `size` at a time: the split need not fit into memory."""
         batch: list[bytes] = []
-        for example in dataset.read_examples(self.path, SPLIT):
+        for example, expected in zip(dataset.read_examples(self.path, SPLIT), self.object_ids, strict=True):
+            if example.object_id != expected:
+                raise PipelineError(f"{INDEX} of {self.path} does not belong to its record files: run the assemble step again")
             batch.append(example.encoded)
             if len(batch) == size:
                 yield batch
@@ -81,15 +83,14 @@ def load(path: str) -> TestSet:
         PipelineError: the folder is no data set, or its test split is empty.
     """
     info = dataset.load(path)
-    ids, targets = [], []
-    if SPLIT in info.splits:
-        for example in dataset.read_examples(path, SPLIT):
-            ids.append(example.object_id)
-            targets.append(example.label_index)
+    files = info.splits[SPLIT].files if SPLIT in info.splits else ()
+    # From the index, in the order in which `batches` will read the files: so that they are read once.
+    numbers = {file.uri: number for number, file in enumerate(files)}
+    known = [row for row in _index(path).values() if row["record_uri"] in numbers]
+    rows = sorted(known, key=lambda row: (numbers[row["record_uri"]], row["offset"]))
+    ids, targets = [row["object_id"] for row in rows], [row["label_index"] for row in rows]
     if not ids:
         raise PipelineError("the test split is empty: raise test_fraction, or take more objects, and run again")
-    known = _index(path)
-    rows = [known.get(object_id, {}) for object_id in ids]
     return TestSet(path, info.labels, info.snapshot, ids, np.array(targets), rows)
 
 
@@ -106,7 +107,7 @@ def _index(path: str) -> dict[str, dict]:
 
 
 _WANTED = (
-    *("object_id", "label", "rights", "original_width", "original_height", "record_uri", "offset", "length"),
+    *("object_id", "label", "label_index", "rights", "original_width", "original_height", "record_uri", "offset", "length"),
     *_TEXTS,
 )
 

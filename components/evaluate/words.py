@@ -100,6 +100,14 @@ def gate(found: Findings) -> str:
     return start + "; ".join(found.verdict.reasons) + "."
 
 
+def origin(found: Findings) -> str:
+    """Which model and which data this is about."""
+    card = found.card
+    parts = [str(card.get("name", "")), f"made {card['created']}" if "created" in card else ""]
+    parts.append(f"from data set {str(card['snapshot'])[:12]}" if "snapshot" in card else "")
+    return "Model " + " ".join(filter(None, parts))
+
+
 def weak_classes(analysis: Analysis) -> list[ClassScore]:
     """Classes of which more than half is missed, and not by chance alone; the largest first."""
     rows = [s for s in analysis.classes if s.recall is not None and s.recall < _WEAK_RECALL and s.support > 1]

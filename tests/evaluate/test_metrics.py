@@ -3,21 +3,8 @@ import pytest
 from sklearn import metrics as sklearn_metrics
 
 from components.evaluate import metrics
-
-
-def answers(n: int, classes: int, skill: float, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
-    """Probabilities [n, classes] and targets [n] of a model that knows something."""
-    random = np.random.default_rng(seed)
-    targets = random.integers(0, classes, n)
-    logits = random.normal(size=(n, classes))
-    logits[np.arange(n), targets] += skill
-    values = np.exp(logits)
-    return values / values.sum(axis=1, keepdims=True), targets
-
-
-def analysis(n: int = 400, classes: int = 7, skill: float = 2.0, seed: int = 0, **options) -> metrics.Analysis:
-    probabilities, targets = answers(n, classes, skill, seed)
-    return metrics.analyse(probabilities, targets, [f"class {i}" for i in range(classes)], **options)
+from tests.evaluate.findings_fixture import analysis
+from tests.evaluate.findings_fixture import probabilities as answers
 
 
 def test_scores_are_those_of_scikit_learn():
@@ -54,14 +41,14 @@ def test_an_impossible_truth_costs_much_but_not_infinitely():
 
 
 def test_the_bootstrap_interval_covers_the_true_accuracy():
-    """Over 40 samples of a model that is right 4 times in 5, its 95 % interval misses 0.8 a few times at most."""
+    """Over 25 samples of a model that is right 4 times in 5, its 95 % interval misses 0.8 a few times at most."""
     missed = 0
-    for seed in range(40):
+    for seed in range(25):
         right = np.random.default_rng(seed).random(300) < 0.8
         probabilities = np.where(right[:, None], [[0.9, 0.1]], [[0.1, 0.9]])
         low, high = metrics.bootstrap(probabilities, np.zeros(300, int), seed=seed)["accuracy"]
         missed += not low <= 0.8 <= high
-    assert missed <= 6
+    assert missed <= 4
 
 
 def test_pictures_of_one_group_count_as_one_trial():
@@ -85,7 +72,16 @@ def test_a_slice_is_marked_only_if_chance_does_not_explain_it():
     found = {part.value: part for part in metrics.slices(correct, {"period": column})}
     assert [found[name].standing for name in ("easy", "hard", "small")] == ["above", "below", ""]
     assert found["hard"].accuracy == 0.4
-    assert not metrics.slices(correct[-3:], {"period": column[-3:]})
+
+
+def test_a_column_with_one_value_and_small_values_are_left_out():
+    assert not metrics.slices(np.ones(10, bool), {"period": ["all"] * 8 + ["few"] * 2})
+
+
+def test_of_many_slices_none_stands_out_by_chance():
+    random = np.random.default_rng(0)
+    correct, values = random.random(4000) < 0.8, random.integers(0, 100, 4000).astype(str).tolist()
+    assert not [part for part in metrics.slices(correct, {"artist": values}) if part.standing]
 
 
 def test_the_roc_curve_is_what_kubeflow_can_store():

@@ -1,0 +1,89 @@
+import io
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from components.evaluate import gallery, metrics, occlusion, testset
+from components.shared import classifier, imaging
+from tests.evaluate.conftest import LABELS
+from tests.serve.model_fixture import picture
+
+
+@pytest.fixture(scope="module")
+def model(colours_model):
+    return classifier.load(colours_model)
+
+
+@pytest.fixture(scope="module")
+def test(colours_dataset):
+    return testset.load(colours_dataset)
+
+
+@pytest.fixture(scope="module")
+def analysis(model, test):
+    pictures = [picture for batch in test.batches(16) for picture in batch]
+    return metrics.analyse(model.predict(pictures), test.targets, list(test.labels))
+
+
+def test_mistakes_come_with_their_pictures_titles_and_links(analysis, test, model):
+    built = gallery.build(analysis, test, model)
+    assert len(built.worst) == 3 and built.uncertain == []
+    captions = {item.caption for item in built.worst}
+    assert captions == {"red, taken for green", "green, taken for blue"}
+    first = built.worst[0]
+    assert first.kind == "fail" and first.link.startswith("https://museum.example/4")
+    pixels = imaging.decode(first.data).mean(axis=(0, 1))
+    assert LABELS[pixels.argmax()] == first.caption.rpartition(" ")[2]  # the colour that it shows
+
+
+def test_a_confusion_is_shown_beside_its_most_alike_correct_picture(analysis, test, model):
+    pairs = gallery.build(analysis, test, model).pairs
+    assert [pair.caption for pair in pairs] == ["2 of 17 red taken for green", "1 of 16 green taken for blue"]
+    assert (pairs[0].left.kind, pairs[0].right.kind) == ("fail", "ok")
+    mistake, alike = gallery.confusion_pairs(analysis)[0]
+    right = np.flatnonzero(analysis.correct & (analysis.targets == LABELS.index("green")))
+    distances = np.abs(analysis.probabilities[right] - analysis.probabilities[mistake]).sum(axis=1)
+    assert alike == right[distances.argmin()]
+
+
+def test_the_uncertain_mistakes_are_other_ones_than_the_worst():
+    random = np.random.default_rng(0)
+    found = metrics.analyse(random.dirichlet([1, 1, 1], 200), random.integers(0, 3, 200), LABELS)
+    wrong = np.flatnonzero(~found.correct)
+    assert len(wrong) > 2 * gallery.MISTAKES
+    assert found.confidences[wrong].min() < 0.45 < 0.9 < found.confidences[wrong].max()
+
+
+def test_only_web_addresses_become_links(test):
+    row = dict(test.rows[0], link="javascript:alert(1)")
+    hostile = testset.TestSet(test.path, test.labels, "", test.object_ids[:1], test.targets[:1], [row])
+    assert gallery.link(hostile, 0) == "" and gallery.link(test, 0) == "https://museum.example/0"
+
+
+def test_occlusion_finds_what_the_answer_hangs_on(model):
+    """A grey picture with one blue corner: covering that corner is what takes blue away."""
+    pixels = np.full((48, 48, 3), 90, np.uint8)
+    pixels[4:16, 32:44] = (10, 20, 250)
+    found = occlusion.explain(model, pixels, LABELS.index("blue"))
+    row, column = np.unravel_index(found.heat.argmax(), found.heat.shape)
+    assert 0 <= row < 20 and 28 <= column < 48
+    assert found.lowest < found.whole
+    drawn = Image.open(io.BytesIO(occlusion.overlay(pixels, found.heat)))
+    assert drawn.size == (48, 48)
+
+
+def test_what_the_model_is_asked_about_is_what_it_sees(model):
+    """The patches are drawn on the model's own input, so without one it gives the picture's own answer."""
+    data = picture("green", 90, 64, seed=5)
+    found = occlusion.explain(model, occlusion.model_view(model, data), LABELS.index("green"))
+    assert found.whole == model.predict([data])[0, LABELS.index("green")]
+
+
+def test_a_model_that_hangs_on_nothing_is_drawn_without_division_by_zero():
+    assert occlusion.overlay(np.full((32, 32, 3), 100, np.uint8), np.zeros((32, 32)))
+
+
+@pytest.mark.parametrize("probability, text", [(0.5, "50 %"), (0.996, "99.6 %"), (0.004, "0.4 %"), (1.0, "100.0 %")])
+def test_percent(probability, text):
+    assert gallery.percent(probability) == text
