@@ -128,7 +128,8 @@ def _finish(run_: runs.Run, board: Board, console: Console, failed: bool, interr
     run_.summary["error"] = "interrupted" if interrupted else _reason(run_, board)
     run_.save()
     console.print(f"[red]error[/]: {where}: {run_.summary['error']}", highlight=False, soft_wrap=True, markup=True)
-    console.print(f"log: {run_.log}\ncontinue with: {_command()} run --resume {_root_option(run_)}", highlight=False)
+    resume = f"{_command()} run --resume {_root_option(run_)}"
+    console.print(f"log: {run_.log}\ncontinue with: {resume} [dim][NAME=VALUE ...][/]", highlight=False, soft_wrap=True)
     return 130 if interrupted else 1
 
 

@@ -57,7 +57,7 @@ def _add_run(commands) -> None:
     parser = _add(commands, "run", _run, "run the whole pipeline on this machine", with_parameters=True)
     parser.add_argument("--root", default="runs", help="folder, or s3:// or gs:// URI, for the runs (default: runs)")
     parser.add_argument("--name", default="", help="name of the run's folder (default: date and time)")
-    parser.add_argument("--resume", action="store_true", help="continue the last run that did not succeed, or --name")
+    parser.add_argument("--resume", action="store_true", help="continue the last run that did not succeed, or --name, with its parameters and those given")
 
 
 def _add_compile(commands) -> None:
@@ -129,17 +129,18 @@ def _add_drift(commands) -> None:
 def _run(options) -> int:
     from rich.console import Console
 
-    from cli import local_run, runs
+    from cli import local_run, preflight, resume, runs
     from components.shared import storage
 
     store = "" if storage.local_path(options.root) is not None else options.root
     root = Path("runs") if store else Path(storage.local_path(options.root))
     if options.resume:
-        if options.assignments:
-            raise PipelineError("--resume keeps the run's parameters; start a new run to change them")
         run = runs.unfinished(root, options.name)
+        resume.change(run, _arguments(options.assignments, run.summary["parameters"]))
     else:
-        run = runs.create(root, options.name, _arguments(options.assignments))
+        values = _arguments(options.assignments)
+        preflight.check(values)
+        run = runs.create(root, options.name, values)
     return local_run.run(run, store, Console())
 
 
@@ -189,12 +190,12 @@ def _drift(options) -> int:
     return int(bool(report.due))
 
 
-def _arguments(assignments: Sequence[str]) -> dict[str, Any]:
-    """All pipeline parameters with the given ones in place, checked as far as that needs no work."""
+def _arguments(assignments: Sequence[str], base: dict[str, Any] | None = None) -> dict[str, Any]:
+    """`base` (else the defaults) with the given parameters in place, checked as far as that needs no work."""
     import pipeline
     from cli import checks
 
-    values = parameters.parse(assignments, parameters.declared(pipeline.pipeline.pipeline_func))
+    values = parameters.parse(assignments, parameters.declared(pipeline.pipeline.pipeline_func), base)
     checks.check(values)
     return values
 

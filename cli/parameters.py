@@ -28,13 +28,15 @@ def declared(pipeline_function) -> dict[str, Parameter]:
     }
 
 
-def parse(assignments: Sequence[str], parameters: dict[str, Parameter]) -> dict[str, Any]:
-    """Values of all parameters: the defaults, overridden by `NAME=VALUE` strings.
+def parse(
+    assignments: Sequence[str], parameters: dict[str, Parameter], base: dict[str, Any] | None = None
+) -> dict[str, Any]:
+    """Values of all parameters: the defaults, overridden by those of `base`, overridden by `NAME=VALUE` strings.
 
     Raises:
         PipelineError: an unknown name, a value of the wrong type, or an assignment without `=`.
     """
-    values = {name: parameter.default for name, parameter in parameters.items()}
+    values = {name: parameter.default for name, parameter in parameters.items()} | (base or {})
     for assignment in assignments:
         name, separator, text = assignment.partition("=")
         if not separator:

@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -95,18 +96,19 @@ def test_a_picture_that_is_none_is_said(root, finished, tmp_path):
 
 
 @pytest.mark.slow
-def test_a_failing_step_says_why_and_the_run_goes_on_from_there(root):
-    weights = root / "weights.h5"
-    done = command("run", "--root", root, "--name", "broken", *TINY, "model=mobilenet", f"weights={weights}")
+def test_a_failing_step_says_why_and_the_run_goes_on_from_there_with_what_is_changed(root):
+    wrong, right = root / "wrong.weights.h5", root / "right.weights.h5"
+    wrong.write_bytes(b"these are no weights")
+    right.write_bytes(_mobilenet_weights())
+    done = command("run", "--root", root, "--name", "broken", *TINY, "model=mobilenet_025", f"weights={wrong}")
     assert done.returncode == 1
     summary = summary_of(root / "broken")
     assert (summary["status"], summary["stopped_at"]) == ("failed", "train")
-    assert str(weights) in summary["error"] and "Traceback" not in done.stdout
-    assert f"error: train: {summary['error']}" in done.stdout.replace("\n", " ")
+    assert wrong.name in summary["error"] and "Traceback" not in done.stdout
+    assert f"error: train: {summary['error']}" in done.stdout
     assert "--resume" in done.stdout
 
-    weights.write_bytes(_mobilenet_weights())
-    again = command("run", "--root", root, "--name", "broken", "--resume")
+    again = command("run", "--root", root, "--name", "broken", "--resume", f"weights={right}")
     assert again.returncode == 0, again.stdout
     summary = summary_of(root / "broken")
     assert summary["status"] == "succeeded" and "error" not in summary
@@ -119,8 +121,6 @@ def _mobilenet_weights() -> bytes:
         "import sys, keras; model = keras.applications.MobileNet(alpha=0.25, include_top=False, weights=None);"
         "model.save_weights('made.weights.h5'); sys.stdout.buffer.write(open('made.weights.h5', 'rb').read())"
     )
-    import tempfile
-
     with tempfile.TemporaryDirectory() as folder:
         environment = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"}
         return subprocess.run([sys.executable, "-c", code], cwd=folder, stdout=-1, env=environment, check=True).stdout
@@ -143,8 +143,13 @@ def test_interrupted_in_the_middle_nothing_is_left_running(root):
     assert running == ""
 
 
-def test_a_broken_resume_is_said(root):
+def test_what_is_not_there_is_said_before_any_work(root):
+    for assignment, words in (("weights=absent.h5", "there is no such file"), ("gpus=64", "this machine has")):
+        done = command("run", "--root", root / "never", assignment)
+        assert done.returncode == 2 and words in done.stderr
+    assert not (root / "never").exists()
+
+
+def test_nothing_to_resume_is_said(root):
     done = command("run", "--root", root / "empty", "--resume")
     assert done.returncode == 2 and done.stderr.startswith("error: nothing to resume in")
-    done = command("run", "--root", root, "--resume", "epochs=3")
-    assert done.returncode == 2 and "keeps the run's parameters" in done.stderr

@@ -1,0 +1,25 @@
+"""Checks of what this machine has, before a local run does hours of work that its end will refuse."""
+
+import glob
+from typing import Any
+
+from components.shared import storage
+from components.shared.errors import PipelineError
+
+_FILES = ("weights", "label_map", "previous_dataset")
+_NO_FILES = ("", "none", "imagenet")
+
+
+def check(values: dict[str, Any]) -> None:
+    """Raises PipelineError if a file that a parameter names, or a GPU that is asked for, is not here."""
+    for name in _FILES:
+        uri = str(values[name])
+        if uri not in _NO_FILES and storage.local_path(uri) is not None and not storage.exists(uri):
+            raise PipelineError(f"{name}={uri}: there is no such file; give a path or URI" + _or_word(name))
+    present = len(glob.glob("/dev/nvidia[0-9]*"))
+    if values["gpus"] > present:
+        raise PipelineError(f"gpus={values['gpus']} was asked for and this machine has {present}: set gpus=0 for the CPU")
+
+
+def _or_word(name: str) -> str:
+    return ", or imagenet or none" if name == "weights" else ""
