@@ -18,10 +18,17 @@ class StopRequest:
         self._previous: Any = None
 
     def __enter__(self) -> "StopRequest":
-        # Python handles signals in the main thread only; elsewhere the caller decides.
-        if threading.current_thread() is threading.main_thread():
-            self._previous = signal.signal(signal.SIGTERM, self._note)
+        self._previous = self.listen()
         return self
+
+    def listen(self) -> Any:
+        """Takes SIGTERM, again if need be: TensorFlow's cluster runtime puts its own handler in place of any other.
+
+        Python handles signals in the main thread only; in another one the caller decides.
+        """
+        if threading.current_thread() is threading.main_thread():
+            return signal.signal(signal.SIGTERM, self._note)
+        return None
 
     def __exit__(self, *_: object) -> None:
         if self._previous is not None:

@@ -58,6 +58,7 @@ class Training:
     ) -> None:  # fmt: skip
         self.settings, self.info, self.stop = settings, info, stop
         self.strategy = devices.prepare(settings)
+        stop.listen()
         self.chief = devices.is_chief(self.strategy)
         self.size = input_size(info.stored_size)
         self.train = input_pipeline.load(info, "train", f"{folder}/train")

@@ -1,5 +1,6 @@
 """A tiny data set that a small network learns in seconds: stripes of four directions."""
 
+import functools
 import hashlib
 import json
 import os
@@ -9,6 +10,7 @@ import numpy as np
 import pytest
 
 from components.shared import imaging, records
+from tests.train.settings_fixture import settings
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
@@ -46,7 +48,7 @@ def write_dataset(folder: Path, counts: dict[str, int], shards: int = 2, exclude
         splits[split] = {"examples": sum(per_class), "per_class": per_class, "files": files}
     content = {
         "format": 1,
-        "snapshot": "0" * 64,
+        "snapshot": "5" * 64,
         "labels": LABELS,
         "stored_size": STORED_SIZE,
         "splits": splits,
@@ -76,13 +78,5 @@ def dataset(tmp_path_factory) -> str:
 
 @pytest.fixture
 def make_settings(tmp_path):
-    """Settings of a short training of simple_cnn, with what is given replaced."""
-    from components.train.settings import Settings
-
-    defaults = dict(
-        snapshot="0" * 64, logs=str(tmp_path / "logs"), model="simple_cnn", weights="none", epochs=2, fine_tune_epochs=0,
-        batch_size=16, optimizer="adamw", learning_rate=0.003, augmentation="none", balance="none", precision="float32",
-        quantize="none", patience=0, checkpoint_every=100, workers=1, accelerator="nvidia.com/gpu", gpus=0,
-        max_restarts=0, seed=1,
-    )  # fmt: skip
-    return lambda **changes: Settings(**{**defaults, **changes})
+    """Settings of a short training of simple_cnn that logs into the test's folder, with what is given replaced."""
+    return functools.partial(settings, logs=str(tmp_path / "logs"), learning_rate=0.003)
