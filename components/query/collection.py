@@ -52,13 +52,15 @@ def load_objects(database: duckdb.DuckDBPyConnection, source: Source, settings: 
             "name yours with columns=object_id=your_column"
         )
     condition = "true"
-    if settings.where.strip() and not source.applies_where:
+    if settings.where.strip() and source.total is None:
         condition = check_condition(settings.where, columns, "duckdb")
     strings = ", ".join(f"CAST({identifier(name)} AS VARCHAR) AS {identifier(name)}" for name in columns)
     try:
         database.execute(f"CREATE TABLE objects AS SELECT {strings} FROM raw WHERE ({condition})")
         matching = scalar(database, "SELECT count(*) FROM objects")
-        total = matching if condition == "true" else scalar(database, "SELECT count(*) FROM raw")
+        total = source.total
+        if total is None:
+            total = matching if condition == "true" else scalar(database, "SELECT count(*) FROM raw")
     except duckdb.Error as error:
         where = f"where={settings.where}: " if condition != "true" else ""
         raise QueryError(f"{where}cannot read the objects: {first_line(error)}") from error

@@ -16,12 +16,12 @@ class Source(Protocol):
 
     Attributes:
         label: The column to learn when the user names none.
-        applies_where: The source has applied `where` itself; else it is applied to `raw`.
+        total: Objects before `where`, if the source has applied that itself; None: it is still to be applied to `raw`.
         pictures_are_complete: `load_pictures` gives the pictures of all objects, not just of those with a label.
     """
 
     label: str
-    applies_where: bool
+    total: int | None
     pictures_are_complete: bool
 
     def load(self, database: duckdb.DuckDBPyConnection) -> None:

@@ -12,17 +12,20 @@ side's interval, from a side where this leaves another group of the same class. 
 on that side by its own hash takes over, and the lent one returns. Classes that hash serves are not touched.
 
 **Cross-validation** (`folds=k`) is an experiment on one collection, where equal folds count and growth does not. So
-the groups of each class are dealt in turn, largest first and then in the order of their hashes, as to k players:
-every object is tested in exactly one fold, and folds differ by at most one group in each class where groups have one
-class. That is what scikit-learn's StratifiedGroupKFold aims at. Validation is dealt from the rest in the same way.
-Whoever wants exact shares rather than a split that outlives growth takes `folds` for the fixed split too.
+the groups of each class (a group's commonest) are dealt out, the largest first and equal ones in the order of their
+hashes, each to the fold that has least of the class: every object is tested in exactly one fold, and where groups are
+single objects the folds differ by at most one in each class. That is what scikit-learn's StratifiedGroupKFold aims at.
+Validation is dealt from the rest in the same way. Whoever wants exact shares rather than a split that outlives growth
+takes `folds=6 fold=0` for the fixed split too.
 """
 
+import hashlib
 from collections import Counter
 from dataclasses import dataclass
 from typing import Iterable
 
 import duckdb
+import pyarrow
 
 from components.query.settings import Settings
 
@@ -72,27 +75,46 @@ def assign_sides(database: duckdb.DuckDBPyConnection, settings: Settings) -> lis
 
 
 def _deal_folds(database: duckdb.DuckDBPyConnection, settings: Settings) -> None:
-    """A group belongs to its commonest class; the offset by class keeps the remainders from all going to fold 0."""
+    rows = _homes(database, "test_hash")
+    folds = [1 / settings.folds] * settings.folds
+    tested = {group for (*_, group), fold in zip(rows, _deal(rows, folds)) if fold == settings.fold}
+    rest = [row for row in _homes(database, "validation_hash") if row[2] not in tested]
     of_rest = settings.validation_fraction / (1 - settings.held_out_for_test)
-    database.execute(f"""
-        CREATE TABLE sides AS
-        WITH homes AS (
-            SELECT "group", first(class ORDER BY pictures DESC, class) AS home, sum(pictures) AS pictures
-            FROM (SELECT "group", class, count(*) AS pictures FROM chosen GROUP BY ALL) GROUP BY "group"
-        ), dealt AS (
-            SELECT *, row_number() OVER (PARTITION BY home ORDER BY pictures DESC, test_hash, "group") - 1 AS turn,
-                md5_number_lower({settings.seed} || ':' || home) % {settings.folds} AS first_fold
-            FROM homes JOIN hashes USING ("group")
-        ), folded AS (SELECT *, (turn + first_fold) % {settings.folds} AS fold FROM dealt
-        ), rest AS (
-            SELECT "group", row_number() OVER (PARTITION BY home ORDER BY pictures DESC, validation_hash, "group") AS turn
-            FROM folded WHERE fold != {settings.fold}
-        )
-        SELECT "group", CASE WHEN fold = {settings.fold} THEN 'test'
-            WHEN floor(rest.turn * {of_rest!r} + 0.5) > floor((rest.turn - 1) * {of_rest!r} + 0.5) THEN 'validation'
-            ELSE 'train' END AS split
-        FROM folded LEFT JOIN rest USING ("group")
-    """)
+    bins = _deal(rest, [of_rest, 1 - of_rest])
+    names = [group for *_, group in rest] + sorted(tested)
+    splits = [("validation", "train")[number] for number in bins] + ["test"] * len(tested)
+    dealt = pyarrow.table({"group": names, "split": splits}, pyarrow.schema([("group", pyarrow.string()), ("split", pyarrow.string())]))
+    database.register("dealt", dealt)
+    database.execute("CREATE TABLE sides AS SELECT * FROM dealt")
+    database.unregister("dealt")
+
+
+def _homes(database: duckdb.DuckDBPyConnection, hash_column: str) -> list[tuple[str, int, str]]:
+    """(commonest class, pictures, group), class by class, the largest groups first and equal ones by hash."""
+    return database.execute(f"""
+        SELECT first(class ORDER BY pictures DESC, class) AS home, CAST(sum(pictures) AS BIGINT) AS size, "group"
+        FROM (SELECT "group", class, count(*) AS pictures FROM chosen GROUP BY ALL) JOIN hashes USING ("group")
+        GROUP BY "group", {hash_column} ORDER BY home, size DESC, {hash_column}, "group"
+    """).fetchall()
+
+
+def _deal(rows: list[tuple[str, int, str]], shares: list[float]) -> list[int]:
+    """The bin of each row: in its class, that which is furthest below its share.
+
+    The first bin of a class is drawn by its name, so that the remainders of many small classes do not all go to one.
+    """
+    bins: list[int] = []
+    order = [number for number, share in enumerate(shares) if share > 0]
+    loads, home = [0] * len(shares), None
+    for row_home, size, _ in rows:
+        if row_home != home:
+            home, loads = row_home, [0] * len(shares)
+            first = int.from_bytes(hashlib.md5(home.encode()).digest()[:4]) % len(order)
+            order = sorted(order)[first:] + sorted(order)[:first]
+        chosen = min(order, key=lambda number: (loads[number] + size / 2) / shares[number])
+        loads[chosen] += size
+        bins.append(chosen)
+    return bins
 
 
 def _lend_groups(database: duckdb.DuckDBPyConnection, settings: Settings) -> list[Loan]:

@@ -1,8 +1,6 @@
 """source=table: objects and pictures in CSV, JSON lines or Parquet, at a path or a URI (file, http, gs, s3, minio)."""
 
-import shutil
-import urllib.error
-import urllib.request
+import hashlib
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -23,7 +21,6 @@ FORMATS = {
     ".parquet": "parquet",
     ".pq": "parquet",
 }
-TIMEOUT_SECONDS = 60
 
 
 def open_source(settings: Settings) -> "TableSource":
@@ -37,7 +34,7 @@ class TableSource:
     """A table of objects; the pictures' addresses in it or in a second table."""
 
     label = "culture"
-    applies_where = False
+    total = None
     pictures_are_complete = True
 
     def __init__(self, settings: Settings) -> None:
@@ -88,7 +85,7 @@ def create_view(
     """
     try:
         path, kind = _local(database, uri), _format(uri)
-        names = _file_columns(database, path, kind)
+        names = _columns(database, path, kind)
         ours = {actual.lower(): our_name for our_name, actual in renamed.items()}
         shown = {column: ours.get(column.lower(), column) for column in names}
         # A renamed column takes the place of one that had the name before.
@@ -115,7 +112,15 @@ def check_renamed(settings: Settings, names: list[str]) -> None:
             raise QueryError(f"columns={settings.columns}: there is no column {theirs}{near(theirs, names)}")
 
 
-def _file_columns(database: duckdb.DuckDBPyConnection, path: str, kind: str) -> list[str]:
+def file_columns(database: duckdb.DuckDBPyConnection, uri: str) -> list[str]:
+    """Names of the columns of the table at `uri`. Raises QueryError."""
+    try:
+        return _columns(database, _local(database, uri), _format(uri))
+    except duckdb.Error as error:
+        raise QueryError(f"cannot read {uri}: {first_line(error)}") from error
+
+
+def _columns(database: duckdb.DuckDBPyConnection, path: str, kind: str) -> list[str]:
     described = database.execute(f"DESCRIBE SELECT * FROM {_reader(path, kind, None)}").fetchall()
     return [row[0] for row in described]
 
@@ -151,20 +156,8 @@ def _local(database: duckdb.DuckDBPyConnection, uri: str) -> str:
             raise QueryError(f"there is no table {uri} (looked in {Path(path).absolute().parent})")
         return path
     folder = Path(database.execute("SELECT path FROM duckdb_databases() WHERE path IS NOT NULL").fetchone()[0]).parent
-    target = str(folder / f"{len(list(folder.iterdir()))}-{Path(urlsplit(uri).path).name}")
-    if urlsplit(uri).scheme in ("http", "https"):
-        _download_http(uri, target)
-    else:
-        storage.download(uri, target)
-    return target
-
-
-def _download_http(url: str, path: str) -> None:
-    request = urllib.request.Request(url, headers={"User-Agent": "museum-classifier"})
-    try:
-        with urllib.request.urlopen(request, timeout=TIMEOUT_SECONDS) as response, open(path, "wb") as file:
-            shutil.copyfileobj(response, file, 1 << 20)
-    except urllib.error.HTTPError as error:
-        raise QueryError(f"cannot read {url}: the server answers {error.code} {error.reason}") from error
-    except OSError as error:
-        raise QueryError(f"cannot read {url}: {getattr(error, 'reason', error)}") from error
+    # The same table may be asked for twice: its columns first, then its rows.
+    target = folder / f"{hashlib.sha256(uri.encode()).hexdigest()[:16]}-{Path(urlsplit(uri).path).name[-100:]}"
+    if not target.exists():
+        storage.download(uri, str(target))
+    return str(target)

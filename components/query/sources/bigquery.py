@@ -1,0 +1,224 @@
+"""source=bigquery: The Met's public tables, or any of that shape, through google-cloud-bigquery."""
+
+import contextlib
+import itertools
+import os
+from concurrent.futures import ThreadPoolExecutor
+from typing import Iterator
+
+import duckdb
+import pyarrow
+from google.api_core import exceptions
+from google.auth.credentials import AnonymousCredentials
+from google.auth.exceptions import GoogleAuthError
+from google.cloud import bigquery
+
+from components.query.conditions import check_condition, condition_columns
+from components.query.labels import resolve_column
+from components.query.pictures import ADDRESS_COLUMNS, create_pictures
+from components.query.settings import QueryError, Settings, near
+from components.query.sources import bigquery_sql as sql
+from components.shared import storage
+from components.shared.errors import TransientError
+from components.shared.progress import Progress
+
+TABLE, IMAGES = "bigquery-public-data.the_met.objects", "bigquery-public-data.the_met.images"
+BUCKET = "gs://gcs-public-data--met"
+# The client speaks to this address instead of Google's, without credentials, where it is set.
+EMULATOR_VARIABLE = "BIGQUERY_EMULATOR_HOST"
+SCALARS = set("STRING INTEGER INT64 FLOAT FLOAT64 NUMERIC BIGNUMERIC BOOLEAN BOOL DATE TIMESTAMP DATETIME TIME".split())
+PAGE_ROWS = 20_000
+LISTERS = 16
+# What objects.parquet carries beside label, group and slices.
+CARRIED = ("object_id", "title", "artist_display_name", "rights_and_reproduction", "is_public_domain", "link_resource")
+
+
+def open_source(settings: Settings) -> "BigQuerySource":
+    """The tables `table` and `images`; without either, The Met's. Raises QueryError without credentials."""
+    images = settings.images or ("" if settings.table else IMAGES)
+    return BigQuerySource(settings, _table_id(settings.table or TABLE), _table_id(images) if images else "")
+
+
+class BigQuerySource:
+    """Objects and picture addresses in two BigQuery tables, joined and filtered there."""
+
+    label = "culture"
+    pictures_are_complete = True
+
+    def __init__(self, settings: Settings, table: str, images: str) -> None:
+        self.settings, self.table, self.images = settings, table, images
+        with _explained(settings):
+            self.client = _client(settings.project)
+            objects = self.client.get_table(table)
+            self._columns = self._names_of(objects)
+            image_columns = self._names_of(self.client.get_table(images)) if images else []
+        self.total = objects.num_rows
+        self._addresses = [name for name in ADDRESS_COLUMNS if name in (image_columns if images else self._columns)]
+        if not self._addresses:
+            raise QueryError(f"no picture addresses: {images or table} has none of {', '.join(ADDRESS_COLUMNS)}")
+
+    def load(self, database: duckdb.DuckDBPyConnection) -> None:
+        """Creates `raw`: a row an object that matches `where`, with the list `addresses`."""
+        statement = sql.objects_with_addresses(self._matching(self._needed()), self.images, self._addresses)
+        batches = self._run(statement, [])
+        first = next(batches)
+        # Batch by batch into DuckDB, which spills to disk: the result never sits in memory.
+        reader = pyarrow.RecordBatchReader.from_batches(first.schema, itertools.chain([first], batches))
+        database.register("result", reader)
+        database.execute("CREATE TABLE results AS SELECT * FROM result")
+        database.execute("CREATE VIEW raw AS SELECT * EXCLUDE (addresses) FROM results")
+
+    def load_pictures(self, database: duckdb.DuckDBPyConnection) -> None:
+        """The addresses; for a picture without one, what the bucket holds under the object's id."""
+        database.execute(
+            "CREATE TABLE addresses AS SELECT object_id, unnest(addresses) AS original_image_url FROM results"
+        )
+        base = (self.settings.image_base or BUCKET).rstrip("/")
+        unknown = database.execute(
+            "SELECT object_id FROM addresses JOIN labelled USING (object_id) GROUP BY object_id "
+            "HAVING bool_and(original_image_url = '') ORDER BY object_id"
+        ).fetchall()
+        if unknown:
+            found = pyarrow.table(_list_bucket(base, [key for (key,) in unknown]))
+            database.execute("INSERT INTO addresses SELECT object_id, uri FROM found")
+        create_pictures(database, "addresses", base)
+
+    def describe_attributes(self, settings: Settings):
+        """Counted by BigQuery: what comes back are a few rows a column, not the collection."""
+        from components.query.attributes import NOT_ATTRIBUTES, TOP_VALUES, arrange
+
+        scalars = [name for name in self._columns if name not in NOT_ATTRIBUTES]
+        matching = self._matching(["object_id", *scalars])
+        parameters = [
+            bigquery.ScalarQueryParameter("minimum", "INT64", max(settings.min_images_per_class, 1)),
+            bigquery.ScalarQueryParameter("top", "INT64", TOP_VALUES),
+        ]
+        batches = self._run(sql.attributes(matching, self.images, scalars), parameters)
+        rows = [row for batch in batches for row in batch.to_pylist()]
+        return arrange(rows[0]["all_objects"], settings.min_images_per_class, True, sql.attributes_of(rows, scalars))
+
+    def _needed(self) -> list[str]:
+        """Columns to ask for: BigQuery bills by the column. Raises QueryError for one that does not exist."""
+        settings = self.settings
+        wanted = [resolve_column(settings.label or self.label, self._columns, "label")]
+        if settings.group:
+            wanted.append(resolve_column(settings.group, self._columns, "group"))
+        own_addresses = () if self.images else self._addresses
+        known = {name.lower(): name for name in self._columns}
+        wanted += [known[name.lower()] for name in (*CARRIED, *settings.slice_columns, *own_addresses) if name.lower() in known]
+        if "object_id" not in wanted:
+            raise QueryError(f"{self.table} has no column object_id{near('object_id', self._columns)}; name yours with columns=")
+        return list(dict.fromkeys(wanted))
+
+    def _matching(self, columns: list[str]) -> str:
+        settings = self.settings
+        where = settings.where.strip()
+        condition = check_condition(where, self._columns, "bigquery") if where else "TRUE"
+        used = [name for name in self._columns if name.lower() in condition_columns(where, "bigquery")]
+        inside = {name: settings.renamed.get(name, name) for name in dict.fromkeys([*columns, *used])}
+        return sql.matching(self.table, inside, columns, condition)
+
+    def _names_of(self, table: bigquery.Table) -> list[str]:
+        """Names of the columns that can be read as text, ours where renamed."""
+        fields = [field for field in table.schema if field.mode != "REPEATED" and field.field_type in SCALARS]
+        ours = {theirs: name for name, theirs in self.settings.renamed.items()}
+        return [ours.get(field.name, field.name) for field in fields]
+
+    def _run(self, statement: str, parameters: list) -> Iterator[pyarrow.RecordBatch]:
+        """Dry run, price, then the query; yields the result batch by batch. Raises QueryError or TransientError."""
+        limit = self.settings.maximum_bytes_billed
+        with _explained(self.settings):
+            dry = bigquery.QueryJobConfig(dry_run=True, use_query_cache=False, query_parameters=parameters)
+            size = self.client.query(statement, job_config=dry).total_bytes_processed
+            print(f"BigQuery will read {_bytes(size)} (at most {_bytes(limit)} allowed)", flush=True)
+            if size > limit:
+                raise QueryError(
+                    f"the query would read {_bytes(size)}, more than maximum_bytes_billed={limit} ({_bytes(limit)}) allows; "
+                    "raise that, or ask for fewer columns (slices, where)"
+                )
+            config = bigquery.QueryJobConfig(maximum_bytes_billed=limit, query_parameters=parameters)
+            rows = self.client.query(statement, job_config=config).result(page_size=PAGE_ROWS)
+            if rows.total_rows == 0:
+                raise QueryError(f"where={self.settings.where}: no object in {self.table} matches; loosen the condition")
+            progress = Progress(rows.total_rows or 0, "rows")
+            for batch in rows.to_arrow_iterable(bqstorage_client=_storage_client(self.client)):
+                progress.update(batch.num_rows)
+                yield batch
+
+
+def _client(project: str) -> bigquery.Client:
+    if os.environ.get(EMULATOR_VARIABLE):
+        return bigquery.Client(project=project or "emulator", credentials=AnonymousCredentials())
+    return bigquery.Client(project=project or None)
+
+
+def _storage_client(client: bigquery.Client):
+    """The BigQuery Storage API's client, which reads results several times as fast; None where it is not installed."""
+    if os.environ.get(EMULATOR_VARIABLE):
+        return None
+    try:
+        from google.cloud.bigquery_storage import BigQueryReadClient
+    except ImportError:
+        return None
+    return BigQueryReadClient(credentials=client._credentials)
+
+
+@contextlib.contextmanager
+def _explained(settings: Settings) -> Iterator[None]:
+    """Turns Google's exceptions into one line that says what to do."""
+    try:
+        yield
+    except GoogleAuthError as error:
+        raise QueryError(
+            "source=bigquery needs Google Cloud credentials: run `gcloud auth application-default login`, or set "
+            f"GOOGLE_APPLICATION_CREDENTIALS ({_message(error)})"
+        ) from error
+    except EnvironmentError as error:
+        raise QueryError(f"source=bigquery needs project=YOUR_PROJECT, which pays for the query ({error})") from error
+    except exceptions.NotFound as error:
+        raise QueryError(f"BigQuery does not find a table: {_message(error)}; table=project.dataset.table") from error
+    except exceptions.Forbidden as error:
+        raise QueryError(f"BigQuery refuses access: {_message(error)}") from error
+    except exceptions.BadRequest as error:
+        where = f"where={settings.where}: " if settings.where.strip() else ""
+        raise QueryError(f"{where}BigQuery does not accept the query: {_message(error)}") from error
+    except (exceptions.ServerError, exceptions.TooManyRequests, exceptions.RetryError) as error:
+        raise TransientError(f"BigQuery does not answer: {_message(error)}; try again later") from error
+
+
+def _message(error: Exception) -> str:
+    text = getattr(error, "message", "") or str(error)
+    # `POST https://...: Unrecognized name: x at [1:2]` and what the client adds below.
+    return text.rpartition("prettyPrint=false: ")[2].strip().splitlines()[0]
+
+
+def _table_id(name: str) -> str:
+    """`project.dataset.table`, checked, so that it can be quoted into SQL. Raises QueryError."""
+    try:
+        reference = bigquery.TableReference.from_string(name)
+    except ValueError as error:
+        raise QueryError(f"table={name}: on BigQuery a table is called project.dataset.table") from error
+    if "`" in name or "\\" in name:
+        raise QueryError(f"table={name}: on BigQuery a table is called project.dataset.table")
+    return f"{reference.project}.{reference.dataset_id}.{reference.table_id}"
+
+
+def _list_bucket(base: str, object_ids: list[str]) -> dict[str, list[str]]:
+    """Object ids and URIs of what lies at `<base>/<id>/<n>.jpg`."""
+    progress = Progress(len(object_ids), "folders listed")
+
+    def listed(object_id: str) -> list[tuple[str, str]]:
+        files = storage.list_files(storage.join(base, object_id))
+        progress.update()
+        return [(object_id, file.uri) for file in files]
+
+    with ThreadPoolExecutor(LISTERS) as threads:
+        found = [pair for pairs in threads.map(listed, object_ids) for pair in pairs]
+    return {"object_id": [key for key, _ in found], "uri": [uri for _, uri in found]}
+
+
+def _bytes(number: int) -> str:
+    for unit, size in (("TB", 10**12), ("GB", 10**9), ("MB", 10**6)):
+        if number >= size:
+            return f"{number / size:.1f} {unit}"
+    return f"{number:,} bytes"

@@ -1,0 +1,75 @@
+"""source=folder, local and in buckets; tables in buckets and on web servers."""
+
+from pathlib import Path
+
+import pytest
+
+from components.query.settings import QueryError
+from components.shared import storage
+from tests.query.tables import objects, run, write_csv
+from tests.query.web_servers import serve
+from tests.shared.object_stores import gs_bucket, gs_endpoint, s3_bucket, s3_endpoint, s3_environment  # noqa: F401
+
+FILES = ["cat/1.jpg", "cat/2.JPEG", "cat/2.png", "dog/a b/1.jpg", "dog/2.webp", "stray.jpg", "dog/notes.txt", "cat/.hidden.jpg"]
+
+
+def fill(root: str) -> None:
+    """Writes FILES below `root`."""
+    for name in FILES:
+        storage.write_bytes(storage.join(root, name), b"x")
+
+
+def check(folder: Path, root: str) -> None:
+    """Whether every picture of FILES got its class, an id of its own and an address that can be read."""
+    selection, rows = run(folder, source="folder", table=root, label="")
+    assert selection.labels == ["cat", "dog"] and selection.label == "folder"
+    assert sorted((row["label"], row["image_uri"]) for row in rows) == sorted(
+        (name.partition("/")[0], storage.join(root, name)) for name in FILES[:5]
+    )
+    assert len({row["object_id"] for row in rows}) == 5 and all(row["group"] for row in rows)
+    assert all(storage.exists(row["image_uri"]) for row in rows)
+    assert selection.counts.no_label == 1
+
+
+def test_a_local_folder(tmp_path: Path, monkeypatch, capsys) -> None:
+    fill(str(tmp_path / "photos"))
+    check(tmp_path, str(tmp_path / "photos"))
+    assert "1 files that are no pictures are left out: 1 .txt" in capsys.readouterr().out
+    monkeypatch.chdir(tmp_path)
+    _, rows = run(tmp_path, source="folder", table="photos", label="parent")
+    assert {row["label"] for row in rows} == {"cat", "dog", "a b"}
+    assert all(row["image_uri"].startswith(str(tmp_path)) for row in rows)
+
+
+def test_a_folder_in_a_bucket(tmp_path: Path, gs_bucket: str) -> None:  # noqa: F811
+    fill(f"{gs_bucket}/photos")
+    check(tmp_path, f"{gs_bucket}/photos")
+
+
+def test_a_folder_in_an_s3_bucket(tmp_path: Path, s3_bucket: str) -> None:  # noqa: F811
+    fill(f"{s3_bucket}/photos")
+    check(tmp_path, f"{s3_bucket}/photos")
+
+
+def test_a_folder_without_pictures(tmp_path: Path) -> None:
+    with pytest.raises(QueryError, match="there is no picture in this folder"):
+        run(tmp_path, source="folder", table=str(tmp_path / "nothing"), label="")
+    with pytest.raises(QueryError, match="needs table=FOLDER"):
+        run(tmp_path, source="folder", label="")
+
+
+def test_tables_are_read_from_wherever_they_are(tmp_path: Path, gs_bucket: str) -> None:  # noqa: F811
+    rows = [row | {"original_image_url": f"images/{row['object_id']}.jpg"} for row in objects(20)]
+    table = write_csv(tmp_path / "objects.csv", rows)
+    storage.upload(table, f"{gs_bucket}/met/objects.csv")
+    _, from_bucket = run(tmp_path, table=f"{gs_bucket}/met/objects.csv")
+    assert from_bucket[0]["image_uri"] == f"{gs_bucket}/met/images/{from_bucket[0]['object_id']}.jpg"
+    text = Path(table).read_text()
+    missing = 404, {}, "gone"
+    with serve(lambda path, _: (200, {}, text) if path == "/met/objects.csv" else missing) as (api, address):
+        _, from_web = run(tmp_path, table=f"{address}/met/objects.csv")
+        assert from_web[0]["image_uri"] == f"{address}/met/images/{from_web[0]['object_id']}.jpg"
+        assert [row["split"] for row in from_web] == [row["split"] for row in from_bucket]
+        with pytest.raises(Exception, match="404|not found|no such") as caught:
+            run(tmp_path, table=f"{address}/met/other.csv")
+        assert "\n" not in str(caught.value)
