@@ -47,18 +47,20 @@ def describe_status(status: int) -> str:
 def run_with_restarts(attempt: Callable[[int], Failure | None], max_restarts: int, first: int = 0, name: str = "") -> int:
     """Calls `attempt` with the generation number, from `first` on, until it returns no failure; returns the restarts.
 
+    A retried step may find generations of its earlier try; it gets `max_restarts` of its own.
+
     Raises:
         PipelineError: a worker met a mistake of the user, or workers were lost more than `max_restarts` times.
     """
-    for generation in range(first, max_restarts + 1):
-        failure = attempt(generation)
+    for restarts in range(max_restarts + 1):
+        failure = attempt(first + restarts)
         if failure is None:
-            return generation
+            return restarts
         if failure.user_error:
             raise PipelineError(failure.user_error)
         print(f"{name}{failure}; its last lines:", *failure.lines, sep="\n    ", flush=True)
-        if generation < max_restarts:
-            print(f"{name}restart {generation + 1} of {max_restarts}: all workers, from the last checkpoint", flush=True)
+        if restarts < max_restarts:
+            print(f"{name}restart {restarts + 1} of {max_restarts}: all workers, from the last checkpoint", flush=True)
     last = next((line for line in reversed(failure.lines) if line.strip()), "it printed nothing")
     raise PipelineError(
         f"{failure} and max_restarts={max_restarts} is used up; its last line: {last.strip()!r} "
