@@ -24,6 +24,8 @@ from components.train.settings import Settings
 
 __all__ = ["Settings", "TrainSummary", "launch"]
 
+PATIENCE = Patience()
+
 
 @dataclass(frozen=True)
 class TrainSummary:
@@ -178,7 +180,7 @@ def _cluster_workers(cluster: kubernetes.Cluster, step_pod: dict, training: Trai
     storage.write_bytes(uri, settings.to_json().encode())
     arguments = _arguments(training, uri, dataset)
     name = job.training_id(training.output, settings.model)
-    return ClusterWorkers(cluster, step_pod, name, settings, arguments, _patience(), training.prefix)
+    return ClusterWorkers(cluster, step_pod, name, settings, arguments, PATIENCE, training.prefix)
 
 
 def _pods(training: Training, workers: ClusterWorkers, stopped: threading.Event) -> int:
@@ -208,10 +210,6 @@ def _arguments(training: Training, settings: str, dataset: str) -> list[str]:
         *("--output", training.output),
         *("--checkpoints", training.checkpoints),
     ]
-
-
-def _patience() -> Patience:
-    return Patience()
 
 
 def _conclude(

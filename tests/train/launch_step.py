@@ -32,7 +32,11 @@ def start(folder: Path, dataset: str, classifier_uri: str = "", environment: dic
 
 def finish(process: subprocess.Popen, seconds: float = 240) -> str:
     """Waits for the step to succeed and returns what it printed."""
-    output, _ = process.communicate(timeout=seconds)
+    try:
+        output, _ = process.communicate(timeout=seconds)
+    except subprocess.TimeoutExpired:
+        process.terminate()
+        output = "it took too long:\n" + process.communicate()[0]
     assert process.returncode == 0, output
     return output
 

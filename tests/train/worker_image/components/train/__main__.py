@@ -61,7 +61,23 @@ def user_error():
     sys.exit(1)
 
 
-plays = {"crash": crash, "hang": hang, "talk": talk, "user_error": user_error}
+def export():
+    """What training would leave: $ACCURACIES says how good each model is; one that is not listed cannot be trained."""
+    model = Path(arguments.output).parent.name
+    accuracies = json.loads(os.environ["ACCURACIES"])
+    if model not in accuracies:
+        print("error: out of memory", flush=True)
+        sys.exit(1)
+    entry = dict(epoch=1, phase="all", loss=1, accuracy=0.5, validation_loss=1, validation_accuracy=accuracies[model])
+    metrics = {"validation_accuracy": accuracies[model], "best_epoch": 1}
+    result = dict(model=model, metrics=metrics, history=[entry], seconds=2.0, images_per_second=100.0)
+    output = Path(arguments.output)
+    output.mkdir(parents=True, exist_ok=True)
+    (output / "model.tflite").write_bytes(Path(os.environ["TFLITE"]).read_bytes())
+    (output / "result.json").write_text(json.dumps(result))
+
+
+plays = {"crash": crash, "export": export, "hang": hang, "talk": talk, "user_error": user_error}
 # crash,hang: what the first and the second attempt do; those after it just succeed.
 script = [name for name in os.environ.get("PLAY", "").split(",") if name]
 if attempt < len(script):
