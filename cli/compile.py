@@ -1,6 +1,7 @@
 """`pipeline.py compile`: the pipeline as the YAML that the Kubeflow UI takes."""
 
 import argparse
+import dataclasses
 import json
 import tempfile
 from dataclasses import dataclass, field
@@ -40,6 +41,11 @@ class Target:
             return self.digests[name]
         suffix = f"-{self.variant}" if self.variant and name == "train" else ""
         return f"{self.registry.rstrip('/')}/{PREFIX}-{name}:{self.tag}{suffix}".lstrip("/")
+
+    def accepting(self, values: Mapping[str, Any]) -> "Target":
+        """The same without the drop-downs that would refuse one of the parameters' `values`."""
+        kept = tuple(name for name in self.drop_downs if values.get(name) in (None, *_allowed(name)))
+        return dataclasses.replace(self, drop_downs=kept)
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -107,7 +113,7 @@ def write(output: str, target_: Target = Target(), defaults: Mapping[str, Any] |
     spec = _replaced(spec, references)
     if target_.retries:
         _add_retries(spec)
-    _add_drop_downs(spec, target_.drop_downs)
+    _add_drop_downs(spec, target_.accepting(defaults or {}).drop_downs)
     placement.apply(platform, target_)
     documents = [yaml.dump(document, Dumper=_Dumper, sort_keys=True, width=120) for document in (spec, platform)]
     Path(output).write_text("\n".join(comments) + "\n" + "---\n".join(documents))
@@ -161,9 +167,7 @@ def _add_drop_downs(spec: dict, names: tuple[str, ...]) -> None:
     """KFP 2.17 offers `literals` as a list and refuses other values; its SDK loads them but cannot emit them yet."""
     parameters = spec["root"]["inputDefinitions"]["parameters"]
     for name in names:
-        allowed = _allowed(name)
-        if parameters[name]["defaultValue"] in allowed:
-            parameters[name]["literals"] = allowed
+        parameters[name]["literals"] = _allowed(name)
 
 
 def _allowed(name: str) -> list[str]:
