@@ -8,7 +8,7 @@ import sys
 import tempfile
 import time
 import urllib.error
-from typing import Iterator
+from typing import IO, Iterator
 
 from components.serve import smoke
 from components.shared.dataset import Example
@@ -47,7 +47,7 @@ def running_server(classifier_dir: str, *options: str) -> Iterator[str]:
         process = subprocess.Popen([*command, "--port", str(port), *options], stdout=log, stderr=log)
         try:
             url = f"http://127.0.0.1:{port}"
-            _wait_until_ready(url, process, log)
+            wait_until_ready(url, process, log)
             yield url
         finally:
             status = _stop(process)
@@ -55,7 +55,8 @@ def running_server(classifier_dir: str, *options: str) -> Iterator[str]:
             raise ServerFailed(f"the server ended with status {status}: {_last_line(log)}")
 
 
-def _wait_until_ready(url: str, process: subprocess.Popen, log) -> None:
+def wait_until_ready(url: str, process: subprocess.Popen, log: IO) -> None:
+    """Returns when the server answers. Raises ServerFailed, with the last words in `log`, if it ends or never does."""
     deadline = time.monotonic() + START_SECONDS
     while time.monotonic() < deadline:
         if process.poll() is not None:
@@ -80,7 +81,7 @@ def _stop(process: subprocess.Popen) -> int:
         return process.wait()
 
 
-def _last_line(log) -> str:
+def _last_line(log: IO) -> str:
     log.seek(0)
     lines = log.read().decode("utf-8", "replace").strip().splitlines()
     errors = [line for line in lines if line.startswith("error: ")]

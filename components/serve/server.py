@@ -99,6 +99,7 @@ class Server(BaseApplication):
             "control_socket_disable": True,
             "loglevel": "warning",
             "proc_name": f"serve {settings.name}",
+            "when_ready": self._say_where,
             "pre_fork": self._give_slot,
             "child_exit": _forget,
         }
@@ -116,6 +117,10 @@ class Server(BaseApplication):
         engine = Engine(model, monitor, self.settings.queue, self.settings.wait_seconds)
         return app.create(self.settings, engine, monitor)
 
+    def _say_where(self, _arbiter) -> None:
+        host = {"0.0.0.0": "localhost", "::": "localhost"}.get(self.settings.host, self.settings.host)
+        print(f"serving {self.settings.name} at http://{host}:{self.settings.port}/ ({self._workers} workers)", flush=True)
+
     def _give_slot(self, arbiter, worker) -> None:
         taken = {other.slot for other in arbiter.WORKERS.values()}
         worker.slot = self._slot = min(slot for slot in range(self._window.slots) if slot not in taken)
@@ -128,19 +133,19 @@ def run(settings: ServerSettings) -> None:
         ModelError: `settings.model` is no classifier, or not the one with `settings.sha256`.
     """
     logging.basicConfig(format="%(levelname)s %(name)s: %(message)s", stream=sys.stderr)
-    with _scratch() as scratch:
-        directory = _local_model(settings, scratch)
+    with _temporary(None) as copy, _scratch() as scratch:
+        directory = _local_model(settings, copy)
         if settings.engine == "litert":
             # One error here instead of one from each worker. TensorFlow is not loaded: it does not survive the fork.
             _checked(directory, settings.engine)
         Server(settings, directory, scratch).run()
 
 
-def _local_model(settings: ServerSettings, scratch: str) -> str:
-    """The classifier's local folder, checked; downloaded if `settings.model` is remote."""
+def _local_model(settings: ServerSettings, copy: str) -> str:
+    """The classifier's local folder, checked; if `settings.model` is remote it is downloaded to the folder `copy`."""
     directory = storage.local_path(settings.model)
     if directory is None:
-        directory = os.path.join(scratch, "model")
+        directory = copy
         classifier.download(settings.model, directory, settings.engine)
     if not os.path.isdir(directory):
         raise ModelError(f"there is no folder {directory}: give the folder or URI of a trained classifier")
@@ -164,12 +169,17 @@ def _checked(directory: str, engine: str) -> classifier.Classifier:
 
 @contextmanager
 def _scratch() -> Iterator[str]:
-    """A folder in memory if there is one: for a remote model, gunicorn's heartbeats and the workers' counters."""
-    parent = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
-    path = tempfile.mkdtemp(prefix="serve-", dir=parent)
-    # prometheus_client looks for this when it is first imported, which is why the imports of it come later.
-    os.environ["PROMETHEUS_MULTIPROC_DIR"] = path
-    owner = os.getpid()
+    """A folder, in memory if that can be had, for gunicorn's heartbeats and the workers' counters."""
+    with _temporary("/dev/shm" if os.access("/dev/shm", os.W_OK) else None) as path:
+        # prometheus_client looks for this when it is first imported, which is why the imports of it come later.
+        os.environ["PROMETHEUS_MULTIPROC_DIR"] = path
+        yield path
+
+
+@contextmanager
+def _temporary(parent: str | None) -> Iterator[str]:
+    """A temporary folder. Only the process that made it removes it: the workers leave by the same way out."""
+    path, owner = tempfile.mkdtemp(prefix="serve-", dir=parent), os.getpid()
     try:
         yield path
     finally:

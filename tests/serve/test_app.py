@@ -1,13 +1,19 @@
 """The server over HTTP: every way to send a picture, every refusal, what is counted, and what is left behind."""
 
+import base64
+import json
 import os
+import shutil
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
+import psutil
 import pytest
 import requests
 
+from components.serve import local
 from components.serve.predict import predict_files
 from components.shared import classifier
 from tests.serve.model_fixture import picture
@@ -21,8 +27,6 @@ def labels(response: requests.Response) -> list[str]:
 
 
 def test_a_file_raw_bytes_and_base64(server):
-    import base64
-
     url = f"{server}/classify"
     assert labels(requests.post(url, files={"file": ("a.jpg", RED)}))[0] == "red"
     assert labels(requests.post(url, data=RED, headers={"Content-Type": "image/jpeg"}))[0] == "red"
@@ -82,8 +86,6 @@ def test_unknown_paths_and_methods_are_json_too(server):
 
 def test_nothing_that_was_uploaded_is_written(classifier_dir, tmp_path):
     """The course's checked upload: neither under the name that came with it, nor under any other."""
-    from components.serve import local
-
     before = set(tmp_path.rglob("*"))
     # 3 MB: beyond what form parsers keep in memory.
     large = picture("green", 1500, 1500, quality=100)
@@ -100,8 +102,6 @@ def test_nothing_that_was_uploaded_is_written(classifier_dir, tmp_path):
 
 def _open_files(url: str) -> set[str]:
     """Regular files that the server listening at `url` holds open, deleted ones included."""
-    import psutil
-
     port = int(url.rpartition(":")[2])
     listening = {connection.pid for connection in psutil.net_connections("tcp") if connection.laddr.port == port}
     found = set()
@@ -115,8 +115,6 @@ def _open_files(url: str) -> set[str]:
 
 
 def test_metrics_and_histogram_cover_all_workers(classifier_dir):
-    from components.serve import local
-
     with local.running_server(classifier_dir, "--name", "colours", "--workers", "2") as url:
         for colour, number in (("red", 7), ("green", 3)):
             for seed in range(number):
@@ -154,8 +152,47 @@ def test_a_wrong_model_is_one_line(classifier_dir, arguments, message):
 
 
 def test_the_saved_model_engine(classifier_dir):
-    from components.serve import local
-
     with local.running_server(classifier_dir, "--engine", "savedmodel", "--workers", "1") as url:
         assert labels(requests.post(f"{url}/classify", data=RED))[0] == "red"
         assert requests.get(f"{url}/v2/models/museum-classifier").json()["platform"] == "savedmodel"
+
+
+@pytest.mark.skipif(os.geteuid() != 0 or not shutil.which("unshare"), reason="making the disk read-only takes root")
+def test_as_a_nobody_on_a_read_only_disk(classifier_dir, tmp_path):
+    """As in the pod: every file system read-only but /tmp, and a user without a name or a home."""
+    port, model = local.free_port(), shutil.copytree(classifier_dir, tmp_path / "model")
+    subprocess.run(["chmod", "-R", "a+rX", str(model)], check=True)
+    serve = f"{sys.executable} -m components.serve --model /mnt --host 127.0.0.1 --port {port} --workers 1"
+    script = f"""
+        set -e
+        mount --bind {model} /mnt
+        mount -t tmpfs tmpfs /tmp
+        mount -o remount,bind,ro /
+        if touch /written 2> /dev/null; then exit 9; fi
+        exec setpriv --reuid 65534 --regid 65534 --clear-groups --no-new-privs --inh-caps=-all {serve}
+    """
+    environment = {"PATH": os.environ["PATH"], "PYTHONDONTWRITEBYTECODE": "1", "HOME": "/nonexistent"}
+    log = tempfile.TemporaryFile()
+    server = subprocess.Popen(["unshare", "--mount", "sh", "-c", script], env=environment, stdout=log, stderr=log)
+    try:
+        local.wait_until_ready(f"http://127.0.0.1:{port}", server, log)
+        assert labels(requests.post(f"http://127.0.0.1:{port}/classify", files={"file": ("a.jpg", RED)}))[0] == "red"
+        assert psutil.Process(server.pid).uids().effective == 65534
+    finally:
+        server.terminate()
+        assert server.wait(30) == 0
+
+
+def test_labels_are_text_on_the_page(classifier_dir, tmp_path):
+    folder = Path(shutil.copytree(classifier_dir, tmp_path / "model"))
+    names = ["<script>alert(1)</script>", "Äpfel & Birnen", "x" * 200]
+    (folder / "labels.txt").write_text("\n".join(names) + "\n", encoding="utf-8")
+    card = json.loads((folder / "model_card.json").read_text()) | {"labels": names, "metrics": {"test_accuracy": 0.5}}
+    (folder / "model_card.json").write_text(json.dumps(card))
+    with local.running_server(str(folder), "--workers", "1") as url:
+        response = requests.get(url)
+        assert labels(requests.post(f"{url}/classify", data=RED))[0] == names[0]
+    assert "<script>alert" not in response.text and "&lt;script&gt;" in response.text
+    assert "Äpfel &amp; Birnen" in response.text and "50.0%" in response.text
+    assert "script-src" not in response.headers["Content-Security-Policy"]
+    assert response.headers["Content-Security-Policy"].startswith("default-src 'self'")

@@ -1,0 +1,74 @@
+"""What the benchmark of the server compares with: Flask + TensorFlow under gunicorn, as tutorials write it."""
+
+import io
+import json
+import sys
+from pathlib import Path
+
+STORED, INPUT, CLASSES = 256, 224, 1000
+
+
+def create(kind: str, directory: str):
+    """The Flask application; `kind` is keras (model.predict) or function (a concrete function)."""
+    import numpy as np
+    import tensorflow as tf
+    from flask import Flask, jsonify, request
+    from PIL import Image
+
+    app = Flask(__name__)
+    model = tf.keras.models.load_model(Path(directory, "model.keras"))
+    labels = Path(directory, "labels.txt").read_text().splitlines()
+    spec = tf.TensorSpec([1, INPUT, INPUT, 3], tf.float32)
+    concrete = tf.function(lambda pixels: model(pixels, training=False)).get_concrete_function(spec)
+
+    def predict(pixels: np.ndarray) -> np.ndarray:
+        if kind == "keras":
+            return model.predict(pixels, verbose=0)[0]
+        return concrete(tf.constant(pixels)).numpy()[0]
+
+    predict(np.zeros([1, INPUT, INPUT, 3], np.float32))
+
+    @app.get("/v2/health/ready")
+    def ready():
+        return "ready"
+
+    @app.post("/classify")
+    def classify():
+        image = Image.open(io.BytesIO(request.get_data())).convert("RGB")
+        scale = STORED / min(image.size)
+        image = image.resize((round(image.width * scale), round(image.height * scale)), Image.Resampling.BICUBIC)
+        left, top = (image.width - INPUT) // 2, (image.height - INPUT) // 2
+        image = image.crop((left, top, left + INPUT, top + INPUT))
+        row = predict(np.asarray(image, np.float32)[None])
+        best = np.argsort(-row)[:5]
+        return jsonify(predictions=[{"label": labels[index], "probability": float(row[index])} for index in best])
+
+    return app
+
+
+def build(directory: str) -> None:
+    """Writes the same MobileNetV2 for all: model.keras, model.tflite, labels and card."""
+    import tensorflow as tf
+
+    folder = Path(directory)
+    folder.mkdir(parents=True, exist_ok=True)
+    inputs = tf.keras.Input([INPUT, INPUT, 3])
+    scaled = tf.keras.layers.Rescaling(1 / 127.5, offset=-1)(inputs)
+    body = tf.keras.applications.MobileNetV2(weights=None, classes=CLASSES, input_tensor=scaled)
+    model = tf.keras.Model(inputs, body.output)
+    model.save(folder / "model.keras")
+    spec = tf.TensorSpec([1, INPUT, INPUT, 3], tf.float32)
+    concrete = tf.function(lambda pixels: model(pixels, training=False)).get_concrete_function(spec)
+    # Constants in the file: the converter loses a Keras 3 model's variables.
+    from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
+
+    frozen = convert_variables_to_constants_v2(concrete)
+    (folder / "model.tflite").write_bytes(tf.lite.TFLiteConverter.from_concrete_functions([frozen]).convert())
+    labels = [f"class {number}" for number in range(CLASSES)]
+    (folder / "labels.txt").write_text("\n".join(labels) + "\n")
+    card = {"name": "mobilenet_v2", "labels": labels, "stored_size": STORED, "input_size": INPUT}
+    (folder / "model_card.json").write_text(json.dumps(card))
+
+
+if __name__ == "__main__":
+    build(sys.argv[2])
