@@ -45,13 +45,13 @@ def build(analysis: Analysis, test: TestSet, model: Classifier) -> Gallery:
     data = test.pictures([*worst, *uncertain, *explained, *(index for pair in pairs for index in pair)])
 
     def shown(indexes: list[int]) -> list[Picture]:
-        return [_picture(analysis, test, index, data[index]) for index in indexes if index in data]
+        return [_picture(analysis, test, index, data[index]) for index in indexes]
 
     return Gallery(
         worst=shown(worst),
         uncertain=shown([index for index in uncertain if index not in worst]),
-        pairs=[_pair(analysis, test, data, *pair) for pair in pairs if all(index in data for index in pair)],
-        maps=[_map(analysis, test, model, index, data[index]) for index in explained if index in data],
+        pairs=[_pair(analysis, test, data, *pair) for pair in pairs],
+        maps=[_map(analysis, test, model, index, data[index]) for index in explained],
     )
 
 

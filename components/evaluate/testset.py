@@ -1,6 +1,7 @@
 """The test split: its pictures in order, what is known about each, and single pictures for the report."""
 
 from dataclasses import dataclass
+from itertools import zip_longest
 from typing import Iterator
 
 import numpy as np
@@ -12,8 +13,11 @@ from components.shared.errors import PipelineError
 SPLIT = "test"
 INDEX = "examples.parquet"
 _SLICE_PREFIX = "meta_"
+_WANTED = (
+    *("object_id", "label", "label_index", "rights", "title", "artist", "link", "group"),
+    *("original_width", "original_height", "record_uri", "offset", "length"),
+)
 _SIZES = ((300, "under 300 px"), (600, "300 to 599 px"), (1200, "600 to 1,199 px"))
-_TEXTS = ("title", "artist", "link", "group")
 
 
 @dataclass(frozen=True)
@@ -39,9 +43,9 @@ class TestSet:
     def batches(self, size: int) -> Iterator[list[bytes]]:
         """The encoded pictures, `size` at a time: the split need not fit into memory."""
         batch: list[bytes] = []
-        for example, expected in zip(dataset.read_examples(self.path, SPLIT), self.object_ids, strict=True):
-            if example.object_id != expected:
-                raise PipelineError(f"{INDEX} of {self.path} does not belong to its record files: run the assemble step again")
+        for example, expected in zip_longest(dataset.read_examples(self.path, SPLIT), self.object_ids):
+            if example is None or example.object_id != expected:
+                raise PipelineError(f"{INDEX} of {self.path} does not fit its record files: run the assemble step again")
             batch.append(example.encoded)
             if len(batch) == size:
                 yield batch
@@ -54,8 +58,7 @@ class TestSet:
         found = {}
         for index in sorted(set(indexes)):
             row = self.rows[index]
-            if row.get("record_uri"):
-                found[index] = _read(row["record_uri"], row["offset"], row["length"])
+            found[index] = _read(row["record_uri"], row["offset"], row["length"])
         return found
 
     def text(self, index: int, name: str) -> str:
@@ -80,13 +83,13 @@ def load(path: str) -> TestSet:
     """Loads the test split of the data set in the folder `path`.
 
     Raises:
-        PipelineError: the folder is no data set, or its test split is empty.
+        PipelineError: the folder is no data set, or its test split is empty; while reading, that the two disagree.
     """
     info = dataset.load(path)
     files = info.splits[SPLIT].files if SPLIT in info.splits else ()
     # From the index, in the order in which `batches` will read the files: so that they are read once.
     numbers = {file.uri: number for number, file in enumerate(files)}
-    known = [row for row in _index(path).values() if row["record_uri"] in numbers]
+    known = [row for row in _index(path) if row["record_uri"] in numbers]
     rows = sorted(known, key=lambda row: (numbers[row["record_uri"]], row["offset"]))
     ids, targets = [row["object_id"] for row in rows], [row["label_index"] for row in rows]
     if not ids:
@@ -94,7 +97,7 @@ def load(path: str) -> TestSet:
     return TestSet(path, info.labels, info.snapshot, ids, np.array(targets), rows)
 
 
-def _index(path: str) -> dict[str, dict]:
+def _index(path: str) -> list[dict]:
     uri = storage.join(path, INDEX)
     if not storage.exists(uri):
         raise PipelineError(f"{path} has no {INDEX}: it is not a data set as the assemble step writes it")
@@ -103,13 +106,7 @@ def _index(path: str) -> dict[str, dict]:
         wanted = [name for name in schema.names if name in _WANTED or name.startswith(_SLICE_PREFIX)]
         file.seek(0)
         table = parquet.read_table(file, columns=wanted, filters=[("split", "=", SPLIT), ("kept", "=", True)])
-    return {row["object_id"]: row for row in table.to_pylist()}
-
-
-_WANTED = (
-    *("object_id", "label", "label_index", "rights", "original_width", "original_height", "record_uri", "offset", "length"),
-    *_TEXTS,
-)
+    return table.to_pylist()
 
 
 def _read(uri: str, offset: int, length: int) -> bytes:
