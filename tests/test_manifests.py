@@ -1,5 +1,6 @@
 """manifests/: every overlay renders offline, fits Kubernetes' schemas, and asks for no more than it must."""
 
+import re
 import shutil
 import subprocess
 from pathlib import Path
@@ -10,7 +11,8 @@ import yaml
 from cli.cluster import SECRET_VARIABLES
 from components.images import NAMES, PREFIX, image
 
-MANIFESTS = Path(__file__).resolve().parent.parent / "manifests"
+ROOT = Path(__file__).resolve().parent.parent
+MANIFESTS = ROOT / "manifests"
 OVERLAYS = sorted(path.name for path in (MANIFESTS / "overlays").iterdir())
 NAMESPACED_BY = "kubeflow"
 
@@ -88,11 +90,36 @@ def test_steps_may_make_what_they_make(objects):
     assert "get" in allowed["pods/log"]["verbs"]
 
 
+def used_by_the_code() -> set[str]:
+    """Plural names of the kinds that the training and serving steps read or write, as their sources name them."""
+    sources = [path.read_text() for stage in ("train", "serve") for path in (ROOT / "components" / stage).glob("*.py")]
+    kinds = {found for text in sources for found in re.findall(r'"(?:v1|[a-z0-9.]+/v\d\w*)", "([A-Z]\w+)"', text)}
+    kinds |= {found for text in sources for found in re.findall(r'"kind": "([A-Z]\w+)"', text)}
+    return {f"{kind.lower()}s" for kind in kinds - {"Workflow"}}
+
+
+def test_rights_are_those_that_the_code_uses(objects):
+    used = used_by_the_code()
+    assert {"jobs", "services", "deployments", "pods"} <= used
+    # The store's settings are read by components/shared, logs by a path below the pod.
+    assert set(rules(objects)) == used | {"pods/log", "configmaps", "secrets"}
+
+
 def test_workers_are_covered_by_the_policy_that_is_meant_for_them():
     from components.train import job
 
     rendered = yaml.safe_load((MANIFESTS / "base/training/networkpolicy.yaml").read_text())
     assert rendered["spec"]["podSelector"]["matchLabels"].items() <= job._LABELS.items()
+
+
+def test_servers_are_covered_by_theirs():
+    from components.serve import objects as served
+
+    rendered = yaml.safe_load((MANIFESTS / "base/serving/networkpolicy.yaml").read_text())
+    assert rendered["spec"]["podSelector"]["matchLabels"].items() <= served.LABELS.items()
+    assert rendered["spec"]["ingress"][0]["ports"][0]["port"] == served.PORT
+    account = yaml.safe_load((MANIFESTS / "base/serving/serviceaccount.yaml").read_text())
+    assert account["metadata"]["name"] == served.SERVICE_ACCOUNT
 
 
 def test_secret_templates_have_the_keys_that_the_steps_ask_for():
