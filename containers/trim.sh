@@ -4,9 +4,12 @@ set -eu
 packages=$(echo "$1"/lib/python3*/site-packages)
 "$1"/bin/pip uninstall --quiet --yes pip setuptools wheel 2>/dev/null
 cd "$packages"
-find . -depth -type d \( -name tests -o -name test \) -exec rm -rf {} +
+# Test suites; TensorFlow's folders of that name are part of its API.
+find . -path ./tensorflow -prune -o -type d -name tests -print | xargs rm -rf
 # Arrow's RPC server, and everybody's C++ headers.
 rm -rf pyarrow/libarrow_flight* pyarrow/libarrow_python_flight* pyarrow/_flight* pyarrow/include tensorflow/include
+# The Clang that TensorFlow is built with.
+rm -rf clang
 # A loader of logs for gs:// only; TensorBoard has another one.
 rm -rf tensorboard_data_server
 # Matplotlib uses fontTools for PDF and PostScript; the reports are SVG.
