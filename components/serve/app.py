@@ -13,7 +13,7 @@ from components.serve.engine import Engine
 from components.serve.errors import RequestError
 from components.serve.monitor import Monitor
 from components.serve.settings import ServerSettings
-from components.serve.upload import read_picture
+from components.serve.upload import announced_size, read_picture
 from components.shared.classifier import Classifier
 
 plain = Blueprint("plain", __name__)
@@ -88,7 +88,7 @@ def classify() -> Response:
     """The likeliest labels of one picture: a file, raw bytes or `{"url": ...}`."""
     top = _top(request.args.get("top", "5"))
     engine = current_app.engine
-    with engine.admitted():
+    with engine.admitted(announced_size(request)):
         row = engine.predict([read_picture(request, current_app.settings)])[0]
     predictions = [vars(prediction) for prediction in engine.best(row, top)]
     return jsonify(model=current_app.settings.name, version=engine.classifier.digest[:12], predictions=predictions)

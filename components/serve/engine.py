@@ -13,6 +13,10 @@ from components.shared.classifier import Classifier
 from components.shared.imaging import ImageError
 
 
+# Of all the requests in one worker: so that many large uploads at once cannot fill a pod's memory.
+HELD_BYTES = 160_000_000
+
+
 @dataclass(frozen=True)
 class Prediction:
     """A label and its probability, 0 to 1."""
@@ -30,19 +34,27 @@ class Engine:
     def __init__(self, classifier: Classifier, monitor: Monitor, queue: int, wait_seconds: float) -> None:
         self.classifier = classifier
         self._monitor = monitor
-        self._places = threading.BoundedSemaphore(queue)
+        self._queue, self._requests, self._held = queue, 0, 0
+        self._counting = threading.Lock()
         self._turn = threading.Lock()
         self._wait_seconds = wait_seconds
 
     @contextlib.contextmanager
-    def admitted(self) -> Iterator[None]:
-        """A place in the queue for as long as the request's body is held. Raises RequestError 503 if it is full."""
-        if not self._places.acquire(blocking=False):
-            raise busy()
+    def admitted(self, size: int) -> Iterator[None]:
+        """A place in the queue for as long as the request's body, of `size` bytes, is held.
+
+        Raises:
+            RequestError: 503, all places are taken, or the bodies that are held come to too many bytes.
+        """
+        with self._counting:
+            if self._requests == self._queue or self._held + size > HELD_BYTES:
+                raise busy()
+            self._requests, self._held = self._requests + 1, self._held + size
         try:
             yield
         finally:
-            self._places.release()
+            with self._counting:
+                self._requests, self._held = self._requests - 1, self._held - size
 
     def predict(self, images: list[bytes]) -> np.ndarray:
         """Probabilities, [len(images), classes] float32.

@@ -2,17 +2,25 @@
 
 import base64
 import binascii
+import threading
 
 from flask import Request
 
 from components.serve import remote
-from components.serve.errors import RequestError
 from components.serve.deadlines import body_read
+from components.serve.errors import RequestError, busy
 from components.serve.settings import ServerSettings
 from components.shared import imaging
 
 # JPEGs are shrunk while they are decoded; other formats are held whole, and several workers decode at a time.
 MAX_PIXELS = 20_000_000
+# URLs that answer slowly must not take all places of the queue.
+_fetches = threading.BoundedSemaphore(8)
+
+
+def announced_size(request: Request) -> int:
+    """How many bytes the body may have: what it says, or else the limit."""
+    return min(request.max_content_length, request.content_length or request.max_content_length)
 
 
 def read_picture(request: Request, settings: ServerSettings) -> bytes:
@@ -87,7 +95,12 @@ def _described(content: dict, settings: ServerSettings) -> bytes:
     if isinstance(content.get("url"), str):
         if not settings.allow_urls:
             raise RequestError(403, "this server does not fetch URLs: send the picture itself", "urls_off")
-        return remote.fetch(content["url"], settings.max_upload, settings.allow_private_urls)
+        if not _fetches.acquire(blocking=False):
+            raise busy("too many pictures are being fetched: try again in a second, or send the picture itself")
+        try:
+            return remote.fetch(content["url"], settings.max_upload, settings.allow_private_urls)
+        finally:
+            _fetches.release()
     if "b64" in content:
         return from_base64(content["b64"])
     raise RequestError(400, 'no picture: JSON needs {"url": "https://..."} or {"b64": "..."}', "no_picture")

@@ -7,7 +7,7 @@ from flask import Blueprint, Response, current_app, jsonify, request
 
 from components.serve.errors import RequestError
 from components.serve.names import checked_model, probabilities
-from components.serve.upload import check, from_base64, parse_json, read_body
+from components.serve.upload import announced_size, check, from_base64, parse_json, read_body
 
 blueprint = Blueprint("v1", __name__, url_prefix="/v1/models")
 MAX_INSTANCES = 256
@@ -61,7 +61,7 @@ def predict(name: str) -> Response:
     """Probabilities of `instances` (a row each) or `inputs` (columns): pictures as `{"b64": "..."}`."""
     checked_model(name)
     engine = current_app.engine
-    with engine.admitted():
+    with engine.admitted(announced_size(request)):
         content = parse_json(request, read_body(request))
         _check_signature(content)
         rows = engine.predict(_pictures(content))

@@ -6,7 +6,7 @@ from flask import Blueprint, Response, current_app, jsonify, request
 from components.serve import tensors
 from components.serve.errors import RequestError
 from components.serve.names import checked_model, probabilities
-from components.serve.upload import check, from_base64, parse_json, read_body
+from components.serve.upload import announced_size, check, from_base64, parse_json, read_body
 
 blueprint = Blueprint("v2", __name__, url_prefix="/v2")
 MAX_PICTURES = 256
@@ -64,7 +64,7 @@ def infer(name: str, version: str | None = None) -> Response:
     """Classifies the pictures of the one input, a BYTES tensor of encoded files (base64 in JSON)."""
     checked_model(name, version)
     engine = current_app.engine
-    with engine.admitted():
+    with engine.admitted(announced_size(request)):
         length = request.headers.get("Inference-Header-Content-Length")
         text, binary = tensors.split_body(read_body(request), length)
         content = parse_json(request, text)

@@ -1,4 +1,4 @@
-"""The protocols, spoken by other people's clients: tritonclient and kserve for V2, plain HTTP for V1."""
+"""The protocols, spoken by other people's clients: tritonclient and, if installed, kserve for V2; plain HTTP for V1."""
 
 import asyncio
 import base64
@@ -52,15 +52,15 @@ def test_triton_client_gets_every_output(server):
 
 @pytest.mark.parametrize("binary", [True, False])
 def test_kserve_client(server, expected, binary):
-    from kserve import InferenceRESTClient, InferInput, InferRequest, RESTConfig
-
+    # Not among the tests' requirements: it brings a hundred packages of its own for one call.
+    kserve = pytest.importorskip("kserve", reason="pip install kserve to try KServe's own client, too")
     async def ask():
-        client = InferenceRESTClient(RESTConfig(protocol="v2"))
+        client = kserve.InferenceRESTClient(kserve.RESTConfig(protocol="v2"))
         assert await client.is_server_ready(server) and await client.is_model_ready(server, "colours")
-        tensor = InferInput("images", [3], "BYTES")
+        tensor = kserve.InferInput("images", [3], "BYTES")
         pictures = PICTURES if binary else [base64.b64encode(data) for data in PICTURES]
         tensor.set_data_from_numpy(np.array(pictures, object), binary_data=binary)
-        return await client.infer(server, InferRequest("colours", [tensor]), model_name="colours")
+        return await client.infer(server, kserve.InferRequest("colours", [tensor]), model_name="colours")
 
     outputs = {output.name: output for output in asyncio.run(ask()).outputs}
     probabilities = np.array(outputs["probabilities"].data).reshape(3, 3)

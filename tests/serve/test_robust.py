@@ -2,6 +2,7 @@
 
 import collections
 import concurrent.futures
+import select
 import signal
 import socket
 import threading
@@ -130,3 +131,18 @@ def test_slow_clients_are_hung_up_on(classifier_dir, sent):
                 pass  # a refusal may come first; what counts is the end
             connection.close()
         assert requests.post(f"{url}/classify", data=RED).status_code == 200
+
+
+def test_many_large_uploads_at_once_do_not_fill_the_memory(classifier_dir):
+    """Sixteen requests that announce 10 MB each are all that a worker holds; a seventeenth is told to come later."""
+    with local.running_server(classifier_dir, "--workers", "1") as url:
+        address = ("127.0.0.1", int(url.rpartition(":")[2]))
+        head = b"POST /classify HTTP/1.1\r\nHost: a\r\nContent-Length: 10000000\r\n\r\n"
+        held = [socket.create_connection(address) for _ in range(17)]
+        for connection in held:
+            connection.sendall(head + bytes(1000))
+        [refused, *_], _, _ = select.select(held, [], [], 30)
+        assert refused.recv(1000).startswith(b"HTTP/1.1 503")
+        for connection in held:
+            connection.close()
+        assert requests.post(f"{url}/classify", data=RED, timeout=30).status_code == 200

@@ -17,12 +17,12 @@ function showPicture(source) {
   if (preview.src.startsWith("blob:")) URL.revokeObjectURL(preview.src);
   preview.src = source;
   preview.referrerPolicy = "no-referrer";
-  preview.hidden = false;
+  preview.hidden = element("again").hidden = false;
   element("hint").hidden = true;
 }
 
 function hidePicture() {
-  preview.hidden = true;
+  preview.hidden = element("again").hidden = true;
   element("hint").hidden = false;
 }
 
