@@ -16,13 +16,22 @@ from components.assemble.stored import read_pictures
 from components.shared import hashing
 from components.shared.progress import Progress
 
-# Shares cut off each side of one picture before it is compared with the whole other: light crops are found by this.
-TRIMS = (0.0, 0.025, 0.05)
+# What is cut off one picture before its hash is compared with that of the whole other: light crops are found by this,
+# even ones first, then those of mostly one side.
+EVEN_CUTS: tuple[hashing.Cuts, ...] = tuple((cut, cut, cut, cut) for cut in (0.0, 0.025, 0.05))
+UNEVEN_CUTS: tuple[hashing.Cuts, ...] = (
+    (0.05, 0.0, 0.025, 0.025),
+    (0.0, 0.05, 0.025, 0.025),
+    (0.025, 0.025, 0.05, 0.0),
+    (0.025, 0.025, 0.0, 0.05),
+)
 # Correlation of thumbnails below which a pair is not worth reading the pictures; copies have 0.66 and more.
 _THUMBNAILS_ALIKE = 0.6
 # Above so many hashes the search is complete for this distance only: 84 joins in place of 165.
 _MANY = 200_000
 _COMPLETE_DISTANCE_OF_MANY = 6
+# Bits of a key: a table of 2^22 buckets is counted in each join.
+_LONGEST_KEY = 22
 # Work done at a time; bounds memory.
 _CHUNK = 1 << 21
 _CHUNK_OF_THUMBNAILS = 1 << 16
@@ -85,11 +94,16 @@ def components(pairs: Pairs, n: int) -> np.ndarray:
 def _near_pairs(examples: pa.Table, distance: int) -> Pairs:
     """Pairs by hash, then by thumbnail, then by the pictures themselves: each step sees what the one before left."""
     lumas = hashing.lumas(examples["thumbnail"].to_pylist())
-    trimmed = [hashing.perceptual_hashes(lumas, trim) for trim in TRIMS]
-    candidates = close_pairs(trimmed[0], trimmed + [hashing.mirrored(hashes) for hashes in trimmed], distance)
-    alike = _thumbnail_correlation(lumas, candidates) >= _THUMBNAILS_ALIKE
-    candidates = candidates.where(alike)
+    candidates = candidate_pairs(lumas, distance)
+    candidates = candidates.where(_thumbnail_correlation(lumas, candidates) >= _THUMBNAILS_ALIKE)
     return candidates.where(_confirmed(examples, candidates))
+
+
+def candidate_pairs(lumas: np.ndarray, distance: int) -> Pairs:
+    """Pairs of lumas [n, 16, 16] whose hashes are close, mirrored or not; of many, only the even cuts are tried."""
+    cuts = EVEN_CUTS if len(lumas) > _MANY else EVEN_CUTS + UNEVEN_CUTS
+    hashes = [hashing.perceptual_hashes(lumas, cut) for cut in cuts]
+    return close_pairs(hashes[0], hashes + [hashing.mirrored(cut) for cut in hashes], distance)
 
 
 def _thumbnail_correlation(lumas: np.ndarray, pairs: Pairs) -> np.ndarray:
@@ -98,9 +112,9 @@ def _thumbnail_correlation(lumas: np.ndarray, pairs: Pairs) -> np.ndarray:
     for start in range(0, len(pairs), _CHUNK_OF_THUMBNAILS):
         part = slice(start, start + _CHUNK_OF_THUMBNAILS)
         one, other = lumas[pairs.first[part]], lumas[pairs.second[part]]
-        for trim in TRIMS:
+        for cuts in EVEN_CUTS + UNEVEN_CUTS:
             for whole, cut in ((one, other), (other, one)):
-                cut = hashing.trimmed(cut, trim)
+                cut = hashing.cut(cut, cuts)
                 for view in (cut, cut[:, :, ::-1]):
                     best[part] = np.maximum(best[part], _correlations(whole, view))
     return best
@@ -157,7 +171,7 @@ def _choices(n: int, distance: int) -> list[tuple[tuple[int, int], ...]]:
     """The sets of blocks, as (shift, width), to join on. Longer keys for more hashes, else the buckets are too full."""
     joined = 2 if n <= _MANY // 10 else 3
     spare = min(distance, _COMPLETE_DISTANCE_OF_MANY) if n > _MANY else distance
-    count = joined + spare
+    count = max(joined + spare, 64 * joined // _LONGEST_KEY + 1)
     edges = [round(64 * i / count) for i in range(count + 1)]
     blocks = [(low, high - low) for low, high in itertools.pairwise(edges)]
     return list(itertools.combinations(blocks, joined))
@@ -168,10 +182,7 @@ def _join(hashes: np.ndarray, entries: np.ndarray, blocks: tuple[tuple[int, int]
     n = len(hashes)
     left, left_rows = _sorted_by_key(hashes, blocks)
     right, right_rows = _sorted_by_key(entries, blocks)
-    bits = sum(width for _, width in blocks)
-    ends = np.cumsum(np.bincount(right, minlength=1 << bits))
-    stop = ends[left]
-    start = np.where(left > 0, ends[left - 1], 0)
+    start, stop = _ranges(left, right, 1 << sum(width for _, width in blocks))
     found = []
     for i, k in _expand(start, stop):
         rows, others = left_rows[i], right_rows[k]
@@ -181,6 +192,15 @@ def _join(hashes: np.ndarray, entries: np.ndarray, blocks: tuple[tuple[int, int]
         low, high = np.minimum(rows, others)[good], np.maximum(rows, others)[good]
         found.append((low * n + high).astype(np.uint64) << np.uint64(8) | bits_apart[good].astype(np.uint64))
     return np.unique(np.concatenate(found)) if found else np.zeros(0, np.uint64)
+
+
+def _ranges(left: np.ndarray, right: np.ndarray, keys: int) -> tuple[np.ndarray, np.ndarray]:
+    """For each of the sorted `left` where equal values start and stop in the sorted `right`."""
+    if len(right) < keys:
+        return np.searchsorted(right, left, side="left"), np.searchsorted(right, left, side="right")
+    # Counting all keys is faster than searching for many.
+    ends = np.concatenate([[0], np.cumsum(np.bincount(right, minlength=keys))])
+    return ends[left], ends[left + 1]
 
 
 def _sorted_by_key(hashes: np.ndarray, blocks: tuple[tuple[int, int], ...]) -> tuple[np.ndarray, np.ndarray]:

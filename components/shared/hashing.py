@@ -13,6 +13,9 @@ SIDE = 16
 CHROMA_SIDE = 8
 THUMBNAIL_BYTES = SIDE * SIDE + 2 * CHROMA_SIDE * CHROMA_SIDE
 _FREQUENCIES = 8
+# What is cut off a picture: shares of its width and height, at the left, right, top and bottom.
+Cuts = tuple[float, float, float, float]
+WHOLE: Cuts = (0.0, 0.0, 0.0, 0.0)
 
 
 def thumbnail(jpeg: bytes) -> bytes:
@@ -29,20 +32,20 @@ def thumbnail(jpeg: bytes) -> bytes:
     return b"".join(part.tobytes() for part in parts)
 
 
-def perceptual_hashes(lumas: np.ndarray, trim: float = 0.0) -> np.ndarray:
-    """Hashes (uint64 [n]) of the lumas [n, 16, 16] after cutting the share `trim` off each of the four sides."""
-    basis = _cosines() @ _trimmed(trim)
-    spectra = basis @ np.asarray(lumas, np.float32) @ basis.T
+def perceptual_hashes(lumas: np.ndarray, cuts: Cuts = WHOLE) -> np.ndarray:
+    """Hashes (uint64 [n]) of the lumas [n, 16, 16] after `cuts`."""
+    left, right, top, bottom = cuts
+    spectra = (_cosines() @ _stretch(top, bottom)) @ np.asarray(lumas, np.float32) @ (_cosines() @ _stretch(left, right)).T
     bits = spectra.reshape(len(lumas), -1) > 0
     # The mean says nothing about the content; its bit tells dark pictures from bright ones.
     bits[:, 0] = np.mean(lumas, axis=(1, 2)) > 127.5
     return np.packbits(bits, axis=1).view(">u8").astype(np.uint64)[:, 0]
 
 
-def trimmed(lumas: np.ndarray, trim: float) -> np.ndarray:
-    """The lumas [n, 16, 16] after cutting the share `trim` off each side, float32, stretched to the same size."""
-    stretch = _trimmed(trim)
-    return stretch @ np.asarray(lumas, np.float32) @ stretch.T
+def cut(lumas: np.ndarray, cuts: Cuts) -> np.ndarray:
+    """The lumas [n, 16, 16] after `cuts`, float32, stretched to the same size."""
+    left, right, top, bottom = cuts
+    return _stretch(top, bottom) @ np.asarray(lumas, np.float32) @ _stretch(left, right).T
 
 
 def lumas(thumbnails: list[bytes] | np.ndarray) -> np.ndarray:
@@ -63,10 +66,9 @@ def _cosines() -> np.ndarray:
     return np.cos(np.pi * np.arange(_FREQUENCIES)[:, None] * positions).astype(np.float32)
 
 
-def _trimmed(trim: float) -> np.ndarray:
-    """Linear interpolation [16, 16] of 16 samples from the middle part of 16 samples."""
-    positions = (trim + (np.arange(SIDE) + 0.5) / SIDE * (1 - 2 * trim)) * SIDE - 0.5
-    positions = positions.clip(0, SIDE - 1)
+def _stretch(low: float, high: float) -> np.ndarray:
+    """Linear interpolation [16, 16] of 16 samples from the part between the shares `low` and 1 - `high`."""
+    positions = ((low + (np.arange(SIDE) + 0.5) / SIDE * (1 - low - high)) * SIDE - 0.5).clip(0, SIDE - 1)
     return np.maximum(0, 1 - np.abs(positions[:, None] - np.arange(SIDE))).astype(np.float32)
 
 

@@ -1,0 +1,154 @@
+"""Copies are found, different paintings are not: exactness of the search, and rates on real paintings."""
+
+import io
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image, ImageOps
+
+from components.assemble import confirmation, duplicates
+from components.assemble.duplicates import Pairs, candidate_pairs, close_pairs, components
+from components.shared import dataset, hashing
+from tests.convert.shards import Item, assemble, drawing, jpeg, stored
+from tests.shared.louvre import needs_louvre, paintings, picture
+
+
+def recompressed(image: Image.Image) -> Image.Image:
+    return Image.open(io.BytesIO(jpeg(image, quality=60)))
+
+
+def resized(image: Image.Image) -> Image.Image:
+    return image.resize((image.width // 2, image.height // 2), Image.Resampling.BICUBIC)
+
+
+def cropped(image: Image.Image, share: float = 0.04) -> Image.Image:
+    dx, dy = round(image.width * share), round(image.height * share)
+    return image.crop((dx, dy, image.width - dx, image.height - dy))
+
+
+def cropped_unevenly(image: Image.Image, seed: int = 0) -> Image.Image:
+    left, top, right, bottom = np.random.default_rng([seed, image.width, image.height]).uniform(0, 0.05, 4)
+    w, h = image.size
+    return image.crop((round(w * left), round(h * top), round(w * (1 - right)), round(h * (1 - bottom))))
+
+
+def all_at_once(image: Image.Image) -> Image.Image:
+    return recompressed(resized(ImageOps.mirror(cropped(image, 0.03))))
+
+
+def brute_force(hashes: np.ndarray, variants: list[np.ndarray], distance: int) -> dict[tuple[int, int], int]:
+    found = {}
+    for variant in variants:
+        for i, j in zip(*np.nonzero(np.bitwise_count(hashes[:, None] ^ variant[None, :]) <= distance)):
+            if i != j:
+                bits = int(np.bitwise_count(hashes[i] ^ variant[j]))
+                pair = (int(min(i, j)), int(max(i, j)))
+                found[pair] = min(bits, found.get(pair, 64))
+    return found
+
+
+@pytest.mark.parametrize("distance", [0, 3, 8])
+@pytest.mark.parametrize("n", [1, 2, 300])
+def test_the_search_finds_what_comparing_all_with_all_finds(n, distance):
+    rng = np.random.default_rng(n)
+    base = rng.integers(0, 2**64, max(n // 4, 1), dtype=np.uint64)
+    # Four relatives of each hash, a few bits apart, so that there is something to find at every distance.
+    flips = np.bitwise_or.reduce(np.uint64(1) << rng.integers(0, 64, (n, 2), dtype=np.uint64), axis=1)
+    hashes = base[np.arange(n) % len(base)] ^ flips
+    variants = [hashes, hashing.mirrored(hashes)]
+    pairs = close_pairs(hashes, variants, distance)
+    found = {(int(a), int(b)): int(d) for a, b, d in zip(pairs.first, pairs.second, pairs.distance)}
+    assert found == brute_force(hashes, variants, distance)
+    assert n < 300 or distance == 0 or found
+
+
+def test_the_search_of_many_is_complete_to_distance_6(monkeypatch):
+    monkeypatch.setattr(duplicates, "_MANY", 1000)
+    rng = np.random.default_rng(3)
+    hashes = rng.integers(0, 2**64, 5000, dtype=np.uint64)
+    for k in range(1000):
+        bits = rng.choice(64, 6 if k < 500 else 8, replace=False).astype(np.uint64)
+        hashes[-1 - k] = hashes[k] ^ np.bitwise_or.reduce(np.uint64(1) << bits)
+    pairs = close_pairs(hashes, [hashes], 8)
+    found = set(zip(pairs.first.tolist(), pairs.second.tolist()))
+    met = [(k, len(hashes) - 1 - k) in found for k in range(1000)]
+    assert all(met[:500])
+    assert 0.8 < np.mean(met[500:]) < 1
+
+
+@given(st.lists(st.tuples(st.integers(0, 30), st.integers(0, 30)), max_size=40))
+@settings(deadline=None)
+def test_components_are_those_of_the_graph(edges):
+    first, second = (np.array([edge[k] for edge in edges], np.int64) for k in (0, 1))
+    roots = components(Pairs(first, second, np.zeros(len(edges), np.int64)), 31)
+    neighbours = {k: {k} for k in range(31)}
+    for one, other in edges:
+        merged = neighbours[one] | neighbours[other]
+        for k in merged:
+            neighbours[k] = merged
+    assert roots.tolist() == [min(neighbours[k]) for k in range(31)]
+
+
+def test_the_hash_of_a_mirrored_picture_is_the_mirrored_hash():
+    lumas = hashing.lumas([hashing.thumbnail(stored(drawing(seed))) for seed in range(50)])
+    flipped = hashing.perceptual_hashes(lumas[:, :, ::-1])
+    bits = np.bitwise_count(flipped ^ hashing.mirrored(hashing.perceptual_hashes(lumas)))
+    # A coefficient that is almost zero may fall on either side.
+    assert bits.max() <= 1 and bits.mean() < 0.1
+
+
+def test_copies_in_several_splits_leave_the_one_in_test(tmp_path):
+    image = drawing(1)
+    copies = [
+        Item("a", "Dutch", "train", stored(image)),
+        Item("b", "Dutch", "validation", stored(ImageOps.mirror(image))),
+        Item("c", "Dutch", "test", stored(recompressed(image))),
+        Item("d", "Dutch", "train", stored(image)),
+    ]
+    others = [Item(f"o{k}", ("Dutch", "French")[k % 2], ("train", "test")[k // 2 % 2], stored(drawing(k))) for k in range(5, 13)]
+    result = assemble(tmp_path, copies + others)
+    info = dataset.load(str(result.dataset))
+    assert {(row["object_id"], row["reason"], row["of"]) for row in info.excluded} == {
+        ("a", "near_duplicate", "c"),
+        ("b", "near_duplicate", "c"),
+        ("d", "near_duplicate", "c"),
+    }
+    assert [e.object_id for e in dataset.read_examples(str(result.dataset), "test") if e.object_id in "abcd"] == ["c"]
+
+
+def test_distance_minus_one_looks_for_equal_files_only(tmp_path):
+    image = drawing(1)
+    pictures = {"a": stored(image), "b": stored(image), "c": stored(ImageOps.mirror(image)), "d": stored(drawing(2))}
+    items = [Item(name, "Dutch", "train", data) for name, data in pictures.items()]
+    result = assemble(tmp_path, items, duplicate_distance=-1)
+    assert [(row["object_id"], row["reason"]) for row in dataset.load(str(result.dataset)).excluded] == [("b", "duplicate")]
+
+
+@needs_louvre
+@pytest.mark.parametrize(
+    "change, least",
+    [(recompressed, 1.0), (resized, 1.0), (ImageOps.mirror, 1.0), (cropped, 0.95), (cropped_unevenly, 0.87), (all_at_once, 0.94)],
+)
+def test_copies_of_paintings_are_found(change, least):
+    """Of the first 300 paintings are found: 1.00, 1.00, 1.00, 0.99, 0.91, 0.97."""
+    found = []
+    for _, _, path in paintings(100):
+        image = picture(path)
+        pair = [stored(image), stored(change(image))]
+        lumas = hashing.lumas([hashing.thumbnail(data) for data in pair])
+        close = len(candidate_pairs(lumas, 8)) > 0
+        found.append(close and confirmation.agreement(*map(confirmation.detail, pair)) >= confirmation.SAME)
+    assert np.mean(found) >= least
+
+
+@needs_louvre
+def test_different_paintings_are_not_taken_for_copies(tmp_path):
+    """1,150 paintings, series and repetitions by their own painter among them: none is taken for another."""
+    pictures = [stored(picture(path)) for _, _, path in paintings()]
+    candidates = candidate_pairs(hashing.lumas([hashing.thumbnail(data) for data in pictures]), 8)
+    details = [confirmation.detail(data) for data in pictures]
+    agreements = [confirmation.agreement(details[i], details[j]) for i, j in zip(candidates.first, candidates.second)]
+    assert len(agreements) > 20, "without pairs that look alike this would test nothing"
+    assert max(agreements) < confirmation.SAME

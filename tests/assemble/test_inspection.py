@@ -1,0 +1,116 @@
+"""`pipeline.py inspect` on small data sets, whole and damaged."""
+
+import shutil
+
+import pytest
+
+from components.assemble.inspection import inspect
+from components.shared import dataset
+from components.shared.errors import PipelineError
+from tests.assemble.test_assembler import doubtful, examples_of
+from tests.convert.shards import assemble
+
+
+@pytest.fixture(scope="module")
+def assembled(tmp_path_factory):
+    return assemble(tmp_path_factory.mktemp("inspected"), doubtful(), shards=2)
+
+
+@pytest.fixture
+def damaged(tmp_path):
+    """A data set of its own, to be damaged, and two of its record files."""
+    result = assemble(tmp_path, doubtful(), shards=2)
+    info = dataset.load(str(result.dataset))
+    return str(result.dataset), info.splits["train"].files[0].uri, info.splits["validation"].files[0].uri
+
+
+def test_the_whole_set(assembled, capsys):
+    assert inspect(str(assembled.dataset / "dataset.json")) == 0
+    text = capsys.readouterr().out
+    assert assembled.summary.snapshot[:12] in text
+    assert "25  objects selected" in text and "−1 not found" in text
+    assert "21  examples  −1 copies of the same picture  −2 equal pictures with different labels" in text
+    assert text.split("Dutch")[1].split()[:4] == ["4", "3", "3", "10"]
+
+
+def test_one_object(assembled, capsys):
+    assert inspect(str(assembled.dataset), object_id="0000") == 0
+    lines = dict(line.split(maxsplit=1) for line in capsys.readouterr().out.splitlines() if line.strip())
+    assert (lines["reason"], lines["because_of"], lines["label"]) == ("near_duplicate", "0003", "Dutch")
+    assert lines["record_uri"].endswith("train-00000-of-00002.tfrecord")
+
+
+def test_an_unknown_object_names_near_ones(assembled):
+    with pytest.raises(PipelineError, match="no object '00012' in this data set of 25 objects; near: 0012"):
+        inspect(str(assembled.dataset), object_id="00012")
+
+
+def test_verify_reads_everything(assembled, capsys):
+    assert inspect(str(assembled.dataset), verify=True) == 0
+    assert "24 records" in capsys.readouterr().out
+
+
+def flip(path: str, where: int) -> None:
+    with open(path, "r+b") as file:
+        file.seek(where)
+        byte = file.read(1)[0]
+        file.seek(where)
+        file.write(bytes([byte ^ 4]))
+
+
+def test_verify_names_file_and_position_of_a_flipped_bit(damaged, capsys):
+    folder, uri, _ = damaged
+    flip(uri, 2000)
+    assert inspect(folder, verify=True) == 1
+    assert f"{uri}: record 0 (at byte 0) is damaged" in capsys.readouterr().out
+
+
+def test_verify_names_a_file_that_is_cut_off_or_gone(damaged, capsys):
+    folder, uri, other = damaged
+    with open(uri, "r+b") as file:
+        file.truncate(3000)
+    shutil.move(other, f"{other}.away")
+    assert inspect(folder, verify=True) == 1
+    text = capsys.readouterr().out
+    assert f"{uri}: record 0 (at byte 0) is cut off" in text
+    assert f"cannot read {other}" in text
+
+
+def test_verify_notices_records_of_another_run(damaged, capsys):
+    folder, uri, other = damaged
+    shutil.copy(other, uri)
+    assert inspect(folder, verify=True) == 1
+    assert f"{uri}: " in capsys.readouterr().out
+
+
+def test_tensorflow_datasets_reads_the_export(assembled, tmp_path):
+    import tensorflow_datasets as tfds
+
+    assert inspect(str(assembled.dataset), export_to=str(tmp_path / "tfds")) == 0
+    builder = tfds.builder_from_directory(str(tmp_path / "tfds"))
+    names = builder.info.features["image"]["class"]["label"].names
+    found = {}
+    for split, info in builder.info.splits.items():
+        rows = list(tfds.as_numpy(builder.as_dataset(split, decoders={"image": {"encoded": tfds.decode.SkipDecoding()}})))
+        assert len(rows) == info.num_examples
+        for row in rows:
+            image = row["image"]
+            assert image["class"]["text"].decode() == names[image["class"]["label"]]
+            found[image["object_id"].decode()] = (image["class"]["text"].decode(), split, image["encoded"])
+    assert found == examples_of(assembled)
+    decoded = next(iter(tfds.as_numpy(builder.as_dataset("test"))))["image"]
+    assert decoded["encoded"].shape == (decoded["height"], decoded["width"], 3)
+
+
+def test_the_export_takes_no_folder_that_has_something_in_it(assembled, tmp_path):
+    (tmp_path / "x").write_text("mine")
+    with pytest.raises(PipelineError, match="is not empty: name a new folder"):
+        inspect(str(assembled.dataset), export_to=str(tmp_path))
+    assert (tmp_path / "x").read_text() == "mine"
+
+
+@pytest.mark.parametrize("content", ["", "[1]", '{"format": 9}'])
+def test_what_is_no_data_set_is_named(tmp_path, content):
+    (tmp_path / "dataset.json").write_text(content)
+    with pytest.raises(PipelineError, match="is it the dataset.json of an assemble step"):
+        inspect(str(tmp_path))

@@ -1,0 +1,25 @@
+"""Paintings of the Louvre for tests, where the data are there; see the README of ../shared/data."""
+
+import csv
+from functools import cache
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+FOLDER = Path(__file__).parents[2] / ".." / "shared" / "data" / "louvre"
+needs_louvre = pytest.mark.skipif(not FOLDER.is_dir(), reason="../shared/data/louvre is not there")
+
+
+@cache
+def paintings(count: int = 0) -> list[tuple[str, str, Path]]:
+    """(object id, class, file) of the first `count` paintings, 0 for all."""
+    with open(FOLDER / "objects.csv", encoding="utf-8") as file:
+        labels = {row["object_id"]: row["classification"] for row in csv.DictReader(file)}
+    with open(FOLDER / "images.csv", encoding="utf-8") as file:
+        rows = [(row["object_id"], row["original_image_url"]) for row in csv.DictReader(file)]
+    return [(object_id, labels[object_id], FOLDER / path) for object_id, path in rows][: count or None]
+
+
+def picture(path: Path) -> Image.Image:
+    return Image.open(path).convert("RGB")
