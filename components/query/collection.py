@@ -94,15 +94,20 @@ def label_objects(database: duckdb.DuckDBPyConnection, settings: Settings, roles
     """
     load_label_map(database, settings)
     columns = {name.lower(): name for name in column_names(database, "objects")}
-    texts = {ours: _text(columns, theirs) for ours, theirs in LABELLED_COLUMNS.items()}
+    texts = {ours: _text(columns.get(theirs)) for ours, theirs in LABELLED_COLUMNS.items()}
     texts["rights"] = _rights(columns, texts["rights"])
-    texts |= {f"meta_{name}": CLEAN.format(identifier(column)) for name, column in roles.slices}
+    texts |= {f"meta_{name}": _text(column) for name, column in roles.slices}
     selected = ", ".join(f"coalesce({sql}, '') AS {identifier(name)}" for name, sql in texts.items())
+    label = identifier(roles.label)
+    # Cleaning and mapping is done once for each value, not for each object.
     database.execute(f"""
+        CREATE TABLE label_values AS
+        SELECT label, {CLEAN.format("label")} AS value, {label_expression(settings, "label")} AS class
+        FROM (SELECT DISTINCT {label} AS label FROM objects WHERE {label} IS NOT NULL);
         CREATE TABLE candidates_of_label AS
-        SELECT trim({identifier(columns["object_id"])}) AS object_id, {CLEAN.format(identifier(roles.label))} AS value,
-            {label_expression(settings, roles.label)} AS class, {_group(columns, roles)} AS "group", {selected}
-        FROM objects
+        SELECT trim({identifier(columns["object_id"])}) AS object_id, label_values.value, label_values.class,
+            {_group(columns, roles)} AS "group", {selected}
+        FROM objects LEFT JOIN label_values ON label_values.label = objects.{label}
     """)
     counts = _count(database, counts)
     # Of rows that repeat an object, which one stays must not depend on their order.
@@ -138,22 +143,22 @@ def _count(database: duckdb.DuckDBPyConnection, counts: Counts) -> Counts:
     return Counts(counts.source, counts.matching, no_id, no_label, unmapped, repeated, ambiguous)
 
 
-def _text(columns: dict[str, str], name: str) -> str:
-    return CLEAN.format(identifier(columns[name])) if name in columns else "NULL"
+def _text(column: str | None) -> str:
+    return f"nullif(trim(objects.{identifier(column)}), '')" if column else "NULL"
 
 
 def _rights(columns: dict[str, str], rights: str) -> str:
     if "is_public_domain" not in columns:
         return rights
-    public = f"lower({identifier(columns['is_public_domain'])}) IN ('true', '1')"
+    public = f"lower(objects.{identifier(columns['is_public_domain'])}) IN ('true', '1')"
     return f"coalesce({rights}, CASE WHEN {public} THEN 'Public domain' END)"
 
 
 def _group(columns: dict[str, str], roles: Roles) -> str:
-    own = f"trim({identifier(columns['object_id'])})"
+    own = f"trim(objects.{identifier(columns['object_id'])})"
     if not roles.group:
         return own
-    value = CLEAN.format(identifier(roles.group))
+    value = _text(roles.group)
     if roles.group == ARTIST:
         value = f"CASE WHEN NOT regexp_matches({value}, {literal(NO_ARTIST)}) THEN {value} END"
     return f"coalesce({value}, {own})"

@@ -1,24 +1,139 @@
-"""The profile: what the collection offers, what was taken, and where the rest went."""
+"""The profile: what was taken, where the rest went, and what else could be learned from the collection."""
+
+from dataclasses import asdict
+from typing import TYPE_CHECKING
 
 import duckdb
+from markupsafe import Markup
 
+from components.query.attributes import describe_objects
 from components.query.settings import Settings
 from components.query.source import Source
 from components.query.splits import SIDES
 from components.shared.report import Report, bars, notice, table
 
+if TYPE_CHECKING:
+    from components.query.selection import Selection
+
+MOST_BARS = 40
+MOST_VALUES = 200
+# A group with so large a share of a class makes the split of that class a matter of one throw.
+LARGE_GROUP = 0.25
+
 
 def write_profile(
-    database: duckdb.DuckDBPyConnection, source: Source, settings: Settings, selection, path: str
+    database: duckdb.DuckDBPyConnection, source: Source, settings: Settings, selection: "Selection", path: str
 ) -> None:
-    """Writes the HTML report of a `Selection` to `path`."""
+    """Writes the HTML report of `selection` to `path`; `database` holds the tables that led to it."""
+    pictures = sum(selection.sides.values())
     facts = {
         "objects in the source": f"{selection.counts.source:,}",
-        "pictures selected": f"{sum(selection.sides.values()):,}",
+        "pictures selected": f"{pictures:,}",
         "classes": len(selection.labels),
         "shards": len(selection.shards),
     }
-    report = Report("What was selected", str(selection) + ".", facts)
-    rows = [[name, *(selection.sides.get((name, side), 0) for side in SIDES)] for name in selection.labels]
-    report.section("Classes", table(["class", *SIDES], rows))
+    report = Report(f"What is there to learn: {selection.label}", _lead(settings, selection), facts)
+    _add_classes(report, selection, pictures)
+    report.section("Where the rest went", bars(_funnel(settings, selection)), intro="Objects first, then their pictures.")
+    _add_split(report, database, settings, selection)
+    _add_left_out(report, database, selection)
+    attributes = describe_objects(database, settings.min_images_per_class, source.pictures_are_complete)
+    intro = "Every column of the collection; what most could be learned from stands first. Learn one with label=NAME."
+    report.section("What else could be learned", table(attributes.columns, attributes.rows()), intro=intro)
+    report.section("Parameters", table(["parameter", "value"], [[name, str(value)] for name, value in asdict(settings).items()]))
     report.save(path)
+
+
+def _lead(settings: Settings, selection: "Selection") -> str:
+    group = f"{selection.group}" if selection.group else "object"
+    where = f" of the objects where {settings.where}" if settings.where.strip() else ""
+    return f"{selection}{where}. What shares its {group} stands on one side of the split."
+
+
+def _add_classes(report: Report, selection: "Selection", pictures: int) -> None:
+    kept = [item for item in selection.classes if not item.left_out]
+    taken = {name: sum(selection.sides.get((name, side), 0) for side in SIDES) for name in selection.labels}
+    shown = [(item.name, taken[item.name], f"{taken[item.name]:,}") for item in kept[:MOST_BARS]]
+    blocks = [bars(shown)]
+    if len(kept) > MOST_BARS:
+        blocks.append(notice(f"The {len(kept) - MOST_BARS} smaller classes are in the table below."))
+    rows = []
+    for name in selection.labels:
+        numbers = [selection.sides.get((name, side), 0) for side in SIDES]
+        rows.append([name, *numbers, taken[name], f"{100 * numbers[2] / taken[name]:.1f}%"])
+    columns = ["class", *SIDES, "all", "share of test"]
+    report.section("Classes", *blocks, table(columns, rows), intro=f"{pictures:,} pictures, largest class first.")
+
+
+def _funnel(settings: Settings, selection: "Selection") -> list[tuple[str, float, str]]:
+    """(stage, number left, number and what was lost on the way); stages that the parameters do not ask for are left out."""
+    counts = selection.counts
+    objects = counts.matching - counts.no_id - counts.no_label - counts.unmapped
+    distinct = objects - counts.repeated - counts.ambiguous
+    kept = sum(item.pictures for item in selection.classes if not item.left_out)
+    candidates = sum(item.pictures for item in selection.classes)
+    stages = [
+        (True, "objects in the source", counts.source, []),
+        (settings.where.strip(), "match where", counts.matching, [(counts.source - counts.matching, "do not")]),
+        (True, "have a value", objects + counts.unmapped, [(counts.no_label, "without"), (counts.no_id, "without an id")]),
+        (settings.label_map, "that label_map names", objects, [(counts.unmapped, "are not in it")]),
+        (counts.repeated, "each once", distinct, [(counts.repeated, "repeated"), (counts.ambiguous, "with two classes")]),
+        (True, "have a picture", distinct - selection.without_picture, [(selection.without_picture, "have none")]),
+        (True, "pictures of these", candidates, []),
+        (True, "in a kept class", kept, [(candidates - kept, "in classes left out")]),
+        (settings.max_images_per_class, "within the cap", kept - selection.capped, [(selection.capped, "beyond")]),
+    ]
+    shown = []
+    for is_asked, name, number, losses in stages:
+        lost = "".join(f" · {loss:,} {why}" for loss, why in losses if loss)
+        if is_asked:
+            shown.append((name, number, f"{number:,}{lost}"))
+    return shown
+
+
+def _add_split(report: Report, database: duckdb.DuckDBPyConnection, settings: Settings, selection: "Selection") -> None:
+    blocks: list[Markup] = []
+    for label, group, size, total in _large_groups(database):
+        blocks.append(notice(f"{label}: {size:,} of {total:,} pictures belong together ({group}): one side has them all", "warn"))
+    for loan in selection.loans:
+        text = f"{loan.label} had no object in {loan.side}: {loan.group} was lent to it"
+        blocks.append(notice(text + ", until the class has grown" if loan.side != "train" else text, "warn"))
+    empty = [(name, side) for name in selection.labels for side in SIDES if not selection.sides.get((name, side))]
+    for name, side in empty:
+        if side == "train" or getattr(settings, f"{side}_fraction") or (side == "test" and settings.folds):
+            blocks.append(notice(f"{name} has no object in {side}: it has too few groups", "fail"))
+    if not blocks:
+        blocks.append(notice("Every class stands on every side, and no group makes up much of a class."))
+    sides = [[side, selection.pictures(side), f"{100 * selection.pictures(side) / sum(selection.sides.values()):.1f}%"] for side in SIDES]
+    report.section("The split", *blocks, table(["side", "pictures", "share"], sides, sortable=False))
+
+
+def _large_groups(database: duckdb.DuckDBPyConnection) -> list[tuple[str, str, int, int]]:
+    return database.execute(
+        """
+        WITH sizes AS (SELECT class, "group", count(*) AS size FROM chosen GROUP BY ALL)
+        SELECT class, "group", size, total FROM sizes
+        JOIN (SELECT class, sum(size)::BIGINT AS total, count(*) AS groups FROM sizes GROUP BY class) USING (class)
+        WHERE size > ? * total AND size > 1 ORDER BY size DESC, "group" LIMIT 20
+        """,
+        [LARGE_GROUP],
+    ).fetchall()
+
+
+def _add_left_out(report: Report, database: duckdb.DuckDBPyConnection, selection: "Selection") -> None:
+    left_out = [[item.name, item.pictures, item.left_out] for item in selection.classes if item.left_out]
+    unmapped = database.execute(
+        "SELECT value, count(*) AS objects FROM candidates_of_label WHERE value IS NOT NULL AND class IS NULL "
+        "GROUP BY value ORDER BY objects DESC, value LIMIT ?",
+        [MOST_VALUES],
+    ).fetchall()
+    blocks = []
+    if left_out:
+        blocks.append(table(["class left out", "pictures", "why"], left_out[:MOST_VALUES]))
+    if len(left_out) > MOST_VALUES:
+        rest = left_out[MOST_VALUES:]
+        blocks.append(notice(f"and {len(rest):,} more with {sum(row[1] for row in rest):,} pictures"))
+    if unmapped:
+        blocks.append(table(["value that label_map does not name", "objects"], unmapped))
+    if blocks:
+        report.section("Left out", *blocks, intro="The largest first. Nothing is guessed: what has no class stays out.")

@@ -138,13 +138,13 @@ def _choose(database: duckdb.DuckDBPyConnection, settings: Settings) -> int:
     Which ones stay under the cap is drawn by hash, so that a cap leaves a fair sample and a larger collection does not
     draw anew.
     """
-    cap = f"""
-        QUALIFY row_number() OVER (PARTITION BY class ORDER BY md5('{settings.seed}:cap:' || key)) <=
-            {settings.max_images_per_class}
-    """
+    if not settings.max_images_per_class:
+        database.execute("CREATE VIEW chosen AS SELECT * FROM candidates JOIN classes USING (class)")
+        return 0
     database.execute(f"""
         CREATE TABLE chosen AS SELECT * FROM candidates JOIN classes USING (class)
-        {cap if settings.max_images_per_class else ""}
+        QUALIFY row_number() OVER (PARTITION BY class ORDER BY md5('{settings.seed}:cap:' || key)) <=
+            {settings.max_images_per_class}
     """)
     kept = scalar(database, "SELECT count(*) FROM candidates WHERE class IN (SELECT class FROM classes)")
     return kept - scalar(database, "SELECT count(*) FROM chosen")

@@ -8,7 +8,7 @@ coin meets one half: of n equal groups a share p comes out as p ± sqrt(p (1 - p
 
 **Its one exception.** Hash leaves one class of ten objects in five without a test object, and such a class could not
 be judged. So a class that has no object on a side is given one group for it: that whose hash comes nearest to the
-side's interval, from a side where this leaves another group of the same class. As the class grows, a group that falls
+side's interval, from a side where this leaves another group of the same class (for training, from any). As the class grows, a group that falls
 on that side by its own hash takes over, and the lent one returns. Classes that hash serves are not touched.
 
 **Cross-validation** (`folds=k`) is an experiment on one collection, where equal folds count and growth does not. So
@@ -167,17 +167,21 @@ def _groups_of(database: duckdb.DuckDBPyConnection, labels: list[str]) -> dict[s
 
 
 def _lender(groups: Iterable[_Group], counts: Counter, label: str, side: str) -> _Group | None:
-    """The group of `label` to put on `side`: one whose every class has another group on the side that it leaves."""
+    """The group of `label` to put on `side`: one whose every class has another group on the side that it leaves.
+
+    For training, `label` itself need not have another one: what cannot be learned need not be judged.
+    """
     spare = [
         group
         for group in groups
-        if label in group.labels and all(counts[member, group.side] > 1 for member in group.labels)
+        if label in group.labels
+        and all(counts[member, group.side] > 1 or (side == "train" and member == label) for member in group.labels)
     ]
     return min(spare, key=lambda group: group.distance(side), default=None)
 
 
 def _shares(settings: Settings) -> dict[str, float]:
-    """Training first: a class that cannot be learned need not be judged."""
+    """In the order in which a class is given its sides."""
     return {
         "train": 1 - settings.test_fraction - settings.validation_fraction,
         "test": settings.test_fraction,
