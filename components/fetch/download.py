@@ -23,6 +23,8 @@ from components.fetch.robots import MAX_BYTES, Robots, check_headers
 from components.fetch.settings import Limits, Settings
 
 _CHUNK = 1 << 16
+# A connection stops reading at twice this: large enough that most pictures come without a stop.
+_BUFFER = 1 << 18
 # As RFC 3986 wants it: such an address is sent byte for byte, so that a signature in it stays valid.
 _PLAIN = re.compile(r"[!#-;=?-\[\]_a-z~]+")
 _DEFAULT_PORT = {"http": 80, "https": 443}
@@ -62,6 +64,7 @@ class Downloader:
             ),
             cookie_jar=aiohttp.DummyCookieJar(),
             auto_decompress=False,
+            read_bufsize=_BUFFER,
             trust_env=True,
         )
         return self

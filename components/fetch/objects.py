@@ -8,7 +8,8 @@ import random
 import time
 import traceback
 from concurrent.futures import Executor
-from typing import AsyncIterator
+from dataclasses import replace
+from typing import AsyncIterator, Callable
 from urllib.parse import urlsplit
 
 from components.fetch.budget import Budget
@@ -33,29 +34,40 @@ class Objects:
         self._settings, self._limits, self._downloader, self._budget = settings, limits, downloader, budget
         self._decoder, self._io = decoder, io
 
-    async def fetch(self, image_uri: str) -> Outcome:
-        """Tries until there is a picture, or a reason why there is none. Never raises for the object's own faults."""
+    async def fetch(self, image_uri: str, store: Callable[[Outcome], None]) -> Outcome:
+        """Tries until there is a picture, or a reason why there is none, and gives that to `store`.
+
+        `store` is called in the decoder's thread, right after the decoder: each hop between threads costs. Never raises
+        for the object's own faults; OSError of `store` passes through.
+        """
         started = time.monotonic()
         deadline = Deadline(self._limits.deadline)
         attempts = refusals = 0
         last_sha256 = ""
+
+        def keep(outcome: Outcome) -> Outcome:
+            finished = replace(outcome, attempts=attempts, seconds=round(time.monotonic() - started, 3))
+            store(finished)
+            return finished
+
         while True:
             attempts += 1
             try:
-                outcome = await self._attempt(image_uri, deadline, last_sha256)
-                return self._finished(outcome, attempts, started)
+                return await self._attempt(image_uri, deadline, last_sha256, keep)
             except Failure as failure:
                 refusals += failure.retry is Retry.LATER
                 if not self._again(failure, attempts - refusals, refusals, deadline):
                     outcome = Outcome(failure.reason, failure.http_status, message=str(failure), **failure.original)
-                    return self._finished(outcome, attempts, started)
+                    break
                 last_sha256 = failure.original.get("sha256", "")
                 await self._back_off(failure, attempts, deadline)
             except OSError:
                 raise  # not the object's fault
             except Exception as error:  # a fault of ours that this object brought out: the others must not pay for it
                 traceback.print_exc()
-                return self._finished(Outcome("internal", message=f"{type(error).__name__}: {error}"), attempts, started)
+                outcome = Outcome("internal", message=f"{type(error).__name__}: {error}")
+                break
+        return await asyncio.get_running_loop().run_in_executor(self._decoder, keep, outcome)
 
     def _again(self, failure: Failure, faults: int, refusals: int, deadline: Deadline) -> bool:
         if failure.retry is Retry.NEVER or deadline.left <= 0:
@@ -74,11 +86,16 @@ class Objects:
             deadline.left -= pause
         await asyncio.sleep(pause)
 
-    async def _attempt(self, image_uri: str, deadline: Deadline, last_sha256: str) -> Outcome:
+    async def _attempt(
+        self, image_uri: str, deadline: Deadline, last_sha256: str, keep: Callable[[Outcome], Outcome]
+    ) -> Outcome:
         address = located(image_uri, self._settings.image_base)
         async with self._body(address, deadline) as body:
-            loop = asyncio.get_running_loop()
-            return await loop.run_in_executor(self._decoder, shrunk, body, self._settings, last_sha256)
+
+            def finish() -> Outcome:
+                return keep(shrunk(body, self._settings, last_sha256))
+
+            return await asyncio.get_running_loop().run_in_executor(self._decoder, finish)
 
     @contextlib.asynccontextmanager
     async def _body(self, address: str, deadline: Deadline) -> AsyncIterator[Body]:
@@ -93,11 +110,6 @@ class Objects:
                 data = await asyncio.get_running_loop().run_in_executor(self._io, _stored, address, self._limits.max_bytes)
                 await claim.expect(len(data))
                 yield Body(data, 0, True)
-
-    @staticmethod
-    def _finished(outcome: Outcome, attempts: int, started: float) -> Outcome:
-        values = {**vars(outcome), "attempts": attempts, "seconds": round(time.monotonic() - started, 3)}
-        return Outcome(**values)
 
 
 def located(image_uri: str, image_base: str) -> str:

@@ -5,6 +5,7 @@ a row, `end` the end. If stdin ends without it the parent is gone: what is finis
 """
 
 import asyncio
+import functools
 import json
 import os
 import signal
@@ -62,9 +63,8 @@ class Worker:
 
     async def _object(self, objects: Objects, line: bytes) -> None:
         ordinal, key, text = line.decode().rstrip("\n").split(" ", 2)
-        outcome = await objects.fetch(json.loads(text)["image_uri"] or "")
-        loop = asyncio.get_running_loop()
-        await loop.run_in_executor(self._decoder, self._writer.add, int(ordinal), key, text, outcome)
+        store = functools.partial(self._writer.add, int(ordinal), key, text)
+        outcome = await objects.fetch(json.loads(text)["image_uri"] or "", store)
         say(row=int(ordinal), status=outcome.status, bytes=outcome.bytes)
         if self._writer.objects >= self._limits.part_objects or self._overdue():
             await self._close_part()
