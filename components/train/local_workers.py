@@ -13,6 +13,7 @@ import time
 from collections import deque
 from contextlib import ExitStack
 from pathlib import Path
+from typing import TextIO
 
 from components.shared.errors import PipelineError
 from components.train.restarts import TAIL_LINES, Failure, describe_status
@@ -26,8 +27,10 @@ _PR_SET_PDEATHSIG = 1
 class LocalWorkers:
     """`count` processes of `python -m components.train` with `arguments`; the first is the chief, whose log is shown."""
 
-    def __init__(self, arguments: list[str], count: int, gpus: int = 0, prefix: str = "") -> None:
-        self._arguments, self._count, self._prefix = arguments, count, prefix
+    def __init__(
+        self, arguments: list[str], count: int, gpus: int = 0, prefix: str = "", log: TextIO | None = None
+    ) -> None:  # fmt: skip
+        self._arguments, self._count, self._prefix, self._log = arguments, count, prefix, log
         self._devices = _devices(count, gpus)
         self._processes: list[subprocess.Popen] = []
         self._threads: list[threading.Thread] = []
@@ -71,7 +74,7 @@ class LocalWorkers:
                 for line in lines:
                     self._tails[index].append(line.rstrip())
                     if index == 0:
-                        print(self._prefix + line, end="", flush=True)
+                        print(self._prefix + line, end="", file=self._log, flush=True)
         finally:
             process.wait()
             self._exits.put(index)
