@@ -135,7 +135,12 @@ def describe_objects(database: duckdb.DuckDBPyConnection, minimum: int, with_pic
 
 def arrange(objects: int, minimum: int, with_pictures: bool, items: list[Attribute]) -> Attributes:
     """Sorts: what can be learned first, by the number of pictures outside the largest class."""
-    ranked = sorted(items, key=lambda item: (item.classes < 2, item.top[0][1] - item.covered if item.top else 0, item.name))
+
+    def rank(item: Attribute) -> tuple[bool, int, str]:
+        is_learnable = item.classes >= 2
+        return not is_learnable, item.top[0][1] - item.covered if is_learnable else 0, item.name
+
+    ranked = sorted(items, key=rank)
     return Attributes(
         objects=objects,
         minimum=max(minimum, 1),

@@ -8,8 +8,9 @@ coin meets one half: of n equal groups a share p comes out as p ± sqrt(p (1 - p
 
 **Its one exception.** Hash leaves one class of ten objects in five without a test object, and such a class could not
 be judged. So a class that has no object on a side is given one group for it: that whose hash comes nearest to the
-side's interval, from a side where this leaves another group of the same class (for training, from any). As the class grows, a group that falls
-on that side by its own hash takes over, and the lent one returns. Classes that hash serves are not touched.
+side's interval, from a side where this leaves another group of the same class (for training, from any). As the class
+grows, a group that falls on that side by its own hash takes over, and the lent one returns. Classes that hash serves
+are not touched.
 
 **Cross-validation** (`folds=k`) is an experiment on one collection, where equal folds count and growth does not. So
 the groups of each class (a group's commonest) are dealt out, the largest first and equal ones in the order of their
