@@ -113,6 +113,13 @@ def build(
     return Network(base, head, keras.Model(pixels, head(base(pixels)), name=name))
 
 
+def pre_trained_part(base: "keras.Model") -> "keras.Model":
+    """The network itself, without the preprocessing before it."""
+    import keras
+
+    return next(layer for layer in base.layers if isinstance(layer, keras.Model))
+
+
 def unfreeze_upper(base: "keras.Model", share: float = 0.4) -> None:
     """Makes the upper part of a pre-trained base trainable: the last `share` of its layers that have weights.
 
@@ -121,7 +128,7 @@ def unfreeze_upper(base: "keras.Model", share: float = 0.4) -> None:
     """
     import keras
 
-    layers = [layer for layer in base._flatten_layers() if layer.weights and not isinstance(layer, keras.Model)]
+    layers = [layer for layer in pre_trained_part(base).layers if layer.weights]
     base.trainable = True
     for number, layer in enumerate(layers):
         upper = number >= len(layers) * (1 - share)

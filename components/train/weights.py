@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from components.shared import storage
 from components.shared.errors import PipelineError, TransientError
-from components.train.models import IMAGENET, ZOO
+from components.train.models import IMAGENET, ZOO, pre_trained_part
 
 if TYPE_CHECKING:
     import keras
@@ -48,20 +48,18 @@ def options(path: str | None, name: str) -> dict[str, Any]:
 
 def load(base: "keras.Model", path: str, name: str) -> None:
     """Loads the weights file `path` into the network inside `base`. Raises WeightsError if it is for another one."""
-    import keras
-
-    network = next(layer for layer in base.layers if isinstance(layer, keras.Model))
-    expected = sorted(tuple(weight.shape) for weight in network.weights)
-    found = sorted(_shapes(path))
-    try:
-        network.load_weights(path)
-    except (ValueError, OSError, KeyError, IndexError) as error:
-        if expected == found:
-            raise WeightsError(f"the weights file {os.path.basename(path)} cannot be read: {error}") from error
+    network = pre_trained_part(base)
+    expected, found = sorted(tuple(weight.shape) for weight in network.weights), sorted(_shapes(path))
+    # Compared first: where a file only partly fits, Keras warns and leaves the rest as it was.
+    if expected != found:
         raise WeightsError(
             f"the weights file {os.path.basename(path)} is of another architecture: model={name} (without its top) has "
             f"{_summary(expected)}; the file has {_summary(found)}"
-        ) from error
+        )
+    try:
+        network.load_weights(path)
+    except (ValueError, OSError, KeyError, IndexError) as error:
+        raise WeightsError(f"the weights file {os.path.basename(path)} cannot be read: {error}") from error
 
 
 def _summary(shapes: list[tuple[int, ...]]) -> str:
