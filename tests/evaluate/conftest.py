@@ -54,7 +54,7 @@ def _row(number: int, label: str, labels: list[str], path: str) -> dict:
 
 @pytest.fixture(scope="session")
 def colours_model(tmp_path_factory) -> str:
-    return model_fixture.build(tmp_path_factory.mktemp("evaluated"))
+    return model_fixture.build_once(tmp_path_factory)
 
 
 @pytest.fixture(scope="session")
