@@ -5,12 +5,16 @@ import json
 import re
 import threading
 import uuid
+from concurrent.futures import ThreadPoolExecutor
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Iterator
 from urllib.parse import parse_qs, urlsplit
 
 import duckdb
+import grpc
+import pyarrow
 import sqlglot
+from google.cloud.bigquery_storage_v1 import types as storage_types
 from sqlglot import exp
 
 TYPES = {"BIGINT": "INTEGER", "INTEGER": "INTEGER", "HUGEINT": "INTEGER", "DOUBLE": "FLOAT", "BOOLEAN": "BOOLEAN"}
@@ -40,6 +44,9 @@ class BigQueryServer:
         self.page_rows = page_rows
         self.tables: set[str] = set()
         self.jobs: dict[str, dict] = {}
+        self.results: dict[str, pyarrow.Table] = {}
+        self.read_sessions = 0
+        self.storage_is_allowed = True
         self.queries: list[tuple[str, dict]] = []
         self.dry_runs: list[str] = []
         self.pages = 0
@@ -91,7 +98,9 @@ class BigQueryServer:
             "status": {"state": "DONE"},
             "statistics": {"totalBytesProcessed": str(size), "query": {"totalBytesProcessed": str(size), "statementType": "SELECT"}},
         }
-        result = self._execute(tree, query)
+        result, arrow = self._execute(tree, query)
+        destination = {"projectId": "emulator", "datasetId": "results", "tableId": reference["jobId"].replace("-", "_")}
+        resource["configuration"]["query"]["destinationTable"] = destination
         if configuration.get("dryRun"):
             self.dry_runs.append(query["query"])
             return resource
@@ -100,6 +109,7 @@ class BigQueryServer:
             raise BigQueryError(400, "bytesBilledLimitExceeded", f"Query exceeded limit for bytes billed: {limit}. {size} or higher required.")
         self.queries.append((query["query"], configuration))
         self.jobs[reference["jobId"]] = {"resource": resource, "result": result}
+        self.results[destination["tableId"]] = arrow
         return resource
 
     def _parse(self, text: str) -> exp.Expression:
@@ -108,7 +118,7 @@ class BigQueryServer:
         except sqlglot.errors.SqlglotError as error:
             raise BigQueryError(400, "invalidQuery", f"Syntax error: {str(error).splitlines()[0]}") from error
 
-    def _execute(self, tree: exp.Expression, query: dict) -> tuple[list[dict], list[tuple]]:
+    def _execute(self, tree: exp.Expression, query: dict) -> tuple[tuple[list[dict], list[tuple]], pyarrow.Table]:
         tree = tree.copy()
         for table in list(tree.find_all(exp.Table)):
             if table.catalog:
@@ -121,8 +131,10 @@ class BigQueryServer:
         for parameter in list(tree.find_all(exp.Parameter)):
             parameter.replace(exp.Placeholder(this=parameter.name))
         try:
-            cursor = self.database.cursor().execute(tree.sql("duckdb"), values or None)
-            return [_field(column[0], str(column[1])) for column in cursor.description], cursor.fetchall()
+            sql = tree.sql("duckdb")
+            cursor = self.database.cursor().execute(sql, values or None)
+            result = [_field(column[0], str(column[1])) for column in cursor.description], cursor.fetchall()
+            return result, self.database.sql(sql, params=values or None).to_arrow_table()
         except duckdb.Error as error:
             raise BigQueryError(400, "invalidQuery", f"{str(error).splitlines()[0]} at [1:1]") from error
 
@@ -157,6 +169,33 @@ class BigQueryServer:
             "totalRows": str(len(rows)),
             "rows": [{"f": [{"v": _value(value, field)} for value, field in zip(row, fields)]} for row in page],
         } | following
+
+
+    def create_read_session(self, request, context):
+        """The Storage API: one stream over a result, in Arrow."""
+        if not self.storage_is_allowed:
+            context.abort(grpc.StatusCode.PERMISSION_DENIED, "no bigquery.readsessions.create")
+        name = request.read_session.table.rpartition("/")[2]
+        self.read_sessions += 1
+        return storage_types.ReadSession(
+            name=f"projects/emulator/locations/us/sessions/{name}",
+            table=request.read_session.table,
+            data_format=storage_types.DataFormat.ARROW,
+            arrow_schema={"serialized_schema": self.results[name].schema.serialize().to_pybytes()},
+            streams=[{"name": f"projects/emulator/locations/us/sessions/{name}/streams/0"}],
+        )
+
+    def read_rows(self, request, context):
+        """The stream's batches, of at most `page_rows` rows."""
+        name = request.read_stream.split("/")[-3]
+        skipped = self.results[name].slice(request.offset)
+        for batch in skipped.to_batches(max_chunksize=self.page_rows):
+            data = batch.serialize().to_pybytes()
+            yield storage_types.ReadRowsResponse(
+                arrow_record_batch={"serialized_record_batch": data, "row_count": batch.num_rows},
+                arrow_schema={"serialized_schema": batch.schema.serialize().to_pybytes()},
+                row_count=batch.num_rows,
+            )
 
 
 def _field(name: str, kind: str) -> dict:
@@ -216,3 +255,24 @@ def serve_bigquery(page_rows: int = 1000) -> Iterator[tuple[BigQueryServer, str]
         http.shutdown()
         http.server_close()
         thread.join()
+
+
+@contextlib.contextmanager
+def serve_storage_api(server: BigQueryServer) -> Iterator[str]:
+    """The Storage API of `server` on loopback; gives host:port."""
+    types = storage_types
+    create = grpc.unary_unary_rpc_method_handler(
+        server.create_read_session, types.CreateReadSessionRequest.deserialize, types.ReadSession.serialize
+    )
+    read = grpc.unary_stream_rpc_method_handler(
+        server.read_rows, types.ReadRowsRequest.deserialize, types.ReadRowsResponse.serialize
+    )
+    service = "google.cloud.bigquery.storage.v1.BigQueryRead"
+    handler = grpc.method_handlers_generic_handler(service, {"CreateReadSession": create, "ReadRows": read})
+    grpc_server = grpc.server(ThreadPoolExecutor(4), handlers=[handler])
+    port = grpc_server.add_insecure_port("127.0.0.1:0")
+    grpc_server.start()
+    try:
+        yield f"127.0.0.1:{port}"
+    finally:
+        grpc_server.stop(None).wait()

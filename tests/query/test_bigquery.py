@@ -10,7 +10,7 @@ from components.query.selection import Settings
 from components.query.settings import QueryError
 from components.shared import storage
 from components.shared.errors import TransientError
-from tests.query.bigquery_server import BigQueryError, BigQueryServer, serve_bigquery
+from tests.query.bigquery_server import BigQueryError, BigQueryServer, serve_bigquery, serve_storage_api
 from tests.query.tables import run
 from tests.shared.object_stores import gs_bucket, gs_endpoint  # noqa: F401
 
@@ -51,6 +51,19 @@ def test_objects_are_joined_with_their_pictures_page_by_page(server: BigQuerySer
     assert (example["rights"], example["link"]) == ("Public domain", "http://met.test/42")
     assert server.pages >= 3
     assert "BigQuery will read" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("is_allowed", [True, False])
+def test_the_storage_api_gives_the_same_objects_and_pages_stand_in_for_it(
+    server: BigQueryServer, tmp_path: Path, monkeypatch, is_allowed: bool
+) -> None:
+    expected = run(tmp_path, **TABLES, where="object_id < 280")[1]
+    pages, server.pages, server.storage_is_allowed = server.pages, 0, is_allowed
+    with serve_storage_api(server) as address:
+        monkeypatch.setenv("BIGQUERY_STORAGE_EMULATOR_HOST", address)
+        assert run(tmp_path, **TABLES, where="object_id < 280")[1] == expected
+    assert (server.read_sessions > 0) == is_allowed
+    assert server.pages <= 1 if is_allowed else server.pages >= pages
 
 
 def test_the_price_is_asked_before_the_query_and_only_needed_columns_are_read(server: BigQueryServer, tmp_path: Path) -> None:

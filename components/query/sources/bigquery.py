@@ -7,6 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Iterator
 
 import duckdb
+import grpc
 import pyarrow
 from google.api_core import exceptions
 from google.auth.credentials import AnonymousCredentials
@@ -26,9 +27,12 @@ TABLE, IMAGES = "bigquery-public-data.the_met.objects", "bigquery-public-data.th
 BUCKET = "gs://gcs-public-data--met"
 # The client speaks to this address instead of Google's, without credentials, where it is set.
 EMULATOR_VARIABLE = "BIGQUERY_EMULATOR_HOST"
+# ... and for the Storage API, which is gRPC: host:port.
+STORAGE_EMULATOR_VARIABLE = "BIGQUERY_STORAGE_EMULATOR_HOST"
 SCALARS = set("STRING INTEGER INT64 FLOAT FLOAT64 NUMERIC BIGNUMERIC BOOLEAN BOOL DATE TIMESTAMP DATETIME TIME".split())
 PAGE_ROWS = 20_000
 LISTERS = 16
+QUEUED_BATCHES = 16
 # What objects.parquet carries beside label, group and slices.
 CARRIED = ("object_id", "title", "artist_display_name", "rights_and_reproduction", "is_public_domain", "link_resource")
 
@@ -137,13 +141,28 @@ class BigQuerySource:
                     "raise that, or ask for fewer columns (slices, where)"
                 )
             config = bigquery.QueryJobConfig(maximum_bytes_billed=limit, query_parameters=parameters)
-            rows = self.client.query(statement, job_config=config).result(page_size=PAGE_ROWS)
+            job = self.client.query(statement, job_config=config)
+            rows = job.result(page_size=PAGE_ROWS)
             if rows.total_rows == 0:
                 raise QueryError(f"where={self.settings.where}: no object in {self.table} matches; loosen the condition")
             progress = Progress(rows.total_rows or 0, "rows")
-            for batch in rows.to_arrow_iterable(bqstorage_client=_storage_client(self.client)):
+            for batch in self._batches(job, rows):
                 progress.update(batch.num_rows)
                 yield batch
+
+    def _batches(self, job: bigquery.QueryJob, rows) -> Iterator[pyarrow.RecordBatch]:
+        """By the Storage API, or page by page where it is not installed or these credentials may not use it."""
+        fast = _storage_client(self.client)
+        batches = rows.to_arrow_iterable(bqstorage_client=fast, max_queue_size=QUEUED_BATCHES)
+        try:
+            first = next(batches, None)
+        except exceptions.Forbidden as error:
+            if fast is None:
+                raise
+            print(f"reading page by page, as the Storage API refuses: {_message(error)}", flush=True)
+            batches = job.result(page_size=PAGE_ROWS).to_arrow_iterable()
+            first = next(batches, None)
+        return itertools.chain([first] if first is not None else [], batches)
 
 
 def _client(project: str) -> bigquery.Client:
@@ -154,13 +173,15 @@ def _client(project: str) -> bigquery.Client:
 
 def _storage_client(client: bigquery.Client):
     """The BigQuery Storage API's client, which reads results several times as fast; None where it is not installed."""
-    if os.environ.get(EMULATOR_VARIABLE):
-        return None
     try:
         from google.cloud.bigquery_storage import BigQueryReadClient
+        from google.cloud.bigquery_storage_v1.services.big_query_read.transports import BigQueryReadGrpcTransport
     except ImportError:
         return None
-    return BigQueryReadClient(credentials=client._credentials)
+    emulator = os.environ.get(STORAGE_EMULATOR_VARIABLE)
+    if emulator:
+        return BigQueryReadClient(transport=BigQueryReadGrpcTransport(channel=grpc.insecure_channel(emulator)))
+    return None if os.environ.get(EMULATOR_VARIABLE) else BigQueryReadClient(credentials=client._credentials)
 
 
 @contextlib.contextmanager
