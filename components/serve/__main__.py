@@ -25,14 +25,24 @@ def _parser() -> argparse.ArgumentParser:
     add = parser.add_argument
     add("--model", required=True, help="folder or URI of the classifier: what the training step wrote")
     add("--name", default=default.name, help="name of the model in the V1 and V2 protocols (%(default)s)")
-    add("--engine", default=default.engine, choices=["litert", "savedmodel"], help="%(default)s; savedmodel needs TensorFlow")
+    add(
+        "--engine",
+        default=default.engine,
+        choices=["litert", "savedmodel"],
+        help="%(default)s; savedmodel needs TensorFlow",
+    )
     add("--host", default=default.host, help="address to listen at (%(default)s)")
     add("--port", default=default.port, type=int, help="%(default)s")
     add("--workers", default=0, type=int, help="processes, each with one engine; 0 for one a core")
     add("--queue", default=default.queue, type=int, help="waiting requests a worker before 503 (%(default)s)")
     add("--sha256", default="", help="refuse a model with another digest")
     add("--max-upload-mb", default=default.max_upload / MEGABYTE, type=float, help="largest request (%(default)g)")
-    add("--read-seconds", default=default.read_seconds, type=float, help="for a client to send its request (%(default)g)")
+    add(
+        "--read-seconds",
+        default=default.read_seconds,
+        type=float,
+        help="for a client to send its request (%(default)g)",
+    )
     add("--no-urls", dest="allow_urls", action="store_false", help="do not fetch pictures by URL")
     add("--allow-private-urls", action="store_true", help="also from private networks")
     return parser

@@ -24,5 +24,7 @@ def serve(
 
     arguments = {name: value for name, value in locals().items() if name in Settings.__annotations__}
     with reported():
-        deployment = deploy(Settings(**arguments), dataset.path, classifier.path, published_uri(classifier.uri), summary.path)
+        deployment = deploy(
+            Settings(**arguments), dataset.path, classifier.path, published_uri(classifier.uri), summary.path
+        )
     print(deployment)

@@ -1,6 +1,6 @@
 """The serve step: puts a classifier into service, tries it with pictures of the test split, or takes it back.
 
-    python -m components.serve.deploy --rollback SERVICE
+python -m components.serve.deploy --rollback SERVICE
 """
 
 import argparse
@@ -42,7 +42,9 @@ class Settings:
         if self.serving not in SERVING:
             raise PipelineError(f"serving={self.serving} is not possible; there are {', '.join(SERVING)}")
         if not _NAME.fullmatch(self.service):
-            raise PipelineError(f"service={self.service} is no name for a Service: a-z, 0-9 and -, at most 40 characters")
+            raise PipelineError(
+                f"service={self.service} is no name for a Service: a-z, 0-9 and -, at most 40 characters"
+            )
         if self.replicas < 1:
             raise PipelineError(f"replicas={self.replicas} is not possible: at least 1")
         if not 0 <= self.canary_percent <= 100:

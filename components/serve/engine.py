@@ -12,7 +12,6 @@ from components.serve.monitor import Monitor
 from components.shared.classifier import Classifier
 from components.shared.imaging import ImageError
 
-
 # Of all the requests in one worker: so that many large uploads at once cannot fill a pod's memory.
 HELD_BYTES = 160_000_000
 

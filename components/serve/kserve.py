@@ -7,8 +7,15 @@ import json
 import time
 
 from components.serve import objects, pods
-from components.serve.objects import DIGEST_ANNOTATION, LABELS, PREVIOUS_ANNOTATION, SERVICE_LABEL, URI_ANNOTATION
-from components.serve.objects import Model, Surroundings
+from components.serve.objects import (
+    DIGEST_ANNOTATION,
+    LABELS,
+    PREVIOUS_ANNOTATION,
+    SERVICE_LABEL,
+    URI_ANNOTATION,
+    Model,
+    Surroundings,
+)
 from components.serve.rollout import Patience, RolloutError, Smoke
 from components.serve.smoke import SmokeResult
 from components.shared.errors import PipelineError

@@ -13,7 +13,8 @@ from typing import IO, Iterator
 from components.serve import smoke
 from components.shared.dataset import Example
 
-START_SECONDS = 60
+# A laptop that is busy with a training takes long to import even little.
+START_SECONDS = 180
 STOP_SECONDS = 30
 
 

@@ -42,7 +42,7 @@ class Window:
         entries = np.concatenate(parts)
         entries = entries[np.argsort(entries["time"], kind="stable")][-self._size :]
         counts = np.bincount(entries["label"], minlength=len(labels))
-        bins = np.histogram(entries["confidence"], bins=BINS, range=(0, 1 + 1e-6))[0]
+        bins = np.histogram(np.minimum(entries["confidence"], 1), bins=BINS, range=(0, 1))[0]
         return {
             "since": float(entries["time"][0]) if len(entries) else None,
             "predictions": {label: int(count) for label, count in zip(labels, counts)},

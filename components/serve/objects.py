@@ -29,7 +29,9 @@ _RESOURCES = {
     "limits": {"cpu": "2", "memory": "1Gi", "ephemeral-storage": "4Gi"},
 }
 # How the step reaches the store, and how it gets through a proxy: the server must do the same.
-_ENVIRONMENT = re.compile(r"(AWS|S3|MINIO|GOOGLE|STORAGE)_\w+|CLOUDSDK_\w+|SSL_CERT_\w+|REQUESTS_CA_BUNDLE|(https?|no)_proxy", re.I)
+_ENVIRONMENT = re.compile(
+    r"(AWS|S3|MINIO|GOOGLE|STORAGE)_\w+|CLOUDSDK_\w+|SSL_CERT_\w+|REQUESTS_CA_BUNDLE|(https?|no)_proxy", re.I
+)
 _POD_FIELDS = ("imagePullSecrets", "schedulerName", "dnsPolicy", "dnsConfig", "hostAliases", "runtimeClassName")
 
 
@@ -178,7 +180,9 @@ def scaled(live: Object, replicas: int) -> Object:
     All of it and not just the number: what server-side apply is not told of any more, it removes.
     """
     metadata = live["metadata"]
-    own = {name: text for name, text in metadata.get("annotations", {}).items() if name.startswith("museum-classifier/")}
+    own = {
+        name: text for name, text in metadata.get("annotations", {}).items() if name.startswith("museum-classifier/")
+    }
     return {
         "apiVersion": "apps/v1",
         "kind": "Deployment",

@@ -61,7 +61,9 @@ def _plain_paths() -> Schema:
         "description": "How many labels to answer with.",
         "schema": {"type": "integer", "minimum": 1, "maximum": 999_999, "default": 5},
     }
-    classify = _operation("The likeliest labels of one picture.", answer, content, refusals=(400, 403, 408, 413, 415, 422, 503))
+    classify = _operation(
+        "The likeliest labels of one picture.", answer, content, refusals=(400, 403, 408, 413, 415, 422, 503)
+    )
     return {
         "/classify": {"post": {**classify, "parameters": [top]}},
         "/": {"get": _operation("The page for people.", None, media="text/html")},
@@ -87,7 +89,9 @@ def _v1_paths(model: str) -> Schema:
     state = _object(name={"type": "string"}, ready={"type": "boolean"}, model_version_status={"type": "array"})
     status = {"get": _operation("Whether the model is ready (TensorFlow Serving, KServe V1).", state)}
     body = {"application/json": {"schema": request, "example": {"instances": [{"b64": _example_picture()}]}}}
-    predict = {"post": _operation("Probabilities of pictures (TensorFlow Serving, KServe V1).", {"type": "object"}, body)}
+    predict = {
+        "post": _operation("Probabilities of pictures (TensorFlow Serving, KServe V1).", {"type": "object"}, body)
+    }
     names = _object(models={"type": "array", "items": {"type": "string"}})
     return {
         "/v1/models": {"get": _operation("The names of the models.", names)},
@@ -149,7 +153,9 @@ def _operation(
     if content is None:
         return {"summary": summary, "responses": responses}
     error = {"application/json": {"schema": {"$ref": "#/components/schemas/Error"}}}
-    responses |= {str(status): {"description": _REFUSALS.get(status, "Refused."), "content": error} for status in refusals}
+    responses |= {
+        str(status): {"description": _REFUSALS.get(status, "Refused."), "content": error} for status in refusals
+    }
     return {"summary": summary, "requestBody": {"required": True, "content": content}, "responses": responses}
 
 

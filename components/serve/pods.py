@@ -3,7 +3,13 @@
 from components.serve.objects import CONTAINER
 from components.shared.kubernetes import Cluster, Object
 
-_NO_IMAGE = ("ErrImagePull", "ImagePullBackOff", "InvalidImageName", "CreateContainerConfigError", "CreateContainerError")
+_NO_IMAGE = (
+    "ErrImagePull",
+    "ImagePullBackOff",
+    "InvalidImageName",
+    "CreateContainerConfigError",
+    "CreateContainerError",
+)
 # The store may not answer once; a server that ended so often will not start.
 _CRASHES = 3
 

@@ -54,8 +54,8 @@ class Worker(ThreadWorker):
             deadlines.end(conn.sock)
 
     def _drain_listeners(self):
-        # Whoever is connected already is served: gunicorn would leave them in the queue of a socket that stays open for
-        # as long as this worker still works, and then drop them. Closed at once, newcomers are refused and go elsewhere.
+        # Whoever is connected already is served: gunicorn would leave them in the queue of a socket that stays open
+        # while this worker ends its work, and then drop them. Closed at once, newcomers are refused and go elsewhere.
         for listener in self.sockets:
             with suppress(BlockingIOError):
                 while True:
@@ -92,7 +92,7 @@ class Server(BaseApplication):
             "worker_class": "components.serve.server.Worker",
             "threads": threads,
             "worker_connections": max(1000, 2 * threads),
-            "timeout": 60,
+            "timeout": 300,
             "graceful_timeout": int(settings.grace_seconds),
             "keepalive": 75,
             "worker_tmp_dir": self._scratch,
@@ -119,7 +119,9 @@ class Server(BaseApplication):
 
     def _say_where(self, _arbiter) -> None:
         host = {"0.0.0.0": "localhost", "::": "localhost"}.get(self.settings.host, self.settings.host)
-        print(f"serving {self.settings.name} at http://{host}:{self.settings.port}/ ({self._workers} workers)", flush=True)
+        print(
+            f"serving {self.settings.name} at http://{host}:{self.settings.port}/ ({self._workers} workers)", flush=True
+        )
 
     def _give_slot(self, arbiter, worker) -> None:
         taken = {other.slot for other in arbiter.WORKERS.values()}

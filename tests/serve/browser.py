@@ -48,7 +48,9 @@ class Page:
 
     def open(self, url: str, width: int, height: int) -> None:
         """Loads `url` in a window of that size."""
-        self.send("Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=1, mobile=width < 600)
+        self.send(
+            "Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=1, mobile=width < 600
+        )
         self.send("Page.navigate", url=url)
         self.wait("document.readyState === 'complete' && location.href !== 'about:blank'")
 
@@ -62,7 +64,9 @@ class Page:
         """Returns when `expression` is true."""
         deadline = time.monotonic() + SECONDS
         while not self.run(expression):
-            assert time.monotonic() < deadline, f"not within {SECONDS} s: {expression}; {self.run('document.body.innerText')}"
+            assert time.monotonic() < deadline, (
+                f"not within {SECONDS} s: {expression}; {self.run('document.body.innerText')}"
+            )
             time.sleep(0.02)
 
     def choose(self, selector: str, path: Path) -> None:
@@ -73,7 +77,10 @@ class Page:
 
     def drop(self, selector: str, path: Path) -> None:
         """Drags a file from the desktop onto an element."""
-        box = self.run(f"(r => [r.x + r.width / 2, r.y + r.height / 2])(document.querySelector('{selector}').getBoundingClientRect())")
+        box = self.run(
+            "(box => [box.x + box.width / 2, box.y + box.height / 2])"
+            f"(document.querySelector('{selector}').getBoundingClientRect())"
+        )
         data = {"items": [], "files": [str(path)], "dragOperationsMask": 1}
         for kind in ("dragEnter", "dragOver", "drop"):
             self.send("Input.dispatchDragEvent", type=kind, x=box[0], y=box[1], data=data)

@@ -9,7 +9,7 @@ from tests.serve.model_fixture import COLOURS, picture
 
 
 def build(directory: Path, examples: int = 24, wrong: int = 0) -> str:
-    """Writes `dataset.json` and one record file with `examples` in the test split; the first `wrong` are mislabelled."""
+    """Writes `dataset.json` and a record file of `examples` in the test split; the first `wrong` are mislabelled."""
     labels = list(COLOURS)
     directory.mkdir(parents=True, exist_ok=True)
     path = directory / "test-00000-of-00001.tfrecord"

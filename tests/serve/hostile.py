@@ -1,4 +1,4 @@
-"""Uploads that no server should be hurt by: cut off, bit-flipped, bombs, polyglots, wrong types, odd modes, bad names."""
+"""Uploads that no server should be hurt by: cut off, bit-flipped, bombs, polyglots, wrong types, odd modes, names."""
 
 import io
 import random
@@ -11,9 +11,35 @@ from PIL import Image
 
 from tests.serve.model_fixture import picture
 
-NAMES = ["../../etc/passwd", "..\\..\\boot.ini", "a.jpg\x00.php", "/etc/shadow", "x" * 3000, "", "CON", "a\r\nX-Evil: 1.jpg", "<b>.png"]
+NAMES = [
+    "../../etc/passwd",
+    "..\\..\\boot.ini",
+    "a.jpg\x00.php",
+    "/etc/shadow",
+    "x" * 3000,
+    "",
+    "CON",
+    "a\r\nX-Evil: 1.jpg",
+    "<b>.png",
+]
 MODES = ["1", "L", "LA", "P", "RGB", "RGBA", "CMYK", "YCbCr", "I;16", "I", "F", "LAB", "HSV"]
-FORMATS = ["PNG", "JPEG", "GIF", "TIFF", "WEBP", "BMP", "PPM", "ICO", "TGA", "PCX", "SGI", "JPEG2000", "EPS", "PDF", "AVIF"]
+FORMATS = [
+    "PNG",
+    "JPEG",
+    "GIF",
+    "TIFF",
+    "WEBP",
+    "BMP",
+    "PPM",
+    "ICO",
+    "TGA",
+    "PCX",
+    "SGI",
+    "JPEG2000",
+    "EPS",
+    "PDF",
+    "AVIF",
+]
 
 
 def uploads(number: int, seed: int = 1) -> Iterator[dict]:
@@ -26,14 +52,30 @@ def uploads(number: int, seed: int = 1) -> Iterator[dict]:
         if how == 0:
             yield {"files": {"file": (rng.choice(NAMES), body, rng.choice(["image/png", "text/html", "nonsense"]))}}
         elif how == 1:
-            yield {"data": body, "headers": {"Content-Type": rng.choice(["application/json", "multipart/form-data; boundary=x"])}}
+            yield {
+                "data": body,
+                "headers": {"Content-Type": rng.choice(["application/json", "multipart/form-data; boundary=x"])},
+            }
         else:
             yield {"data": body, "headers": {"Content-Type": rng.choice(["image/jpeg", "application/octet-stream"])}}
 
 
 def _originals() -> Iterator[bytes]:
-    yield from (b"", b"\xff\xd8", b"GIF89a", b"\x89PNG\r\n\x1a\n", b"RIFF\xff\xff\xff\xffWEBPVP8 ", b"<svg onload=alert(1)>")
-    yield from (b"<?php system('id'); ?>", b"%PDF-1.7\n", b"%!PS\n(/etc/passwd) (r) file\n", b"\x00" * 1000, bytes(range(256)) * 40)
+    yield from (
+        b"",
+        b"\xff\xd8",
+        b"GIF89a",
+        b"\x89PNG\r\n\x1a\n",
+        b"RIFF\xff\xff\xff\xffWEBPVP8 ",
+        b"<svg onload=alert(1)>",
+    )
+    yield from (
+        b"<?php system('id'); ?>",
+        b"%PDF-1.7\n",
+        b"%!PS\n(/etc/passwd) (r) file\n",
+        b"\x00" * 1000,
+        bytes(range(256)) * 40,
+    )
     photo = picture("red", 300, 200)
     yield photo
     # Polyglots: a picture that is also a page, an archive, a script.
@@ -58,7 +100,13 @@ def _originals() -> Iterator[bytes]:
 def _odd_modes() -> Iterator[bytes]:
     pixels = Image.fromarray(np.random.default_rng(3).integers(0, 255, (40, 60, 3), np.uint8))
     for mode in MODES:
-        source = pixels.convert("L").convert(mode) if mode in ("I;16", "I", "F") else pixels.convert(mode) if mode != "LAB" else None
+        source = (
+            pixels.convert("L").convert(mode)
+            if mode in ("I;16", "I", "F")
+            else pixels.convert(mode)
+            if mode != "LAB"
+            else None
+        )
         for kind in FORMATS if source is not None else ():
             buffer = io.BytesIO()
             try:

@@ -32,7 +32,9 @@ class Servers:
         self._processes: dict[str, tuple[subprocess.Popen, int, object]] = {}
         self._events: queue.Queue = queue.Queue()
         self._turns = itertools.count()
-        kube.controllers.append(lambda event, obj: self._events.put((event, obj)) if obj["kind"] == "Deployment" else None)
+        kube.controllers.append(
+            lambda event, obj: self._events.put((event, obj)) if obj["kind"] == "Deployment" else None
+        )
         kube.logs = self._logs
 
     def __enter__(self) -> "Servers":
@@ -97,7 +99,15 @@ class Servers:
         if name in self._processes:
             return self._processes[name][0].poll() is None
         port, log = local.free_port(), tempfile.TemporaryFile()
-        command = [sys.executable, *container["command"][1:], *container["args"], "--workers", "1", "--host", "127.0.0.1"]
+        command = [
+            sys.executable,
+            *container["command"][1:],
+            *container["args"],
+            "--workers",
+            "1",
+            "--host",
+            "127.0.0.1",
+        ]
         command[command.index("--port") + 1] = str(port)
         process = subprocess.Popen(command, stdout=log, stderr=log)
         self._processes[name] = (process, port, log)

@@ -8,7 +8,9 @@ from typing import Callable
 from urllib.parse import urlsplit
 
 
-def run(url: str, body: bytes, connections: int, seconds: float, during: Callable[[], None] | None = None) -> collections.Counter:
+def run(
+    url: str, body: bytes, connections: int, seconds: float, during: Callable[[], None] | None = None
+) -> collections.Counter:
     """POSTs `body` to `url` over kept-alive connections; counts answers by status, and `lost` for what had none.
 
     Each connection asks again as soon as it is answered. After a third of the time `during` is called.

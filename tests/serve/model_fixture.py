@@ -10,7 +10,9 @@ import numpy as np
 COLOURS = {"red": (220, 30, 30), "green": (30, 200, 40), "blue": (30, 50, 220)}
 
 
-def build(directory: str | Path, stored_size: int = 64, labels: list[str] | None = None, saved_model: bool = True) -> str:
+def build(
+    directory: str | Path, stored_size: int = 64, labels: list[str] | None = None, saved_model: bool = True
+) -> str:
     """Writes a classifier into `directory`: labels after the first three are never likely. Returns the directory.
 
     Its probabilities are the softmax of ten times the mean colour (0 to 1), so a test can compute them itself.

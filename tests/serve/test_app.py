@@ -151,6 +151,7 @@ def test_a_wrong_model_is_one_line(classifier_dir, arguments, message):
     assert ran.returncode == 1 and message in ran.stderr and "Traceback" not in ran.stderr
 
 
+@pytest.mark.slow
 def test_the_saved_model_engine(classifier_dir):
     with local.running_server(classifier_dir, "--engine", "savedmodel", "--workers", "1") as url:
         assert labels(requests.post(f"{url}/classify", data=RED))[0] == "red"

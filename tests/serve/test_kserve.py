@@ -41,7 +41,11 @@ def kube(monkeypatch, tmp_path, models):
 
         def controller(event: str, live: Object) -> None:
             generation = live["metadata"]["generation"]
-            if live["kind"] != KIND[1] or event == "DELETED" or live.get("status", {}).get("observedGeneration") == generation:
+            if (
+                live["kind"] != KIND[1]
+                or event == "DELETED"
+                or live.get("status", {}).get("observedGeneration") == generation
+            ):
                 return
             arguments = live["spec"]["predictor"]["containers"][0]["args"]
             url = addresses.get(arguments[arguments.index("--model") + 1])
@@ -50,7 +54,10 @@ def kube(monkeypatch, tmp_path, models):
             if "canaryTrafficPercent" in live["spec"]["predictor"]:
                 # The common address leads to the former revision mostly: the test must not end up there.
                 assert live["metadata"]["annotations"]["serving.kserve.io/enable-tag-routing"] == "true"
-                traffic = [{"latestRevision": False, "percent": 90}, {"latestRevision": True, "percent": 10, "url": url}]
+                traffic = [
+                    {"latestRevision": False, "percent": 90},
+                    {"latestRevision": True, "percent": 10, "url": url},
+                ]
                 status |= {"address": {"url": "http://127.0.0.1:1"}, "components": {"predictor": {"traffic": traffic}}}
             kube.change(KIND[1], live["metadata"]["name"], lambda obj: obj.update(status=status))
 

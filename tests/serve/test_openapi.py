@@ -9,7 +9,14 @@ from components.serve import app
 from components.serve.settings import ServerSettings
 
 # A schema cannot say "the bytes of a picture", so that valid JSON is refused is no fault.
-CHECKS = ["--exclude-checks", "positive_data_acceptance", "--phases", "examples,coverage,fuzzing", "--max-examples", "15"]
+CHECKS = [
+    "--exclude-checks",
+    "positive_data_acceptance",
+    "--phases",
+    "examples,coverage,fuzzing",
+    "--max-examples",
+    "15",
+]
 
 
 def test_server_keeps_what_it_promises(server, tmp_path):

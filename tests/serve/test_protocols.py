@@ -54,6 +54,7 @@ def test_triton_client_gets_every_output(server):
 def test_kserve_client(server, expected, binary):
     # Not among the tests' requirements: it brings a hundred packages of its own for one call.
     kserve = pytest.importorskip("kserve", reason="pip install kserve to try KServe's own client, too")
+
     async def ask():
         client = kserve.InferenceRESTClient(kserve.RESTConfig(protocol="v2"))
         assert await client.is_server_ready(server) and await client.is_model_ready(server, "colours")
@@ -123,7 +124,9 @@ def test_v2_refusals(server, change, message):
 
 @pytest.mark.parametrize("tensor", [b"\x01", b"\x05\x00\x00\x00abc", b"\xff\xff\xff\xffabc"])
 def test_binary_tensor_whose_lengths_lie(server, tensor):
-    header = b'{"inputs": [{"name": "images", "datatype": "BYTES", "shape": [1], "parameters": {"binary_data_size": %d}}]}'
+    header = (
+        b'{"inputs": [{"name": "images", "datatype": "BYTES", "shape": [1], "parameters": {"binary_data_size": %d}}]}'
+    )
     header %= len(tensor)
     response = requests.post(
         f"{server}/v2/models/colours/infer",
@@ -133,7 +136,9 @@ def test_binary_tensor_whose_lengths_lie(server, tensor):
     assert response.status_code == 400 and "BYTES tensor" in response.json()["error"]
 
 
-@pytest.mark.parametrize("path", ["/v1/models/x", "/v2/models/x", "/v2/models/colours/versions/2", "/v1/models/x/histogram"])
+@pytest.mark.parametrize(
+    "path", ["/v1/models/x", "/v2/models/x", "/v2/models/colours/versions/2", "/v1/models/x/histogram"]
+)
 def test_another_model_is_404_and_names_this_one(server, path):
     response = requests.get(server + path)
     assert response.status_code == 404 and "there is colours" in response.json()["error"]

@@ -103,7 +103,9 @@ def test_beyond_the_queue_there_is_503_and_retry_after(classifier_dir):
     options = ("--workers", "1", "--queue", "2", "--allow-private-urls")
     with web.serving({"/slow.jpg": slow}) as pictures, local.running_server(classifier_dir, *options) as url:
         with concurrent.futures.ThreadPoolExecutor(2) as pool:
-            waiting = [pool.submit(requests.post, f"{url}/classify", json={"url": f"{pictures}/slow.jpg"}) for _ in range(2)]
+            waiting = [
+                pool.submit(requests.post, f"{url}/classify", json={"url": f"{pictures}/slow.jpg"}) for _ in range(2)
+            ]
             for _ in range(2):
                 assert asked.acquire(timeout=30)
             refused = requests.post(f"{url}/classify", data=RED)
@@ -115,7 +117,9 @@ def test_beyond_the_queue_there_is_503_and_retry_after(classifier_dir):
     assert (refused.status_code, refused.headers["Retry-After"], refused.json()["reason"]) == (503, "1", "busy")
 
 
-@pytest.mark.parametrize("sent", [b"", b"POST /classify HT", b"POST /classify HTTP/1.1\r\nContent-Length: 1000\r\n\r\nabc"])
+@pytest.mark.parametrize(
+    "sent", [b"", b"POST /classify HT", b"POST /classify HTTP/1.1\r\nContent-Length: 1000\r\n\r\nabc"]
+)
 def test_slow_clients_are_hung_up_on(classifier_dir, sent):
     """More silent connections than the server has threads: others are served all the while, and the silent ones end."""
     options = ("--workers", "1", "--queue", "2", "--read-seconds", "2")

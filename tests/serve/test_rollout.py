@@ -208,7 +208,9 @@ def test_without_the_right_to_scale_it_serves_all_the_same(kube, servers, put, m
 
 
 def test_another_service_of_that_name_is_left_alone(kube, put, models):
-    kube.put({"apiVersion": "v1", "kind": "Service", "metadata": {"name": "colours"}, "spec": {"selector": {"app": "x"}}})
+    kube.put(
+        {"apiVersion": "v1", "kind": "Service", "metadata": {"name": "colours"}, "spec": {"selector": {"app": "x"}}}
+    )
     with pytest.raises(RolloutError, match="another Service called colours"):
         put(models[0])
     assert kube.one("Service", "colours")["spec"]["selector"] == {"app": "x"}
@@ -223,7 +225,8 @@ def test_nothing_to_go_back_to(kube, servers, put, models):
 
 
 @pytest.mark.parametrize(
-    ("percent", "number", "pods"), [(50, 1, (1, 1)), (25, 1, (3, 1)), (10, 1, (9, 1)), (10, 9, (9, 1)), (50, 3, (3, 3)), (1, 1, (19, 1))]
+    ("percent", "number", "pods"),
+    [(50, 1, (1, 1)), (25, 1, (3, 1)), (10, 1, (9, 1)), (10, 9, (9, 1)), (50, 3, (3, 3)), (1, 1, (19, 1))],
 )
 def test_shares_in_whole_pods(percent, number, pods):
     assert canary_pods(percent, number) == pods
