@@ -97,6 +97,7 @@ def convert_shard(
             span = writers[name].write(records.encode(record))
             results[object_id] = _success(row, record, looks, storage.join(records_uri, name), span)
             size += len(encoded)
+    _add_hashes([result for result in results.values() if result["status"] == OK])
     _write_index(log, results, index_path)
     written = sum(result["status"] == OK for result in results.values())
     return ConvertSummary(shard, len(rows), written, len(rows) - written, size)
@@ -160,7 +161,6 @@ def _success(
         "status": OK,
         "message": "",
         "encoded_sha256": record.sha256,
-        "phash": int(hashing.perceptual_hashes(hashing.lumas([looks]))[0]),
         "thumbnail": looks,
         "width": record.width,
         "height": record.height,
@@ -170,6 +170,13 @@ def _success(
         "offset": span.offset,
         "length": span.length,
     }
+
+
+def _add_hashes(results: list[dict[str, Any]]) -> None:
+    """All at once: numpy costs more a call than a picture."""
+    hashes = hashing.perceptual_hashes(hashing.lumas([result["thumbnail"] for result in results]))
+    for result, value in zip(results, hashes.tolist()):
+        result["phash"] = value
 
 
 def _write_index(log: pa.Table, results: dict[str, dict[str, Any]], path: str) -> None:

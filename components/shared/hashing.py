@@ -36,7 +36,7 @@ def perceptual_hashes(lumas: np.ndarray, cuts: Cuts = WHOLE) -> np.ndarray:
     """Hashes (uint64 [n]) of the lumas [n, 16, 16] after `cuts`."""
     left, right, top, bottom = cuts
     spectra = (_cosines() @ _stretch(top, bottom)) @ np.asarray(lumas, np.float32) @ (_cosines() @ _stretch(left, right)).T
-    bits = spectra.reshape(len(lumas), -1) > 0
+    bits = spectra.reshape(len(lumas), _FREQUENCIES * _FREQUENCIES) > 0
     # The mean says nothing about the content; its bit tells dark pictures from bright ones.
     bits[:, 0] = np.mean(lumas, axis=(1, 2)) > 127.5
     return np.packbits(bits, axis=1).view(">u8").astype(np.uint64)[:, 0]

@@ -1,0 +1,210 @@
+"""Speed and memory of convert and assemble, beside what others write TFRecords with.
+
+    python -m benchmarks.dataset [--records 3000] [--scale 1000,10000,100000] [--hashes 1000000] [--img2dataset PYTHON]
+
+Rates are per second of CPU time on one core, medians of interleaved rounds, so that a busy machine disturbs them less.
+Peers: `tf.io.TFRecordWriter` with `tf.train.Example`, which is what TFX's and TFDS's writers call for each record; and
+img2dataset's tfrecord output, if the Python of an environment that has it is given (it fetches from a local server).
+"""
+
+import argparse
+import hashlib
+import json
+import os
+import resource
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Callable
+
+import numpy as np
+import simplejpeg
+from rich.console import Console
+from rich.table import Table
+
+from components.assemble.duplicates import candidate_pairs, close_pairs
+from components.convert.converter import convert_shard
+from components.shared import hashing, records
+from tests.convert.shards import Item, drawing, write_shard
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--records", type=int, default=3000, help="records of 30 KB for the comparison with peers")
+    parser.add_argument("--scale", default="1000,10000", help="numbers of small images for the flatness of convert")
+    parser.add_argument("--hashes", type=int, default=1_000_000, help="hashes for the duplicate search; 0 for none")
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--img2dataset", default="", metavar="PYTHON", help="interpreter that has img2dataset")
+    parser.add_argument("--part", default="", help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.part:
+        print(json.dumps(PARTS[options.part.split(":")[0]](int(options.part.split(":")[1]))))
+        return
+    console = Console()
+    console.print(_peers(options))
+    console.print(_scale([int(number) for number in options.scale.split(",")]))
+    if options.hashes:
+        console.print(_search(options.hashes))
+
+
+def _peers(options: argparse.Namespace) -> Table:
+    with tempfile.TemporaryDirectory() as folder:
+        jpegs = _pictures(options.records, 30_000)
+        images = Path(folder, "images")
+        write_shard(images, "0", [Item(f"{k:06d}", "a", "train", data) for k, data in enumerate(jpegs)], ["a"])
+        tasks: dict[str, Callable[[], None]] = {
+            "records.py: encode, checksum, write": lambda: _write_ours(jpegs, f"{folder}/ours"),
+            "convert step: read tar, check, fingerprint, write": lambda: _convert(images, Path(folder, "converted")),
+            "tf.train.Example, tf.io.TFRecordWriter": lambda: _write_tensorflow(jpegs, f"{folder}/theirs"),
+        }
+        rates = _rates(tasks, len(jpegs), options.rounds)
+        if options.img2dataset:
+            rates["img2dataset, tfrecord (fetch included)"] = _img2dataset(options.img2dataset, jpegs, Path(folder))
+    table = Table("writer", "records/s of CPU", "ratio to tf.io", title=f"{len(jpegs)} JPEGs of 30 KB")
+    base = rates["tf.train.Example, tf.io.TFRecordWriter"]
+    for name, rate in rates.items():
+        table.add_row(name, f"{rate:,.0f}", f"{rate / base:.2f}")
+    return table
+
+
+def _rates(tasks: dict[str, Callable[[], None]], count: int, rounds: int) -> dict[str, float]:
+    seconds: dict[str, list[float]] = {name: [] for name in tasks}
+    for _ in range(rounds):
+        for name, task in tasks.items():
+            started = time.process_time()
+            task()
+            seconds[name].append(time.process_time() - started)
+    return {name: count / statistics.median(values) for name, values in seconds.items()}
+
+
+def _pictures(count: int, size: int) -> list[bytes]:
+    """Different JPEGs of about `size` bytes: 50 drawings with noise, and something of their own behind the end."""
+    rng = np.random.default_rng(0)
+    side = 256 if size > 10_000 else 96
+    found = []
+    for seed in range(50):
+        pixels = np.asarray(drawing(seed, (side, side)), np.int16)
+        noisy = (pixels + rng.normal(0, 14, pixels.shape)).clip(0, 255).astype(np.uint8)
+        qualities = range(30, 98, 3)
+        found.append(min((simplejpeg.encode_jpeg(noisy, quality=q) for q in qualities), key=lambda d: abs(len(d) - size)))
+    return [found[k % 50] + b"%08d" % k for k in range(count)]
+
+
+def _write_ours(jpegs: list[bytes], path: str) -> None:
+    with records.RecordWriter(path) as writer:
+        for k, data in enumerate(jpegs):
+            digest = hashlib.sha256(data).hexdigest()
+            writer.write(records.encode(records.Record(f"{k:06d}", "a", 0, data, 256, 256, digest, digest)))
+
+
+def _write_tensorflow(jpegs: list[bytes], path: str) -> None:
+    import tensorflow as tf
+
+    def strings(value: bytes):
+        return tf.train.Feature(bytes_list=tf.train.BytesList(value=[value]))
+
+    def integers(value: int):
+        return tf.train.Feature(int64_list=tf.train.Int64List(value=[value]))
+
+    with tf.io.TFRecordWriter(path) as writer:
+        for k, data in enumerate(jpegs):
+            digest = hashlib.sha256(data).hexdigest().encode()
+            values = (data, b"jpeg", 256, 256, 0, b"a", b"%06d" % k, digest, digest)
+            feature = {name: (integers if isinstance(value, int) else strings)(value)
+                       for name, value in zip(records.SCHEMA, values)}  # fmt: skip
+            writer.write(tf.train.Example(features=tf.train.Features(feature=feature)).SerializeToString())
+
+
+def _convert(images: Path, folder: Path) -> None:
+    convert_shard("0", str(images), str(folder), str(folder), str(folder / "index"))
+
+
+def _img2dataset(python: str, jpegs: list[bytes], folder: Path) -> float:
+    """Images per second of wall time: it works in processes of its own, and fetches from a server on this machine."""
+    source = folder / "served"
+    source.mkdir()
+    for k, data in enumerate(jpegs):
+        (source / f"{k}.jpg").write_bytes(data)
+    server = subprocess.Popen([sys.executable, "-m", "http.server", "--bind", "127.0.0.1", "8799", "-d", str(source)],
+                              stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)  # fmt: skip
+    urls = folder / "urls.txt"
+    urls.write_text("".join(f"http://127.0.0.1:8799/{k}.jpg\n" for k in range(len(jpegs))))
+    command = [python, "-m", "img2dataset.main", "--url_list", str(urls), "--output_folder", str(folder / "i2d"),
+               "--output_format", "tfrecord", "--processes_count", "1", "--thread_count", "32", "--image_size", "256",
+               "--resize_mode", "keep_ratio", "--enable_wandb", "False"]  # fmt: skip
+    try:
+        started = time.monotonic()
+        subprocess.run(command, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+        return len(jpegs) / (time.monotonic() - started)
+    finally:
+        server.terminate()
+        server.wait()
+
+
+def _scale(counts: list[int]) -> Table:
+    table = Table("small images", "CPU µs per image", "peak memory MB", title="convert: time and memory by size of shard")
+    for count in counts:
+        found = _alone(f"convert:{count}")
+        table.add_row(f"{count:,}", f"{found['seconds'] / count * 1e6:,.0f}", f"{found['memory'] / 1e6:,.0f}")
+    return table
+
+
+def _search(count: int) -> Table:
+    table = Table("search", "pairs found", "seconds", "CPU seconds", "peak memory MB", title=f"duplicates of {count:,} hashes")
+    for part, name in (("hashes", "random hashes and their mirror images"),
+                       ("pictures", "thumbnails of pictures, light crops too")):  # fmt: skip
+        found = _alone(f"{part}:{count}")
+        values = (found["pairs"], found["wall"], found["seconds"], found["memory"] / 1e6)
+        table.add_row(name, *(f"{value:,.0f}" for value in values))
+    return table
+
+
+def _alone(part: str) -> dict:
+    """Runs a part in a process of its own, so that its peak memory is its own."""
+    command = [sys.executable, "-m", "benchmarks.dataset", "--part", part]
+    output = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+    return json.loads(output.splitlines()[-1])
+
+
+def _measured(task: Callable[[], object]) -> dict:
+    wall, cpu = time.monotonic(), time.process_time()
+    result = task()
+    memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    pairs = len(result) if hasattr(result, "__len__") else 0
+    return {"pairs": pairs, "wall": time.monotonic() - wall, "seconds": time.process_time() - cpu, "memory": memory}
+
+
+def _part_convert(count: int) -> dict:
+    with tempfile.TemporaryDirectory() as folder:
+        # Another process writes the shard: its memory is not that of convert.
+        if os.fork() == 0:
+            items = [Item(f"{k:06d}", "a", "train", data) for k, data in enumerate(_pictures(count, 3_000))]
+            write_shard(Path(folder, "images"), "0", items, ["a"])
+            os._exit(0)
+        os.wait()
+        return _measured(lambda: _convert(Path(folder, "images"), Path(folder, "converted")))
+
+
+def _part_hashes(count: int) -> dict:
+    hashes = np.random.default_rng(0).integers(0, 2**64, count, dtype=np.uint64)
+    return _measured(lambda: close_pairs(hashes, [hashes, hashing.mirrored(hashes)], 8))
+
+
+def _part_pictures(count: int) -> dict:
+    """Hashes of pictures are not random: blends of drawings, bright in the middle, one in a hundred a cropped copy."""
+    rng = np.random.default_rng(0)
+    lumas = rng.integers(0, 256, (count, 6, 6)).astype(np.float32).repeat(3, 1).repeat(3, 2)[:, :16, :16]
+    lumas += 60 * np.hanning(16)[:, None] * np.hanning(16)
+    lumas = lumas.clip(0, 255).astype(np.uint8)
+    copies = count // 100
+    lumas[-copies:] = hashing.cut(lumas[:copies], (0.02, 0.02, 0.03, 0.03)).astype(np.uint8)
+    return _measured(lambda: candidate_pairs(lumas, 8))
+
+
+PARTS = {"convert": _part_convert, "hashes": _part_hashes, "pictures": _part_pictures}
+
+if __name__ == "__main__":
+    main()
