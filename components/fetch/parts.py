@@ -43,10 +43,20 @@ class PartWriter:
         self._tar: io.FileIO | None = None
         self._log: io.FileIO | None = None
         self._name = ""
+        self._broken: OSError | None = None
         self.objects = 0
 
     def add(self, ordinal: int, key: str, text: str, outcome: Outcome) -> None:
         """Writes one object; `text` is its row as JSON. Raises OSError if the disk is full."""
+        if self._broken:
+            raise self._broken
+        try:
+            self._add(ordinal, key, text, outcome)
+        except OSError as error:
+            self._broken = error  # a line may be half written: nothing may follow it
+            raise
+
+    def _add(self, ordinal: int, key: str, text: str, outcome: Outcome) -> None:
         if self._tar is None:
             self._open()
         columns = json.loads(text)

@@ -41,25 +41,33 @@ class Worker:
         async with Downloader(self._settings, self._limits, self._job["processes"], budget) as downloader:
             objects = Objects(self._settings, self._limits, downloader, budget, self._decoder, self._io)
             running: set[asyncio.Task] = set()
-            incoming = asyncio.ensure_future(reader.readline())
-            ended = False
-            while not ended or running:
-                waiting = running if ended else {*running, incoming}
-                done, _ = await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
-                running -= done
-                for task in done - {incoming}:
-                    task.result()
-                if incoming in done and not ended:
-                    line = incoming.result()
-                    if not line:
-                        _cancel(running)
-                        break
-                    ended = line == b"end\n"
-                    if not ended:
-                        running.add(asyncio.ensure_future(self._object(objects, line)))
-                        incoming = asyncio.ensure_future(reader.readline())
+            try:
+                await self._fetch_all(objects, reader, running)
+            finally:
+                for task in running:
+                    task.cancel()
+                # Waited for, so that nobody writes when the part is closed, and no second error goes unheard.
+                await asyncio.gather(*running, return_exceptions=True)
         await self._close_part()
         await asyncio.gather(*self._uploads)
+
+    async def _fetch_all(self, objects: Objects, reader: asyncio.StreamReader, running: set[asyncio.Task]) -> None:
+        incoming = asyncio.ensure_future(reader.readline())
+        ended = False
+        while not ended or running:
+            waiting = running if ended else {*running, incoming}
+            done, _ = await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+            running -= done
+            for error in [task.exception() for task in done - {incoming} if task.exception()]:
+                raise error
+            if incoming in done and not ended:
+                line = incoming.result()
+                if not line:
+                    return  # the parent is gone
+                ended = line == b"end\n"
+                if not ended:
+                    running.add(asyncio.ensure_future(self._object(objects, line)))
+                    incoming = asyncio.ensure_future(reader.readline())
 
     async def _object(self, objects: Objects, line: bytes) -> None:
         ordinal, key, text = line.decode().rstrip("\n").split(" ", 2)
@@ -94,11 +102,6 @@ def _upload(path: str, uri: str) -> None:
         parts.upload(path, uri)
     except PipelineError as error:
         print(f"warning: {error}; another pod could not continue from here", file=sys.stderr, flush=True)
-
-
-def _cancel(tasks: set[asyncio.Task]) -> None:
-    for task in tasks:
-        task.cancel()
 
 
 async def _main() -> None:
