@@ -40,11 +40,6 @@ def resized_window(size: tf.Tensor, draws: tf.Tensor) -> tf.Tensor:
     return tf.concat([tf.minimum(start, size - shape), shape], axis=0)
 
 
-def light(images: tf.Tensor, draws: tf.Tensor) -> tf.Tensor:
-    """Mirrors half of the uint8 `images` [batch, h, w, 3]; `draws` is [batch, DRAWS]."""
-    return flip(images, draws)
-
-
 def strong(images: tf.Tensor, targets: tf.Tensor, draws: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
     """Mirrors, colours, RandAugments and mixes `images` [batch, h, w, 3] uint8; `targets` [batch, classes] follow."""
     changed = tf.cast(flip(images, draws), tf.float32)

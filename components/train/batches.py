@@ -28,7 +28,10 @@ class Share:
 
 @dataclass(frozen=True)
 class Geometry:
-    """`side` in pixels of the pictures that come out, number of `classes`, parameter `augmentation`, seed of the draws."""
+    """`side` in pixels of the pictures that come out, number of `classes`, `augmentation`, seed of the draws.
+
+    `augmentation` is the parameter's value, or "crop" (random-resized-crop and mirroring alone, for comparisons).
+    """
 
     side: int
     classes: int
@@ -117,7 +120,7 @@ def _decoder(geometry: Geometry):
             image = _central(encoded, size, side)
         else:
             draws = augment.draw(geometry.seed, key)
-            image = _random(encoded, size, side, draws, resized=augmentation == "strong")
+            image = _random(encoded, size, side, draws, resized=augmentation != "light")
         image.set_shape([side, side, 3])
         return image, tf.one_hot(label, geometry.classes), weight, draws
 
@@ -145,8 +148,8 @@ def _random(encoded: tf.Tensor, size: tf.Tensor, side: int, draws: tf.Tensor, re
 
 def _augmenter(geometry: Geometry):
     def change(images, targets, weights, draws):
-        if geometry.augmentation == "light":
-            images = augment.light(images, draws)
+        if geometry.augmentation in ("light", "crop"):
+            images = augment.flip(images, draws)
         if geometry.augmentation == "strong":
             images, targets = augment.strong(images, targets, draws)
         return images, targets, weights
