@@ -108,7 +108,8 @@ Outcome = int | PipelineError  # the restarts that it took, or why there is no m
 
 def _place(settings: Settings) -> Callable[[list[Training], str, str], list[Outcome]]:
     several = settings.workers > 1 or len(settings.models) > 1
-    if not kubernetes.in_cluster():
+    # A notebook is in a cluster too, but its files are not where pods find them; only KFP's steps have this variable.
+    if not kubernetes.in_cluster() or "KFP_POD_NAME" not in os.environ:
         return _in_processes if several else _in_this_process
     if not several and settings.gpus:
         several = not job.has_accelerator(kubernetes.connect().own_pod(), settings.accelerator)
@@ -141,11 +142,8 @@ def _in_processes(trainings: list[Training], dataset: str, work: str) -> list[Ou
 
 
 def _processes(training: Training, dataset: str, work: str) -> int:
-    os.makedirs(training.output, exist_ok=True)
     settings = training.settings
-    path = os.path.join(work, settings.model, "settings.json")
-    settings.save(path)
-    arguments = _arguments(training, path, dataset)
+    arguments = _arguments(training, dataset, work)
     return run_with_restarts(
         lambda _: LocalWorkers(arguments, settings.workers, settings.gpus, training.prefix).run(),
         settings.max_restarts,
@@ -160,27 +158,31 @@ def _in_pods(trainings: list[Training], dataset: str, work: str) -> list[Outcome
     workers = [_cluster_workers(cluster, step_pod, training, dataset, work) for training in trainings]
     try:
         with terminable(), ThreadPoolExecutor(len(workers)) as pool:
+            futures = [
+                pool.submit(_attempted, _pods, training, entry, stopped)
+                for training, entry in zip(trainings, workers, strict=True)
+            ]
             try:
-                futures = [
-                    pool.submit(_attempted, _pods, training, entry, stopped)
-                    for training, entry in zip(trainings, workers, strict=True)
-                ]
                 wait(futures, return_when=FIRST_EXCEPTION)
+            except BaseException:
+                _delete(workers)  # first of all: the step is killed half a minute after it was told to stop
+                raise
             finally:
                 stopped.set()
             return [future.result() for future in futures]
     finally:
-        for entry in workers:
-            entry.delete()
+        _delete(workers)
+
+
+def _delete(workers: list[ClusterWorkers]) -> None:
+    for entry in workers:
+        entry.delete()
 
 
 def _cluster_workers(cluster: kubernetes.Cluster, step_pod: dict, training: Training, dataset: str, work: str):
-    settings = training.settings
-    uri = storage.join(work, settings.model, "settings.json")
-    storage.write_bytes(uri, settings.to_json().encode())
-    arguments = _arguments(training, uri, dataset)
-    name = job.training_id(training.output, settings.model)
-    return ClusterWorkers(cluster, step_pod, name, settings, arguments, PATIENCE, training.prefix)
+    name = job.training_id(training.output, training.settings.model)
+    arguments = _arguments(training, dataset, work)
+    return ClusterWorkers(cluster, step_pod, name, training.settings, arguments, PATIENCE, training.prefix)
 
 
 def _pods(training: Training, workers: ClusterWorkers, stopped: threading.Event) -> int:
@@ -199,11 +201,14 @@ def _attempted(train: Callable[..., int], training: Training, *arguments: object
     except TransientError:
         raise
     except PipelineError as error:
-        print(f"{training.prefix}{error}", flush=True)
+        if training.prefix:
+            print(f"{training.prefix}cannot be trained: {error}", flush=True)
         return error
 
 
-def _arguments(training: Training, settings: str, dataset: str) -> list[str]:
+def _arguments(training: Training, dataset: str, work: str) -> list[str]:
+    settings = storage.join(work, training.settings.model, "settings.json")
+    storage.write_bytes(settings, training.settings.to_json().encode())
     return [
         *("--settings", settings),
         *("--dataset", dataset),

@@ -79,3 +79,31 @@ def test_a_single_model_has_a_leaderboard_too(play, tmp_path):
     summary = play("simple_cnn", {"simple_cnn": 0.7})
     assert "validation_accuracy_simple_cnn" not in summary.metrics()
     assert "simple_cnn goes on" in (tmp_path / "leaderboard.html").read_text()
+
+
+@pytest.mark.parametrize(
+    ("changes", "step_has_gpu", "pods"),
+    [
+        ({}, False, False),
+        ({"gpus": 1}, False, True),
+        ({"gpus": 1}, True, False),
+        ({"workers": 2}, False, True),
+        ({"model": MODELS}, False, True),
+    ],
+)
+def test_where_a_step_on_a_cluster_trains(monkeypatch, tmp_path, changes, step_has_gpu, pods):
+    pod = step_pod()
+    if step_has_gpu:
+        pod["spec"]["containers"][1]["resources"]["limits"]["nvidia.com/gpu"] = "1"
+    with KubeApi() as kube:
+        kube.put(pod)
+        monkeypatch.setenv("KUBECONFIG", kube.kubeconfig(tmp_path / "kubeconfig"))
+        monkeypatch.setenv("KUBERNETES_SERVICE_HOST", "10.0.0.1")
+        monkeypatch.setenv("KFP_POD_NAME", NAME)
+        assert (launcher._place(settings(**changes)) is launcher._in_pods) == pods
+
+
+def test_a_notebook_in_a_cluster_trains_in_processes(monkeypatch):
+    monkeypatch.setenv("KUBERNETES_SERVICE_HOST", "10.0.0.1")
+    monkeypatch.delenv("KFP_POD_NAME", raising=False)
+    assert launcher._place(settings(workers=2)) is launcher._in_processes

@@ -53,10 +53,23 @@ def crash():
     hang()
 
 
+def is_alive(other):
+    starts = folder / f"starts-{other}"
+    try:
+        os.kill(json.loads(starts.read_text())["pid"], 0)
+    except FileNotFoundError:
+        return True  # not yet started
+    except ProcessLookupError:
+        return False
+    return True
+
+
 def user_error():
     if index == 1:
         print("error: the labels do not match", file=sys.stderr, flush=True)
         sys.exit(1)
+    while is_alive(1):
+        time.sleep(0.01)
     print("Traceback: a peer is gone", flush=True)
     sys.exit(1)
 
