@@ -74,7 +74,7 @@ def assemble_dataset(
     _write(content, examples, labels, dataset_path)
     kept = np.flatnonzero(examples["kept"].to_numpy(zero_copy_only=False))
     suspects = find_suspects(examples, kept, len(labels))
-    write_report(report_path, content, examples, Findings(suspects, resolution.of))
+    write_report(report_path, content, examples, Findings(check, suspects, resolution.of))
     if check.outcome == "fail":
         raise PipelineError("the data set is not fit for training: " + "; ".join(check.reasons))
     return AssembleSummary(

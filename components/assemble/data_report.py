@@ -14,6 +14,7 @@ from components.assemble import losses, provenance
 from components.assemble.mislabels import Suspect
 from components.assemble.resolution import CONFLICT
 from components.assemble.stored import read_pictures
+from components.assemble.validation import Check
 from components.shared import report
 from components.shared.report import Picture, Report
 
@@ -29,8 +30,10 @@ _BARS = 60
 
 @dataclass(frozen=True)
 class Findings:
-    """What the report shows beyond the counts: suspected mislabels, and for each row the one that it duplicates (-1)."""
+    """What the report shows beyond the counts: the check, suspected mislabels, and for each row the one that it
+    duplicates (-1: none)."""
 
+    check: Check
     suspects: Sequence[Suspect]
     of: Sequence[int]
 
@@ -78,11 +81,10 @@ class _Page:
         return page
 
     def _check(self) -> list[Markup]:
-        check = self.content["check"]
-        if not check["reasons"]:
+        found = self.findings.check.findings
+        if not found:
             return [report.notice("All rules are met.", "ok")]
-        return [report.notice(reason, "fail" if k == 0 and check["outcome"] == "fail" else "warn")
-                for k, reason in enumerate(check["reasons"])]  # fmt: skip
+        return [report.notice(finding.reason, finding.outcome) for finding in found]
 
     def _failures(self) -> list[Markup]:
         rows = losses.failures(self.examples)
@@ -118,7 +120,8 @@ class _Page:
         totals = Counter(label for label, kept in zip(self.columns["label"], self.columns["kept"]) if kept)
         items = []
         for label in self.labels:
-            items.append((label, f"{totals[label]:,} pictures", [report.strip([shown[row] for row in rows[label]], size)]))
+            count = f"{totals[label]:,} picture{'' if totals[label] == 1 else 's'}"
+            items.append((label, count, [report.strip([shown[row] for row in rows[label]], size)]))
         return report.findable(items, f"Find one of {len(self.labels)} classes")
 
     def _doubts(self) -> Iterator[tuple[str, str, list[Markup]]]:
