@@ -11,11 +11,13 @@ wants an environment of its own.
 
 import argparse
 import contextlib
+import getpass
 import json
 import os
 import random
 import resource
 import shutil
+import socket
 import statistics
 import subprocess
 import sys
@@ -32,7 +34,7 @@ import pyarrow.parquet as pq
 from PIL import Image
 
 _NGINX = """
-daemon off; pid {folder}/nginx.pid; error_log {folder}/error.log warn; worker_processes 1;
+user {user}; daemon off; pid {folder}/nginx.pid; error_log {folder}/error.log warn; worker_processes 1;
 events {{ worker_connections 1024; }}
 http {{
     log_format times '$msec $status $connection_requests';
@@ -128,13 +130,17 @@ class Nginx:
     def __init__(self, folder: Path, port: int = 8972) -> None:
         self._folder, self.base = folder, f"http://127.0.0.1:{port}"
         (folder / "www").mkdir()
-        (folder / "nginx.conf").write_text(_NGINX.format(folder=folder, port=port))
+        (folder / "nginx.conf").write_text(_NGINX.format(folder=folder, port=port, user=getpass.getuser()))
+        self._port = port
         self._log = folder / "access.log"
 
     def __enter__(self) -> "Nginx":
-        os.chmod(self._folder, 0o755)
         self._process = subprocess.Popen(["nginx", "-c", self._folder / "nginx.conf", "-e", self._folder / "error.log"])
-        return self
+        while self._process.poll() is None:
+            with contextlib.suppress(ConnectionRefusedError), socket.create_connection(("127.0.0.1", self._port)):
+                return self
+            time.sleep(0.02)
+        raise SystemExit((self._folder / "error.log").read_text())
 
     def __exit__(self, *exception: object) -> None:
         self._process.terminate()
