@@ -1,0 +1,37 @@
+"""`pipeline.py run --root s3://...` and `gs://...`: all artifacts in the bucket, and the steps read them from there."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+
+from components.shared import storage
+from tests.shared.object_stores import gs_bucket, gs_endpoint, s3_bucket, s3_endpoint, s3_environment  # noqa: F401
+
+ROOT = Path(__file__).resolve().parent.parent
+TINY = ["shards=2", "epochs=1", "image_size=32", "max_images_per_class=24", "min_images_per_class=2", "min_accuracy=0", "serve=false"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("scheme", ["s3", "gs"])
+def test_a_whole_run_in_a_bucket(scheme, request, tmp_path):
+    root = request.getfixturevalue(f"{scheme}_bucket") + "/museum"
+    command = [sys.executable, str(ROOT / "pipeline.py"), "run", "--root", root, "--name", "here", *TINY]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-2000:]
+    stored = {file.uri.removeprefix(f"{root}/here/artifacts/"): file.uri for file in storage.list_files(root)}
+    assert {"assemble/dataset/dataset.json", "train/classifier/model.tflite", "evaluate/report", "query/objects"} <= set(stored)
+
+    dataset = json.loads(storage.read_bytes(stored["assemble/dataset/dataset.json"]))
+    uris = [file["uri"] for split in dataset["splits"].values() for file in split["files"]]
+    assert uris and all(uri.startswith(f"{root}/here/artifacts/") and storage.exists(uri) for uri in uris)
+    index = pq.read_table(storage.open_read(stored["assemble/dataset/examples.parquet"])).to_pylist()
+    row = next(each for each in index if each["kept"])
+    assert len(storage.read_bytes(row["record_uri"], row["offset"], row["length"])) == row["length"]
+    # TensorBoard is pointed at the bucket, where training wrote its events while it ran.
+    viewer = json.loads(storage.read_bytes(stored["tensorboard/mlpipeline_ui_metadata"]))["outputs"][0]
+    assert viewer["source"] == f"{root}/here/artifacts/tensorboard/logs"
+    assert any("tfevents" in name for name in stored if name.startswith("tensorboard/logs/simple_cnn"))
