@@ -1,5 +1,7 @@
 import base64
 import json
+import subprocess
+import sys
 import urllib.request
 
 import numpy as np
@@ -91,6 +93,9 @@ def test_a_running_server_first_without_drift_then_with(colours_model, reference
         ask(url, ["blue"] * 200)
         after = drift.check(f"{url}/v1/models/colours", f"{reference}/{drift.REFERENCE}")
         assert after.due is True and after.movers[0][0] == "blue", str(after)
+        command = [sys.executable, "pipeline.py", "drift", "--service", url, "--reference", reference]
+        done = subprocess.run(command, capture_output=True, text=True)
+        assert done.returncode == 1 and "retraining is due" in done.stdout, done
 
 
 @pytest.mark.parametrize(
