@@ -45,7 +45,8 @@ def main() -> None:
             for workers, speeds in found.items():
                 speeds.append(measure(arguments, workers, dataset, os.path.join(folder, f"{number}-{workers}")))
                 print(f"round {number + 1}, {workers} worker(s): {speeds[-1]}", flush=True)
-    print(f"\n{arguments.model}, {imaging.input_size(arguments.image_size)} px, batch {arguments.batch_size}, {os.cpu_count()} cores")
+    size = imaging.input_size(arguments.image_size)
+    print(f"\n{arguments.model}, {size} px, batch {arguments.batch_size}, {os.cpu_count()} cores")
     one, several = found.values()
     for name, ratios in (
         ("images/s", [its.rate / own.rate for own, its in zip(one, several, strict=True)]),
@@ -78,8 +79,8 @@ def train(arguments: argparse.Namespace, workers: int, dataset: str, folder: str
     os.makedirs(folder)
     settings = Settings(
         snapshot="0" * 64, logs=f"{folder}/logs", model=arguments.model, weights="none", epochs=epochs,
-        fine_tune_epochs=0, batch_size=arguments.batch_size, optimizer="adamw", learning_rate=0.001, augmentation="light",
-        balance="none", precision="float32", quantize="none", patience=0, checkpoint_every=10_000, workers=workers,
+        fine_tune_epochs=0, batch_size=arguments.batch_size, optimizer="adamw", learning_rate=0.001,
+        augmentation="light", balance="none", precision="float32", quantize="none", patience=0, checkpoint_every=10_000, workers=workers,
         accelerator="nvidia.com/gpu", gpus=0, max_restarts=0, seed=1,
     )  # fmt: skip
     settings.save(f"{folder}/settings.json")
@@ -111,8 +112,8 @@ def write_dataset(folder: Path, pictures: int, size: int) -> str:
         file = {"uri": str(path), "examples": count, "records": count, "bytes": path.stat().st_size}
         splits[split] = {"examples": count, "per_class": per_class, "files": [file]}
     content = {
-        "format": 1, "snapshot": "0" * 64, "labels": [f"class {label}" for label in range(CLASSES)], "stored_size": size,
-        "splits": splits, "excluded": [], "parameters": {}, "check": {"outcome": "ok", "reasons": []},
+        "format": 1, "snapshot": "0" * 64, "labels": [f"class {label}" for label in range(CLASSES)],
+        "stored_size": size, "splits": splits, "excluded": [], "parameters": {}, "check": {"outcome": "ok", "reasons": []},
     }  # fmt: skip
     (folder / "dataset.json").write_text(json.dumps(content))
     return str(folder)

@@ -111,7 +111,7 @@ class Cluster:
             except HTTPError as error:
                 cause = str(error)
             time.sleep(min(0.25 * 2**attempt, 15))
-        raise TransientError(f"cannot {_VERBS[method]} {kind} {name} in {self.namespace}: {cause}; start the step again")
+        raise TransientError(f"cannot {_VERBS[method]} {kind} {name} in {self.namespace}: {cause}; try again")
 
     def _request(self, method: str, path: str, query: dict, body: Object | None, raw=False, stream=False) -> Any:
         # JSON is YAML: the client sends the dictionary as JSON and the apply media type takes it.

@@ -134,8 +134,8 @@ class ClusterWorkers:
             return "check the image, its pull secret and the secrets that the step names"
         if self._settings.gpus:
             return (
-                f"gpus={self._settings.gpus} of {self._settings.accelerator} for each of workers={self._settings.workers}: "
-                "ask for fewer, set gpus=0 for the CPU, or add nodes"
+                f"gpus={self._settings.gpus} of {self._settings.accelerator} for each of "
+                f"workers={self._settings.workers}: ask for fewer, set gpus=0 for the CPU, or add nodes"
             )
         return f"ask for less than workers={self._settings.workers}, for smaller ones, or add nodes"
 
@@ -152,7 +152,7 @@ class ClusterWorkers:
         lines = self._cluster.log(name, objects.CONTAINER, TAIL_LINES) or ["(its log is gone)"]
         if cause == "OOMKilled":
             limit = pod["spec"]["containers"][0].get("resources", {}).get("limits", {}).get("memory", "of its node")
-            cause = f"was killed for using more memory than its limit {limit}: lower batch_size or image_size, or raise it"
+            cause = f"was killed for using more memory than its limit {limit}: lower batch_size or image_size"
         return Failure(f"pod {name}", cause, status, tuple(lines))
 
     def _follow_chief(self, prefix: str, ended: threading.Event) -> None:

@@ -54,7 +54,7 @@ def _advice(history: list[dict[str, float]], best: int) -> list:
     if best == len(history) and len(history) > 1:
         return [notice("The last epoch is the best: more epochs may still help.", "warn")]
     if last["accuracy"] - last["validation_accuracy"] > 0.15:
-        text = "The training pictures are learnt much better than the others: try augmentation=strong, or more pictures."
+        text = "The training pictures are learnt much better than the others: try augmentation=strong."
         return [notice(text, "warn")]
     return []
 
@@ -62,8 +62,8 @@ def _advice(history: list[dict[str, float]], best: int) -> list:
 def _description(history: list[dict[str, float]]) -> str:
     first, last = history[0], history[-1]
     return (
-        f"Over {len(history)} epochs the training loss goes from {first['loss']:.2f} to {last['loss']:.2f} and the validation "
-        f"accuracy from {first['validation_accuracy']:.2f} to {last['validation_accuracy']:.2f}."
+        f"Over {len(history)} epochs the training loss goes from {first['loss']:.2f} to {last['loss']:.2f} "
+        f"and the validation accuracy from {first['validation_accuracy']:.2f} to {last['validation_accuracy']:.2f}."
     )
 
 

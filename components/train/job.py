@@ -38,7 +38,9 @@ _POD_FIELDS = (
 )
 _CONTAINER_FIELDS = ("image", "imagePullPolicy", "envFrom")
 # Volumes that Argo, KFP and the service account's admission add to every pod; workers get their own or need none.
-_STEP_VOLUMES = re.compile(r"var-run-argo|tmp-dir-argo|kfp-launcher|input-artifacts|(gcs|s3|minio)-scratch|kube-api-access")
+_STEP_VOLUMES = re.compile(
+    r"var-run-argo|tmp-dir-argo|kfp-launcher|input-artifacts|(gcs|s3|minio)-scratch|kube-api-access"
+)
 _STEP_VARIABLES = re.compile(r"ARGO_|KFP_")
 _LOST_NODE = ("node.kubernetes.io/not-ready", "node.kubernetes.io/unreachable")
 _LOST_NODE_SECONDS = 60  # Kubernetes waits five minutes by default before it gives up on a node
@@ -154,8 +156,9 @@ def _pod_spec(training: str, name: str, settings: Settings, arguments: list[str]
 
 
 def _environment(name: str, training: str, settings: Settings, container: Object) -> list[Object]:
+    index = {"fieldPath": f"metadata.annotations['{_INDEX_ANNOTATION}']"}
     own = [
-        {"name": "WORKER_INDEX", "valueFrom": {"fieldRef": {"fieldPath": f"metadata.annotations['{_INDEX_ANNOTATION}']"}}},
+        {"name": "WORKER_INDEX", "valueFrom": {"fieldRef": index}},
         {"name": "PYTHONUNBUFFERED", "value": "1"},
     ]
     if settings.workers > 1:

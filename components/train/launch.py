@@ -1,8 +1,8 @@
-"""Where and how often training runs: in this process, in several, or in pods; one model, or several and the best of them.
+"""Where training runs: in this process, in several, or in pods; one model, or several and the best of them.
 
-    workers=1, one model         in the step's own process
-    more, on a laptop            processes of this machine, one model after the other
-    more, in a pod               one Indexed Job a model, side by side; also for a GPU that the step's pod lacks
+workers=1, one model         in the step's own process
+more, on a laptop            processes of this machine, one model after the other
+more, in a pod               one Indexed Job a model, side by side; also for a GPU that the step's pod lacks
 """
 
 import os
@@ -59,8 +59,8 @@ class TrainSummary:
     def __str__(self) -> str:
         result, workers = self.result, self.settings.workers
         return (
-            f"{result.model}: validation accuracy {result.metrics['validation_accuracy']:.4f} after {result.seconds:.0f} s "
-            f"at {result.images_per_second:.0f} images/s with {workers} worker{'s' if workers > 1 else ''}"
+            f"{result.model}: validation accuracy {result.metrics['validation_accuracy']:.4f} "
+            f"after {result.seconds:.0f} s at {result.images_per_second:.0f} images/s with {workers} worker{'s' if workers > 1 else ''}"
             + (f", {self.restarts} restarts" if self.restarts else "")
         )
 

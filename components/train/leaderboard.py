@@ -72,7 +72,7 @@ def save(entries: Sequence[Entry], path: str) -> None:
             ["model", "validation accuracy", "size (MB)", "latency (ms)", "training (s)", "images/s"],
             [_row(entry) for entry in ranked if not entry.error],
         ),
-        intro=f"Size is that of model.tflite; latency is one picture on one CPU thread, the median of {_LATENCY_RUNS} runs.",
+        intro=f"Size: of model.tflite. Latency: a picture on one CPU thread, the median of {_LATENCY_RUNS} runs.",
     )
     if len(entries) > 1:
         report.section(

@@ -25,7 +25,7 @@ _PR_SET_PDEATHSIG = 1
 
 
 class LocalWorkers:
-    """`count` processes of `python -m components.train` with `arguments`; the first is the chief, whose log is shown."""
+    """`count` processes of `python -m components.train` with `arguments`; the first is the chief: its log is shown."""
 
     def __init__(
         self, arguments: list[str], count: int, gpus: int = 0, prefix: str = "", log: TextIO | None = None

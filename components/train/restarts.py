@@ -44,7 +44,9 @@ def describe_status(status: int) -> str:
     return "was preempted" if status == os.EX_TEMPFAIL else f"failed with exit status {status}"
 
 
-def run_with_restarts(attempt: Callable[[int], Failure | None], max_restarts: int, first: int = 0, name: str = "") -> int:
+def run_with_restarts(
+    attempt: Callable[[int], Failure | None], max_restarts: int, first: int = 0, name: str = ""
+) -> int:  # fmt: skip
     """Calls `attempt` with the generation number, from `first` on, until it returns no failure; returns the restarts.
 
     A retried step may find generations of its earlier try; it gets `max_restarts` of its own.
@@ -70,7 +72,7 @@ def run_with_restarts(attempt: Callable[[int], Failure | None], max_restarts: in
 
 @contextlib.contextmanager
 def terminable() -> Iterator[None]:
-    """SIGTERM (the run is terminated, the node drained) raises TransientError, so that workers are stopped and deleted."""
+    """SIGTERM (the run is terminated, the node drained) raises TransientError, so that workers are stopped."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return

@@ -3,7 +3,7 @@
     with KubeApi() as kube:
         monkeypatch.setenv("KUBECONFIG", kube.kubeconfig(tmp_path / "kubeconfig"))
         kube.put({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "store"}, "data": {}})
-        kube.controllers.append(...)   # called as controller(event, object) after every change: plays a controller's part
+        kube.controllers.append(...)   # called as controller(event, object) after every change
 
 It stores objects of any kind; knows server-side apply, merge patch, create, replace, list with selectors, watch, delete
 with garbage collection by owner, status subresources and logs. It refuses what it is told to (`refuse`).
@@ -300,7 +300,8 @@ class _Handler(BaseHTTPRequestHandler):
         if self.command == "GET" and query.get("watch") in ("true", "True", "1"):
             return 200, kube.watch(match, query)
         if self.command == "GET":
-            return 200, {"kind": "List", "apiVersion": match["version"], "metadata": {}, "items": kube.find(match, query)}
+            items = kube.find(match, query)
+            return 200, {"kind": "List", "apiVersion": match["version"], "metadata": {}, "items": items}
         if self.command == "POST":
             return 201, kube.create(match, body)
         if self.command == "PUT":

@@ -110,7 +110,7 @@ class KubeJobs:
         pods = self._pods(name)
         failed = [pod for pod in pods if pod["status"]["phase"] == "Failed" or "deletionTimestamp" in pod["metadata"]]
         if failed or len(pods) < spec["completions"]:
-            condition = {"type": "FailureTarget", "status": "True", "reason": "BackoffLimitExceeded", "message": "failed"}
+            condition = {"type": "FailureTarget", "status": "True", "reason": "BackoffLimitExceeded"}
             self._set_status(name, {"failed": len(failed), "conditions": [condition]})
             for pod in pods:  # those that ended stay, to be looked at
                 if pod["status"]["phase"] in ("Pending", "Running"):
@@ -183,7 +183,8 @@ class KubeJobs:
 
     def _stuck(self) -> Object:
         if self.unschedulable:
-            refused = {"type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": self.unschedulable}
+            refused = {"type": "PodScheduled", "status": "False", "reason": "Unschedulable"}
+            refused["message"] = self.unschedulable
             return {"phase": "Pending", "conditions": [refused]}
         reason, message = self.waiting
         return {"phase": "Pending", "containerStatuses": [_state("waiting", {"reason": reason, "message": message})]}

@@ -35,7 +35,9 @@ def test_get_and_delete_of_what_is_not_there(cluster):
 
 def test_find_by_label(cluster):
     for name, colour in (("one", "red"), ("two", "blue"), ("three", "red")):
-        cluster.apply({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": name, "labels": {"colour": colour}}})
+        cluster.apply(
+            {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": name, "labels": {"colour": colour}}}
+        )
     found = cluster.find("v1", "ConfigMap", "colour=red")
     assert [entry["metadata"]["name"] for entry in found] == ["one", "three"]
     assert found[0]["kind"] == "ConfigMap"

@@ -1,4 +1,4 @@
-"""The train step as a process: python -m tests.train.launch_step '{"dataset": ..., "classifier": ..., "settings": {...}}'"""
+"""The train step as a process: python -m tests.train.launch_step '{"dataset": ..., "settings": {...}, ...}'"""
 
 import json
 import os
@@ -10,7 +10,7 @@ REPOSITORY = Path(__file__).parents[2]
 
 
 def start(folder: Path, dataset: str, classifier_uri: str = "", environment: dict | None = None, **changes: object):
-    """Starts the step; its outputs go to `folder`. `changes` are settings. Returns the process, its output on stdout."""
+    """Starts the step; its outputs go to `folder`. `changes` are settings. Returns the process."""
     folder.mkdir(parents=True, exist_ok=True)
     path = str(folder / "classifier")
     arguments = {
@@ -49,7 +49,8 @@ def main() -> None:
     given = json.loads(sys.argv[1])
     pages = [os.path.join(given["folder"], name) for name in ("curves.html", "leaderboard.html")]
     with reported():
-        summary = launch(settings(**given["settings"]), given["dataset"], given["dataset"], given["path"], given["uri"], *pages)
+        inputs, outputs = [given["dataset"]] * 2, [given["path"], given["uri"], *pages]
+        summary = launch(settings(**given["settings"]), *inputs, *outputs)
     Path(given["folder"], "metrics.json").write_text(json.dumps(summary.metrics()))
 
 

@@ -50,7 +50,7 @@ def step_pod(environment: dict[str, str] | None = None, image: str = IMAGE) -> O
             "nodeSelector": {"pool": "train"},
             "tolerations": [
                 {"key": "dedicated", "operator": "Equal", "value": "train", "effect": "NoSchedule"},
-                {"key": "node.kubernetes.io/not-ready", "operator": "Exists", "effect": "NoExecute", "tolerationSeconds": 300},
+                {"key": "node.kubernetes.io/not-ready", "effect": "NoExecute", "tolerationSeconds": 300},
             ],
             "restartPolicy": "Never",
             "volumes": [

@@ -104,7 +104,7 @@ def test_pods_pass_pod_security_restricted():
     context = container["securityContext"]
     assert context["allowPrivilegeEscalation"] is False and context["capabilities"] == {"drop": ["ALL"]}
     assert context["readOnlyRootFilesystem"] is True
-    allowed = {"configMap", "csi", "downwardAPI", "emptyDir", "ephemeral", "persistentVolumeClaim", "projected", "secret"}
+    allowed = {"configMap", "csi", "downwardAPI", "emptyDir", "persistentVolumeClaim", "projected", "secret"}
     assert all(set(volume) - {"name"} <= allowed for volume in spec["volumes"])
     assert not {"hostNetwork", "hostPID", "hostIPC"} & set(spec)
 

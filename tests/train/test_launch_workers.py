@@ -28,7 +28,9 @@ from tests.train.step_pod import IMAGE, NAME, SECRET, step_pod
 TOLERANCE = 1e-4
 # A restart reads back what was written: the same sums in the same order.
 RESTART_TOLERANCE = 1e-5
-TRAINING = {"workers": 2, "epochs": 5, "batch_size": 32, "optimizer": "sgd", "learning_rate": 0.05, "checkpoint_every": 3}
+TRAINING = {
+    "workers": 2, "epochs": 5, "batch_size": 32, "optimizer": "sgd", "learning_rate": 0.05, "checkpoint_every": 3,
+}  # fmt: skip
 
 pytestmark = pytest.mark.slow
 
@@ -53,10 +55,11 @@ def curve(folder: Path, name: str) -> np.ndarray:
 
 
 def weights(folder: Path) -> dict[str, np.ndarray]:
-    found = {}
     with zipfile.ZipFile(folder / "classifier" / "model.keras") as archive:
         with h5py.File(io.BytesIO(archive.read("model.weights.h5"))) as file:
-            file.visititems(lambda name, item: found.update({name: item[()]}) if isinstance(item, h5py.Dataset) else None)
+            names: list[str] = []
+            file.visit(names.append)
+            found = {name: file[name][()] for name in names if isinstance(file[name], h5py.Dataset)}
     return found
 
 
@@ -103,7 +106,8 @@ def kill_after(step, folder: Path, checkpoints: int, victim: int) -> str:
         written = folder / "last.npz"
         now = written.stat().st_mtime_ns if written.exists() else None
         seen, last = seen + (now != last), now
-    found = {json.loads(child.environ()["TF_CONFIG"])["task"]["index"]: child for child in psutil.Process(step.pid).children()}
+    workers = psutil.Process(step.pid).children()
+    found = {json.loads(worker.environ()["TF_CONFIG"])["task"]["index"]: worker for worker in workers}
     found[victim].send_signal(signal.SIGKILL)
     return str(found[victim].pid)
 
