@@ -1,11 +1,12 @@
 """Checkpoints in the store: the last one to go on from, the best one to export.
 
-A checkpoint is one .npz file of arrays and its metadata, so it is written and replaced as a whole; `checkpoint.json`
-names the newest. Any number of workers can read it, whatever number wrote it.
+A checkpoint is one .npz file of arrays and its metadata, so it is written and replaced as a whole. Any number of workers
+can read it, whatever number wrote it.
 """
 
 import io
 import json
+import zipfile
 from dataclasses import dataclass, field
 from typing import Any, Mapping
 
@@ -50,7 +51,7 @@ class Checkpoints:
         try:
             with np.load(io.BytesIO(storage.read_bytes(uri))) as content:
                 arrays = {key: content[key] for key in content.files}
-        except (ValueError, OSError, KeyError, EOFError) as error:
+        except (ValueError, OSError, KeyError, EOFError, zipfile.BadZipFile) as error:
             raise PipelineError(f"the checkpoint {uri} is damaged ({error}): delete it to start anew") from error
         written = json.loads(arrays.pop("_state").tobytes())
         self._check(written["identity"], uri)

@@ -47,7 +47,7 @@ class EventLog:
         return self
 
     def __exit__(self, *_: object) -> None:
-        if self._profiling_until:
+        if self.profiling:
             self._end_profile()
         self._writer.close()
         if self._active:
@@ -82,6 +82,11 @@ class EventLog:
     def flush(self) -> None:
         """Makes everything that was written visible to a TensorBoard that reads the local folder."""
         self._writer.flush()
+
+    @property
+    def profiling(self) -> bool:
+        """Whether steps are being profiled."""
+        return self._profiling_until > 0
 
     def before_step(self, step: int) -> None:
         """Starts or ends a profile that was asked for."""
