@@ -105,7 +105,11 @@ def show(settings: Settings) -> None:
         # Where the terminal is narrow, the last column gives way.
         width = None if is_last else max([len(column), *(len(row[number]) for row in rows)])
         table.add_column(
-            column, justify="left" if number == 0 or is_last else "right", min_width=width, no_wrap=True, overflow="ellipsis"
+            column,
+            justify="left" if number == 0 or is_last else "right",
+            min_width=width,
+            no_wrap=True,
+            overflow="ellipsis",
         )
     for row in rows:
         table.add_row(*row)
@@ -127,8 +131,12 @@ def describe_objects(database: duckdb.DuckDBPyConnection, minimum: int, with_pic
     weight = "count(*)"
     if with_pictures:
         _add_picture_counts(database)
-        weight = "CAST(sum(picture_count) AS BIGINT)"
-    names = [name for name in column_names(database, "objects") if name.lower() not in NOT_ATTRIBUTES | {"picture_count"}]
+        weight = "CAST(sum(number_of_pictures_) AS BIGINT)"
+    names = [
+        name
+        for name in column_names(database, "objects")
+        if name.lower() not in NOT_ATTRIBUTES | {"number_of_pictures_"}
+    ]
     items = [_attribute(database, name, max(minimum, 1), weight) for name in names]
     return arrange(scalar(database, "SELECT count(*) FROM objects"), minimum, with_pictures, items)
 
@@ -161,8 +169,9 @@ def _add_picture_counts(database: duckdb.DuckDBPyConnection) -> None:
     """Counted once into the table, as joining anew for each of 43 columns takes longer than everything else."""
     database.execute("""
         CREATE TEMP TABLE picture_counts AS SELECT object_id, count(*) AS number FROM pictures GROUP BY object_id;
-        ALTER TABLE objects ADD COLUMN picture_count INTEGER DEFAULT 0;
-        UPDATE objects SET picture_count = number FROM picture_counts WHERE trim(objects.object_id) = picture_counts.object_id
+        ALTER TABLE objects ADD COLUMN number_of_pictures_ INTEGER DEFAULT 0;
+        UPDATE objects SET number_of_pictures_ = number FROM picture_counts
+            WHERE trim(objects.object_id) = picture_counts.object_id
     """)
 
 
@@ -175,7 +184,8 @@ def _attribute(database: duckdb.DuckDBPyConnection, name: str, minimum: int, wei
             SELECT {CLEAN.format("value")} AS value, sum(objects) AS objects, sum(pictures) AS pictures
             FROM spelled GROUP BY 1
         )
-        SELECT count(*), sum(objects), count(*) FILTER (pictures >= $minimum), sum(pictures) FILTER (pictures >= $minimum),
+        SELECT count(*), sum(objects),
+            count(*) FILTER (pictures >= $minimum), sum(pictures) FILTER (pictures >= $minimum),
             max(struct_pack(pictures := pictures, value := value), $top)
         FROM counted WHERE value IS NOT NULL
         """,

@@ -72,13 +72,12 @@ def load_objects(database: duckdb.DuckDBPyConnection, source: Source, settings: 
 def find_roles(database: duckdb.DuckDBPyConnection, source: Source, settings: Settings) -> Roles:
     """The columns for label, group and slices. Raises QueryError that names the nearest columns."""
     columns = column_names(database, "objects")
+    by_lower = {name.lower(): name for name in columns}
     label = resolve_column(settings.label or source.label, columns, "label")
     if settings.group:
         group = resolve_column(settings.group, columns, "group")
     else:
-        by_artist = label.lower() != ARTIST and ARTIST in columns
-        group = ARTIST if by_artist else ""
-    by_lower = {name.lower(): name for name in columns}
+        group = by_lower.get(ARTIST, "") if label.lower() != ARTIST else ""
     slices = tuple((name, by_lower[name.lower()]) for name in settings.slice_columns if name.lower() in by_lower)
     return Roles(label, group, slices)
 
@@ -111,14 +110,18 @@ def label_objects(database: duckdb.DuckDBPyConnection, settings: Settings, roles
     """)
     counts = _count(database, counts)
     # Of rows that repeat an object, which one stays must not depend on their order.
-    database.execute("""
+    database.execute(
+        """
         CREATE TABLE labelled AS SELECT * EXCLUDE (value) FROM candidates_of_label
         WHERE class IS NOT NULL AND object_id != '' AND object_id NOT IN (SELECT object_id FROM ambiguous)
         QUALIFY row_number() OVER (PARTITION BY object_id ORDER BY title, artist, link) = 1
-    """ if counts.repeated else """
+    """
+        if counts.repeated
+        else """
         CREATE VIEW labelled AS SELECT * EXCLUDE (value) FROM candidates_of_label
         WHERE class IS NOT NULL AND object_id != ''
-    """)
+    """
+    )
     if not scalar(database, "SELECT count(*) FROM labelled"):
         raise QueryError(_no_label(database, settings, roles, counts))
     return counts
@@ -159,7 +162,7 @@ def _group(columns: dict[str, str], roles: Roles) -> str:
     if not roles.group:
         return own
     value = _text(roles.group)
-    if roles.group == ARTIST:
+    if roles.group.lower() == ARTIST:
         value = f"CASE WHEN NOT regexp_matches({value}, {literal(NO_ARTIST)}) THEN {value} END"
     return f"coalesce({value}, {own})"
 
@@ -173,7 +176,7 @@ def _nothing(total: int, settings: Settings) -> str:
 def _no_label(database: duckdb.DuckDBPyConnection, settings: Settings, roles: Roles, counts: Counts) -> str:
     if counts.unmapped:
         value = scalar(database, "SELECT min(value) FROM candidates_of_label WHERE value IS NOT NULL")
-        return f"label_map={settings.label_map}: names no value of {roles.label}, such as {value!r}; correct its first column"
+        return f"label_map={settings.label_map}: names no value of {roles.label}, such as {value!r}; correct the values"
     return (
         f"label={roles.label}: none of {counts.matching:,} objects has a value there; take another label "
         "(python pipeline.py attributes shows what could be learned)"

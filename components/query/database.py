@@ -44,5 +44,8 @@ def scalar(database: duckdb.DuckDBPyConnection, sql: str, parameters: list | Non
 
 
 def first_line(error: Exception) -> str:
-    """What a DuckDB error says, without the excerpt of the statement and the hints below it."""
-    return str(error).strip().splitlines()[0]
+    """What a DuckDB error says, without the excerpt of the statement or file and the hints below it."""
+    lines = str(error).strip().splitlines()
+    # Of a CSV error the first line says where, and one below the excerpt says what.
+    reasons = [line for line in lines[1:] if "utf-8" in line or line.startswith("Expected Number of Columns")]
+    return ". ".join([lines[0], *reasons[:1]])

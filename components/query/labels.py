@@ -98,7 +98,9 @@ def _read_label_map(uri: str) -> dict[str, str]:
         if len(fields) != 2 or not all(fields):
             raise QueryError(f"label_map={uri}, line {number}: needs two fields, value and class")
         if mapping.setdefault(fields[0], fields[1]) != fields[1]:
-            raise QueryError(f"label_map={uri}, line {number}: {fields[0]!r} is both {mapping[fields[0]]} and {fields[1]}")
+            raise QueryError(
+                f"label_map={uri}, line {number}: {fields[0]!r} is both {mapping[fields[0]]} and {fields[1]}"
+            )
     if not mapping:
         raise QueryError(f"label_map={uri}: it is empty; write lines such as: Japan,Japanese")
     return mapping
@@ -123,7 +125,6 @@ def _check_enough(names: list[str], classes: list[ClassCount], settings: Setting
     largest = ", ".join(f"{item.name} with {item.pictures}" for item in classes[:3])
     raise QueryError(
         f"label={label}: {len(names)} of {len(classes)} classes can be learned, and it takes two; the largest are "
-        f"{largest}; lower min_images_per_class={settings.min_images_per_class}, raise max_classes, or take another label "
-        "(python pipeline.py attributes shows them)"
+        f"{largest}; lower min_images_per_class={settings.min_images_per_class}, raise max_classes, or take another "
+        "label (python pipeline.py attributes shows them)"
     )
-

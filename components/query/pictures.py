@@ -33,7 +33,8 @@ def create_pictures(database: duckdb.DuckDBPyConnection, relation: str, base: st
     database.execute(f"""
         CREATE TABLE pictures AS
         WITH addresses AS (
-            SELECT trim(CAST({identifier(columns["object_id"])} AS VARCHAR)) AS object_id, {absolute(address, base)} AS image_uri,
+            SELECT trim(CAST({identifier(columns["object_id"])} AS VARCHAR)) AS object_id,
+                {absolute(address, base)} AS image_uri,
                 bool_or(lower({primary}) IN ('true', '1')) AS first
             FROM {identifier(relation)} WHERE {address} IS NOT NULL GROUP BY ALL
         )

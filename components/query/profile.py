@@ -34,13 +34,17 @@ def write_profile(
     }
     report = Report(f"What is there to learn: {selection.label}", _lead(settings, selection), facts)
     _add_classes(report, selection, pictures)
-    report.section("Where the rest went", bars(_funnel(settings, selection)), intro="Objects first, then their pictures.")
+    report.section(
+        "Where the rest went", bars(_funnel(settings, selection)), intro="Objects first, then their pictures."
+    )
     _add_split(report, database, settings, selection)
     _add_left_out(report, database, selection)
     attributes = describe_objects(database, settings.min_images_per_class, source.pictures_are_complete)
     intro = "Every column of the collection; what most could be learned from stands first. Learn one with label=NAME."
     report.section("What else could be learned", table(attributes.columns, attributes.rows()), intro=intro)
-    report.section("Parameters", table(["parameter", "value"], [[name, str(value)] for name, value in asdict(settings).items()]))
+    report.section(
+        "Parameters", table(["parameter", "value"], [[name, str(value)] for name, value in asdict(settings).items()])
+    )
     report.save(path)
 
 
@@ -66,7 +70,7 @@ def _add_classes(report: Report, selection: "Selection", pictures: int) -> None:
 
 
 def _funnel(settings: Settings, selection: "Selection") -> list[tuple[str, float, str]]:
-    """(stage, number left, number and what was lost on the way); stages that the parameters do not ask for are left out."""
+    """(stage, number left, number and what was lost on the way), without stages that no parameter asks for."""
     counts = selection.counts
     objects = counts.matching - counts.no_id - counts.no_label - counts.unmapped
     distinct = objects - counts.repeated - counts.ambiguous
@@ -75,9 +79,19 @@ def _funnel(settings: Settings, selection: "Selection") -> list[tuple[str, float
     stages = [
         (True, "objects in the source", counts.source, []),
         (settings.where.strip(), "match where", counts.matching, [(counts.source - counts.matching, "do not")]),
-        (True, "have a value", objects + counts.unmapped, [(counts.no_label, "without"), (counts.no_id, "without an id")]),
+        (
+            True,
+            "have a value",
+            objects + counts.unmapped,
+            [(counts.no_label, "without"), (counts.no_id, "without an id")],
+        ),
         (settings.label_map, "that label_map names", objects, [(counts.unmapped, "are not in it")]),
-        (counts.repeated, "each once", distinct, [(counts.repeated, "repeated"), (counts.ambiguous, "with two classes")]),
+        (
+            counts.repeated,
+            "each once",
+            distinct,
+            [(counts.repeated, "repeated"), (counts.ambiguous, "with two classes")],
+        ),
         (True, "have a picture", distinct - selection.without_picture, [(selection.without_picture, "have none")]),
         (True, "pictures of these", candidates, []),
         (True, "in a kept class", kept, [(candidates - kept, "in classes left out")]),
@@ -94,7 +108,9 @@ def _funnel(settings: Settings, selection: "Selection") -> list[tuple[str, float
 def _add_split(report: Report, database: duckdb.DuckDBPyConnection, settings: Settings, selection: "Selection") -> None:
     blocks: list[Markup] = []
     for label, group, size, total in _large_groups(database):
-        blocks.append(notice(f"{label}: {size:,} of {total:,} pictures belong together ({group}): one side has them all", "warn"))
+        blocks.append(
+            notice(f"{label}: {size:,} of {total:,} pictures belong together ({group}): one side has them all", "warn")
+        )
     for loan in selection.loans:
         text = f"{loan.label} had no object in {loan.side}: {loan.group} was lent to it"
         blocks.append(notice(text + ", until the class has grown" if loan.side != "train" else text, "warn"))
@@ -104,7 +120,10 @@ def _add_split(report: Report, database: duckdb.DuckDBPyConnection, settings: Se
             blocks.append(notice(f"{name} has no object in {side}: it has too few groups", "fail"))
     if not blocks:
         blocks.append(notice("Every class stands on every side, and no group makes up much of a class."))
-    sides = [[side, selection.pictures(side), f"{100 * selection.pictures(side) / sum(selection.sides.values()):.1f}%"] for side in SIDES]
+    sides = [
+        [side, selection.pictures(side), f"{100 * selection.pictures(side) / sum(selection.sides.values()):.1f}%"]
+        for side in SIDES
+    ]
     report.section("The split", *blocks, table(["side", "pictures", "share"], sides, sortable=False))
 
 

@@ -121,8 +121,8 @@ def _join_pictures(database: duckdb.DuckDBPyConnection, settings: Settings, role
     """)
     if not scalar(database, "SELECT count(*) FROM candidates"):
         raise QueryError(
-            f"none of {scalar(database, 'SELECT count(*) FROM labelled'):,} objects with a value in {roles.label} has a "
-            f"picture; check that object_id of the objects and of images={settings.images or settings.table} agree"
+            f"none of {scalar(database, 'SELECT count(*) FROM labelled'):,} objects with a value in {roles.label} has "
+            f"a picture; check that object_id of the objects and of images={settings.images or settings.table} agree"
         )
     if scalar(database, "SELECT count(*) > count(DISTINCT key) FROM candidates"):
         database.execute("""

@@ -51,7 +51,9 @@ class Settings:
         object.__setattr__(self, "source", source.strip())
         object.__setattr__(self, "keywords", keywords or self.keywords)
         if self.source not in SOURCES:
-            raise QueryError(f"source={source}: there is no such source; use {', '.join(SOURCES)}{near(source, SOURCES)}")
+            raise QueryError(
+                f"source={source}: there is no such source; use {', '.join(SOURCES)}{near(source, SOURCES)}"
+            )
         if keywords and self.source != "flickr":
             raise QueryError(f"source={source}:{keywords}: only flickr takes keywords after a colon")
         if self.columns and self.source not in ("table", "bigquery"):
@@ -74,7 +76,14 @@ class Settings:
         return {wanted.strip(): actual.strip() for wanted, _, actual in pairs}
 
     def _check_numbers(self) -> None:
-        least = {"min_images_per_class": 0, "max_images_per_class": 0, "max_classes": 0, "folds": 0, "fold": 0, "shards": 1}
+        least = {
+            "min_images_per_class": 0,
+            "max_images_per_class": 0,
+            "max_classes": 0,
+            "folds": 0,
+            "fold": 0,
+            "shards": 1,
+        }
         for name, value in least.items():
             if getattr(self, name) < value:
                 raise QueryError(f"{name}={getattr(self, name)}: must be at least {value}")

@@ -84,7 +84,9 @@ def _deal_folds(database: duckdb.DuckDBPyConnection, settings: Settings) -> None
     bins = _deal(rest, [of_rest, 1 - of_rest])
     names = [group for *_, group in rest] + sorted(tested)
     splits = [("validation", "train")[number] for number in bins] + ["test"] * len(tested)
-    dealt = pyarrow.table({"group": names, "split": splits}, pyarrow.schema([("group", pyarrow.string()), ("split", pyarrow.string())]))
+    dealt = pyarrow.table(
+        {"group": names, "split": splits}, pyarrow.schema([("group", pyarrow.string()), ("split", pyarrow.string())])
+    )
     database.register("dealt", dealt)
     database.execute("CREATE TABLE sides AS SELECT * FROM dealt")
     database.unregister("dealt")
@@ -139,7 +141,9 @@ def _lend_groups(database: duckdb.DuckDBPyConnection, settings: Settings) -> lis
                 lender.side = side
                 loans.append(Loan(label, lender.name, side))
     if loans:
-        database.executemany('UPDATE sides SET split = ? WHERE "group" = ?', [[loan.side, loan.group] for loan in loans])
+        database.executemany(
+            'UPDATE sides SET split = ? WHERE "group" = ?', [[loan.side, loan.group] for loan in loans]
+        )
     return loans
 
 
@@ -159,7 +163,8 @@ class _Group:
 
 def _groups_of(database: duckdb.DuckDBPyConnection, labels: list[str]) -> dict[str, _Group]:
     rows = database.execute(
-        'SELECT "group", split, test_hash, validation_hash, (SELECT list(class) FROM members m WHERE m."group" = s."group") '
+        'SELECT "group", split, test_hash, validation_hash, '
+        '(SELECT list(class) FROM members m WHERE m."group" = s."group") '
         'FROM sides s JOIN hashes USING ("group") '
         'WHERE "group" IN (SELECT "group" FROM members WHERE list_contains(?, class))',
         [labels],

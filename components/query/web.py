@@ -72,7 +72,9 @@ class Api:
         except ValueError as error:
             raise QueryError(f"{self.name} does not answer in JSON at {self.base}{path}: is this its API?") from error
         if not isinstance(found, dict):
-            raise QueryError(f"{self.name} answers something else than an object at {self.base}{path}: is this its API?")
+            raise QueryError(
+                f"{self.name} answers something else than an object at {self.base}{path}: is this its API?"
+            )
         return found
 
     def _wait(self) -> None:

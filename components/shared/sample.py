@@ -115,7 +115,7 @@ def _museum(seed: int) -> dict[int, tuple[dict, dict]]:
 def _artists(rng: random.Random) -> list[list[dict]]:
     """For each culture, artists with a palette and a form that they prefer."""
     artists = []
-    for culture, names in enumerate(CULTURES):
+    for culture in range(len(CULTURES)):
         full_names = [f"{first} {last}" for first in NAMES[culture] for last in SURNAMES[culture]]
         chosen = []
         for name in rng.sample(full_names, ARTISTS_PER_CULTURE):

@@ -26,7 +26,15 @@ PALETTES: tuple[tuple[Color, ...], ...] = (
     ((60, 52, 48), (226, 190, 140), (190, 84, 52), (148, 166, 150)),
     ((176, 200, 196), (40, 62, 88), (200, 86, 66), (244, 234, 210)),
 )
-WALLS: tuple[Color, ...] = ((226, 221, 212), (206, 212, 214), (214, 200, 184), (190, 196, 186), (120, 122, 132), (88, 78, 76), (164, 146, 140))
+WALLS: tuple[Color, ...] = (
+    (226, 221, 212),
+    (206, 212, 214),
+    (214, 200, 184),
+    (190, 196, 186),
+    (120, 122, 132),
+    (88, 78, 76),
+    (164, 146, 140),
+)
 
 
 class _Field:
@@ -59,12 +67,17 @@ class _Field:
 
     def line(self, points: Sequence[Point], width: float, color: Color) -> None:
         """A line through grid points; `width` in cells."""
-        self.draw.line([self.at(u, v) for u, v in points], fill=color, width=max(2, round(width * self.cell)), joint="curve")
+        self.draw.line(
+            [self.at(u, v) for u, v in points], fill=color, width=max(2, round(width * self.cell)), joint="curve"
+        )
 
     def sees(self, u: float, v: float) -> bool:
         """Whether a cell around (u, v) can be seen."""
         x, y = self.at(u, v)
-        return -1.5 * self.cell < x < self.image.width + 1.5 * self.cell and -1.5 * self.cell < y < self.image.height + 1.5 * self.cell
+        return (
+            -1.5 * self.cell < x < self.image.width + 1.5 * self.cell
+            and -1.5 * self.cell < y < self.image.height + 1.5 * self.cell
+        )
 
 
 def waves(field: _Field) -> None:
@@ -87,7 +100,9 @@ def peaks(field: _Field) -> None:
         for column in range(-field.steps, field.steps + 1):
             if field.sees(column, row):
                 field.polygon(((column - 0.5, row + 0.5), (column + 0.5, row + 0.5), (column, row - 0.6)), ink)
-        zigzag = [(column / 2, row + (1.0 if column % 2 else 1.55)) for column in range(-2 * field.steps, 2 * field.steps + 1)]
+        zigzag = [
+            (column / 2, row + (1.0 if column % 2 else 1.55)) for column in range(-2 * field.steps, 2 * field.steps + 1)
+        ]
         field.line(zigzag, 0.16, field.inks[2])
 
 
@@ -114,7 +129,9 @@ def branches(field: _Field) -> None:
     """Swaying stems with pairs of leaves."""
     for stem in range(-field.steps, field.steps + 1):
         base, phase = stem * 2.3, field.rng.uniform(0, 6.3)
-        path = [(base + 0.3 * math.sin(v / 2 * 0.8 + phase), v / 2) for v in range(-2 * field.steps, 2 * field.steps + 1)]
+        path = [
+            (base + 0.3 * math.sin(v / 2 * 0.8 + phase), v / 2) for v in range(-2 * field.steps, 2 * field.steps + 1)
+        ]
         field.line(path, 0.1, field.inks[2])
         for number, (u, v) in enumerate(path):
             if number % 2 == 0 and field.sees(u, v):
@@ -134,7 +151,11 @@ def weave(field: _Field) -> None:
                 continue
             across = (row + column) % 2 == 0
             for strand in (-0.38, 0, 0.38):
-                ends = ((u - 0.58, v + strand), (u + 0.58, v + strand)) if across else ((u + strand, v - 0.58), (u + strand, v + 0.58))
+                ends = (
+                    ((u - 0.58, v + strand), (u + 0.58, v + strand))
+                    if across
+                    else ((u + strand, v - 0.58), (u + strand, v + 0.58))
+                )
                 field.line(ends, width, field.inks[0 if across else 1])
 
 

@@ -96,7 +96,10 @@ class BigQueryServer:
             "jobReference": reference,
             "configuration": configuration,
             "status": {"state": "DONE"},
-            "statistics": {"totalBytesProcessed": str(size), "query": {"totalBytesProcessed": str(size), "statementType": "SELECT"}},
+            "statistics": {
+                "totalBytesProcessed": str(size),
+                "query": {"totalBytesProcessed": str(size), "statementType": "SELECT"},
+            },
         }
         result, arrow = self._execute(tree, query)
         destination = {"projectId": "emulator", "datasetId": "results", "tableId": reference["jobId"].replace("-", "_")}
@@ -106,7 +109,11 @@ class BigQueryServer:
             return resource
         limit = int(query.get("maximumBytesBilled", 1 << 60))
         if size > limit:
-            raise BigQueryError(400, "bytesBilledLimitExceeded", f"Query exceeded limit for bytes billed: {limit}. {size} or higher required.")
+            raise BigQueryError(
+                400,
+                "bytesBilledLimitExceeded",
+                f"Query exceeded limit for bytes billed: {limit}. {size} or higher required.",
+            )
         self.queries.append((query["query"], configuration))
         self.jobs[reference["jobId"]] = {"resource": resource, "result": result}
         self.results[destination["tableId"]] = arrow
@@ -151,7 +158,9 @@ class BigQueryServer:
     def _check_table(self, name: str) -> None:
         if name not in self.tables:
             project, dataset, table = name.split(".")
-            raise BigQueryError(404, "notFound", f"Not found: Table {project}:{dataset}.{table} was not found in location US")
+            raise BigQueryError(
+                404, "notFound", f"Not found: Table {project}:{dataset}.{table} was not found in location US"
+            )
 
     def _page(self, job: dict, parameters: dict) -> dict:
         fields, rows = job["result"]
@@ -169,7 +178,6 @@ class BigQueryServer:
             "totalRows": str(len(rows)),
             "rows": [{"f": [{"v": _value(value, field)} for value, field in zip(row, fields)]} for row in page],
         } | following
-
 
     def create_read_session(self, request, context):
         """The Storage API: one stream over a result, in Arrow."""

@@ -35,5 +35,7 @@ def objects(number: int, cultures: tuple[str, ...] = ("French", "Japan"), **colu
 def run(folder: Path, **settings: object) -> tuple[Selection, list[dict]]:
     """Selects with `settings` on top of NO_LIMITS; returns the selection and the rows of objects.parquet."""
     target = folder / "objects"
-    selection = select(Settings(**{**NO_LIMITS, **settings}), str(target), str(folder / "labels"), str(folder / "profile"))
+    selection = select(
+        Settings(**{**NO_LIMITS, **settings}), str(target), str(folder / "labels"), str(folder / "profile")
+    )
     return selection, pyarrow.parquet.read_table(target).to_pylist()

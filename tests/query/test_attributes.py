@@ -15,7 +15,10 @@ DATA = Path(__file__).parents[3] / "shared" / "data"
 def collection(folder: Path) -> str:
     """20 objects: two cultures spelled in three ways, a period of few, a title of its own each, and an empty column."""
     rows = objects(20, ("French", " French", "Japan", "Japan "))
-    rows = [row | {"period": "Edo" if row["object_id"] < 4 else "|", "title": f"No. {row['object_id']}", "reign": ""} for row in rows]
+    rows = [
+        row | {"period": "Edo" if row["object_id"] < 4 else "|", "title": f"No. {row['object_id']}", "reign": ""}
+        for row in rows
+    ]
     rows[0]["original_image_url"] = ""
     return write_csv(folder / "x.csv", rows)
 
@@ -65,7 +68,9 @@ def test_a_missing_table_is_an_error(tmp_path: Path) -> None:
 @pytest.mark.skipif(not DATA.is_dir(), reason="../shared/data is not there")
 def test_the_mets_real_metadata_gives_a_sensible_table() -> None:
     folder = DATA / "met_metadata"
-    settings = Settings(source="table", table=f"{folder}/objects.csv", images=f"{folder}/images.csv", min_images_per_class=50)
+    settings = Settings(
+        source="table", table=f"{folder}/objects.csv", images=f"{folder}/images.csv", min_images_per_class=50
+    )
     found = attributes.describe(settings)
     items = {item.name: item for item in found.items}
     assert found.objects == 8870 and found.items[0].name == "department"
@@ -76,10 +81,14 @@ def test_the_mets_real_metadata_gives_a_sensible_table() -> None:
 
 def test_the_profile_says_what_was_taken_and_where_the_rest_went(tmp_path: Path) -> None:
     cultures = ["Greek"] * 30 + ["Roman"] * 20 + ["<b>Rare</b>"] * 3 + [""] * 4 + ["Unmapped & odd"] * 2
-    rows = [row | {"culture": culture, "artist_display_name": ""} for row, culture in zip(objects(len(cultures)), cultures)]
+    rows = [
+        row | {"culture": culture, "artist_display_name": ""} for row, culture in zip(objects(len(cultures)), cultures)
+    ]
     for row in rows[30:44]:
         row["artist_display_name"] = "Prolific"
-    mapping = write_csv(tmp_path / "map.csv", [{"value": name, "class": name} for name in ("Greek", "Roman", "<b>Rare</b>")])
+    mapping = write_csv(
+        tmp_path / "map.csv", [{"value": name, "class": name} for name in ("Greek", "Roman", "<b>Rare</b>")]
+    )
     selection, _ = run(
         tmp_path, table=write_csv(tmp_path / "x.csv", rows), label_map=mapping, min_images_per_class=5,
         max_images_per_class=25, where="object_id != 1",
@@ -100,8 +109,11 @@ def test_the_profile_says_what_was_taken_and_where_the_rest_went(tmp_path: Path)
         "maximum_bytes_billed",
     ):
         assert text in html, text
-    assert "<b>Rare" not in html and "http://" not in html.replace("http://museum.test", "").replace("http://www.w3.org", "")
+    assert "<b>Rare" not in html and "http://" not in html.replace("http://museum.test", "").replace(
+        "http://www.w3.org", ""
+    )
     assert selection.metadata() | {"train": 0, "validation": 0, "test": 0} == {
-        "label": "culture", "classes": 2, "pictures": 45, "train": 0, "validation": 0, "test": 0, "objects_in_source": 59,
+        "label": "culture", "classes": 2, "pictures": 45, "train": 0, "validation": 0, "test": 0,
+        "objects_in_source": 59,
         "shards": 3,
     }  # fmt: skip

@@ -22,11 +22,17 @@ OBJECTS = """
     FROM range(300) r(i)
 """
 IMAGES = """
-    SELECT i AS object_id, CASE WHEN i < 280 THEN 'http://met.test/' || i || '-' || n || '.jpg' END AS original_image_url,
+    SELECT i AS object_id,
+        CASE WHEN i < 280 THEN 'http://met.test/' || i || '-' || n || '.jpg' END AS original_image_url,
         CASE WHEN i BETWEEN 280 AND 289 THEN 'gs://other/' || i || '.jpg' END AS gcs_url
     FROM range(295) r(i), range(2) s(n) WHERE n = 0 OR i < 5
 """
-TABLES = {"source": "bigquery", "table": "museum.the_met.objects", "images": "museum.the_met.images", "label": "culture"}
+TABLES = {
+    "source": "bigquery",
+    "table": "museum.the_met.objects",
+    "images": "museum.the_met.images",
+    "label": "culture",
+}
 
 
 @pytest.fixture
@@ -66,7 +72,9 @@ def test_the_storage_api_gives_the_same_objects_and_pages_stand_in_for_it(
     assert server.pages <= 1 if is_allowed else server.pages >= pages
 
 
-def test_the_price_is_asked_before_the_query_and_only_needed_columns_are_read(server: BigQueryServer, tmp_path: Path) -> None:
+def test_the_price_is_asked_before_the_query_and_only_needed_columns_are_read(
+    server: BigQueryServer, tmp_path: Path
+) -> None:
     run(tmp_path, **TABLES, where="object_begin_date < 1980", maximum_bytes_billed=40_000)
     ((query, configuration),) = server.queries
     assert server.dry_runs == [query]
@@ -80,7 +88,9 @@ def test_a_query_that_is_too_expensive_is_not_run(server: BigQueryServer, tmp_pa
     assert server.dry_runs and not server.queries
 
 
-def test_pictures_without_an_address_are_found_in_the_bucket(server: BigQueryServer, tmp_path: Path, gs_bucket: str) -> None:
+def test_pictures_without_an_address_are_found_in_the_bucket(
+    server: BigQueryServer, tmp_path: Path, gs_bucket: str
+) -> None:
     for name in ("290/0.jpg", "292/0.jpg", "292/1.jpg"):
         storage.write_bytes(storage.join(gs_bucket, name), b"x")
     _, rows = run(tmp_path, **TABLES, where="object_begin_date > 1975", image_base=gs_bucket)

@@ -14,7 +14,12 @@ from tests.query.web_servers import FlickrPhotos, WebApi, photo, serve
 PHOTOS = {
     "monkey": [photo(number) for number in range(1200)],
     "wild boar": [photo(number) for number in range(2000, 2030)] + [photo(3)],
-    "crow": [photo(5000, license="0"), photo(5001, url_z=None, url_c=""), photo(5002, url_l="https://l/5002_b.jpg"), photo(5003)],
+    "crow": [
+        photo(5000, license="0"),
+        photo(5001, url_z=None, url_c=""),
+        photo(5002, url_l="https://l/5002_b.jpg"),
+        photo(5003),
+    ],
 }
 SETTINGS = {"source": "flickr:monkey,wild boar,crow", "label": ""}
 
@@ -72,7 +77,9 @@ def test_busy_answers_are_repeated(flickr: WebApi, tmp_path: Path) -> None:
         ("flickr:monkey,crow", "bad", r"refuses the search for monkey: Invalid API Key .*code 100"),
     ],
 )
-def test_mistakes_say_what_to_do(flickr: WebApi, tmp_path: Path, monkeypatch, source: str, key: str, message: str) -> None:
+def test_mistakes_say_what_to_do(
+    flickr: WebApi, tmp_path: Path, monkeypatch, source: str, key: str, message: str
+) -> None:
     monkeypatch.setenv("FLICKR_API_KEY", key)
     with pytest.raises(QueryError, match=message) as caught:
         run(tmp_path, source=source, label="")

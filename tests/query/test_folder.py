@@ -10,7 +10,16 @@ from tests.query.tables import objects, run, write_csv
 from tests.query.web_servers import serve
 from tests.shared.object_stores import gs_bucket, gs_endpoint, s3_bucket, s3_endpoint, s3_environment  # noqa: F401
 
-FILES = ["cat/1.jpg", "cat/2.JPEG", "cat/2.png", "dog/a b/1.jpg", "dog/2.webp", "stray.jpg", "dog/notes.txt", "cat/.hidden.jpg"]
+FILES = [
+    "cat/1.jpg",
+    "cat/2.JPEG",
+    "cat/2.png",
+    "dog/a b/1.jpg",
+    "dog/2.webp",
+    "stray.jpg",
+    "dog/notes.txt",
+    "cat/.hidden.jpg",
+]
 
 
 def fill(root: str) -> None:

@@ -28,7 +28,7 @@ def met(monkeypatch: pytest.MonkeyPatch) -> Iterator[WebApi]:
 
 @pytest.fixture
 def table(tmp_path: Path) -> str:
-    """100 objects in The Met's own headings; the last ten are not in the public domain, 81 to 83 a class of their own."""
+    """100 objects in The Met's own headings; the last ten are not public domain, 81 to 83 a class of their own."""
     rows = [
         {
             "\ufeffObject Number": f"19.{number}",
@@ -50,10 +50,14 @@ def asked(met: WebApi) -> list[int]:
 
 
 def test_objects_come_from_the_csv_and_pictures_from_the_api(met: WebApi, table: str, tmp_path: Path) -> None:
-    selection, rows = run(tmp_path, source="met", table=table, label="", where="AccessionYear > 1910", min_images_per_class=4)
+    selection, rows = run(
+        tmp_path, source="met", table=table, label="", where="AccessionYear > 1910", min_images_per_class=4
+    )
     wanted = [number for number in range(11, 91) if not 81 <= number <= 83]
     assert sorted(asked(met)) == wanted
-    assert {row["object_id"]: row["image_uri"] for row in rows} == {str(n): PICTURES[n] for n in wanted if PICTURES.get(n)}
+    assert {row["object_id"]: row["image_uri"] for row in rows} == {
+        str(n): PICTURES[n] for n in wanted if PICTURES.get(n)
+    }
     assert selection.without_picture == 90 - len(rows) and selection.labels == ["French", "Japan"]
     assert rows[0]["link"].startswith("http://www.metmuseum.org/") and rows[0]["rights"] == "Public domain"
     assert met.connections <= 16

@@ -13,10 +13,13 @@ from tests.query.tables import NO_LIMITS, objects, run, write_csv
 
 
 def test_the_sample_gives_the_columns_that_the_other_stages_read(tmp_path: Path) -> None:
-    selection, rows = run(tmp_path, source="sample", label="", slices="period,nonsense,department", min_images_per_class=10)
+    selection, rows = run(
+        tmp_path, source="sample", label="", slices="period,nonsense,department", min_images_per_class=10
+    )
     schema = pyarrow.parquet.read_schema(tmp_path / "objects")
     assert schema.names == (
-        "object_id label label_index split shard image_uri group title artist rights link meta_period meta_department".split()
+        "object_id label label_index split shard image_uri group title artist rights link "
+        "meta_period meta_department".split()
     )
     assert str(schema.field("label_index").type) == str(schema.field("shard").type) == "int32"
     assert (tmp_path / "labels").read_text() == "Keldric\nMaruvan\nSolari\nTahari\nVerdane\n"
@@ -30,7 +33,13 @@ def test_the_sample_gives_the_columns_that_the_other_stages_read(tmp_path: Path)
 
 def test_pictures_come_from_a_second_table_and_further_ones_get_a_suffix(tmp_path: Path) -> None:
     table = write_csv(tmp_path / "objects.csv", [{"object_id": f"{n:03d}", "culture": "ab"[n % 2]} for n in range(6)])
-    addresses = [("000", "x/2.jpg", "true"), ("000", "x/1.jpg", ""), ("000", "x/1.jpg", ""), ("001", "/y.jpg", ""), ("002", "", "")]
+    addresses = [
+        ("000", "x/2.jpg", "true"),
+        ("000", "x/1.jpg", ""),
+        ("000", "x/1.jpg", ""),
+        ("001", "/y.jpg", ""),
+        ("002", "", ""),
+    ]
     addresses += [("003", "https://elsewhere.test/3.jpg", ""), ("004", "./4 a.jpg", ""), ("009", "9.jpg", "")]
     images = write_csv(
         tmp_path / "images.csv",
@@ -60,7 +69,10 @@ def test_relative_addresses_without_a_base_start_at_the_folder_of_their_table(tm
 def test_columns_may_have_other_names_and_ids_any_characters(tmp_path: Path) -> None:
     table = write_csv(
         tmp_path / "x.csv",
-        [{"Id": key, "url": f"http://h/{n}", "Kind": "ab"[n % 2]} for n, key in enumerate(["a/b", "a b", "a.b", "é" * 200, "ok_1"])],
+        [
+            {"Id": key, "url": f"http://h/{n}", "Kind": "ab"[n % 2]}
+            for n, key in enumerate(["a/b", "a b", "a.b", "é" * 200, "ok_1"])
+        ],
     )
     _, rows = run(tmp_path, table=table, columns="object_id=Id, original_image_url=url", label="kind")
     ids = [row["object_id"] for row in rows]
@@ -83,18 +95,36 @@ def test_every_format_gives_the_same_objects(tmp_path: Path, kind: str) -> None:
 
     table = write_csv(tmp_path / "t.csv", objects(30))
     _, expected = run(tmp_path, table=table)
-    options = {"jsonl": "FORMAT json", "parquet": "FORMAT parquet", "csv.gz": "COMPRESSION gzip", "tsv": "DELIMITER '\t'"}
+    options = {
+        "jsonl": "FORMAT json",
+        "parquet": "FORMAT parquet",
+        "csv.gz": "COMPRESSION gzip",
+        "tsv": "DELIMITER '\t'",
+    }
     other = tmp_path / f"t.{kind}"
     duckdb.sql(f"COPY (FROM '{table}') TO '{other}' ({options[kind]})")
     assert run(tmp_path, table=str(other), where="object_id <= 30")[1] == expected
 
 
 def test_label_map_and_split_group_values_and_count_the_rest(tmp_path: Path) -> None:
-    values = ["French, Paris", "French, Lyon", " french ", "Japan", "Japan,  Edo", "", "  ", "Peru", "Cafe\u0301", "Café"]
+    values = [
+        "French, Paris",
+        "French, Lyon",
+        " french ",
+        "Japan",
+        "Japan,  Edo",
+        "",
+        "  ",
+        "Peru",
+        "Cafe\u0301",
+        "Café",
+    ]
     rows = [row | {"culture": value} for row, value in zip(objects(len(values)), values)]
     table = write_csv(tmp_path / "x.csv", rows)
     mapping = tmp_path / "map.csv"
-    mapping.write_text('value,class\n"French, Paris",Parisian\nFrench,French\nJapan,Japanese\nCafé,Coffee\n', encoding="utf-8")
+    mapping.write_text(
+        'value,class\n"French, Paris",Parisian\nFrench,French\nJapan,Japanese\nCafé,Coffee\n', encoding="utf-8"
+    )
     selection, found = run(tmp_path, table=table, label_map=str(mapping), label_split=",")
     assert selection.labels == ["Coffee", "French", "Japanese", "Parisian"]
     assert {row["object_id"]: row["label"] for row in found} == {
@@ -109,7 +139,11 @@ def test_classes_below_the_minimum_or_beyond_the_largest_are_left_out(tmp_path: 
     cultures = ["a"] * 12 + ["b"] * 9 + ["c"] * 5 + ["d"] * 2
     rows = [row | {"culture": culture} for row, culture in zip(objects(len(cultures)), cultures)]
     selection, found = run(
-        tmp_path, table=write_csv(tmp_path / "x.csv", rows), min_images_per_class=3, max_classes=2, max_images_per_class=10
+        tmp_path,
+        table=write_csv(tmp_path / "x.csv", rows),
+        min_images_per_class=3,
+        max_classes=2,
+        max_images_per_class=10,
     )
     assert [(item.name, item.pictures, item.left_out) for item in selection.classes] == [
         ("a", 12, ""),
@@ -143,7 +177,16 @@ def test_the_artist_is_the_group_unless_it_is_the_label_or_unknown(tmp_path: Pat
     rows = [row | {"artist_display_name": artist} for row, artist in zip(objects(8), artists)]
     table = write_csv(tmp_path / "x.csv", rows)
     groups = {row["object_id"]: row["group"] for row in run(tmp_path, table=table)[1]}
-    assert groups == {"1": "Ann", "2": "Ann", "3": "Bo", "4": "Bo", "5": "5", "6": "6", "7": "7", "8": "Unknowable Smith"}
+    assert groups == {
+        "1": "Ann",
+        "2": "Ann",
+        "3": "Bo",
+        "4": "Bo",
+        "5": "5",
+        "6": "6",
+        "7": "7",
+        "8": "Unknowable Smith",
+    }
     by_artist = run(tmp_path, table=table, label="artist_display_name")[1]
     assert all(row["group"] == row["object_id"] for row in by_artist)
     by_url = run(tmp_path, table=table, group="original_image_url")[1]
@@ -192,8 +235,10 @@ def test_a_bad_parameter_is_named_in_one_line_with_what_to_do(tmp_path: Path, se
     table = write_csv(tmp_path / "x.csv", objects(12))
     with pytest.raises(Exception, match=message) as caught:
         run(tmp_path, **{"table": table, **settings})
-    assert "\n" not in str(caught.value) and caught.type.__mro__[-4].__name__ == "PipelineError" or isinstance(
-        caught.value, QueryError
+    assert (
+        "\n" not in str(caught.value)
+        and caught.type.__mro__[-4].__name__ == "PipelineError"
+        or isinstance(caught.value, QueryError)
     )
 
 
@@ -218,9 +263,12 @@ def test_objects_whose_pictures_are_all_missing_are_an_error(tmp_path: Path) -> 
 
 def test_hostile_names_are_data(tmp_path: Path) -> None:
     """Quotes, brackets and SQL in column names, values, paths and parameters."""
-    evil = 'cul"ture\'); DROP TABLE objects; --'
-    rows = [{"object_id": f"{n}'\"", evil: f"it's \"{n % 2}\"; DROP", "original_image_url": f"http://h/{n}'"} for n in range(10)]
-    folder = tmp_path / "it's \"a\" folder"
+    evil = "cul\"ture'); DROP TABLE objects; --"
+    rows = [
+        {"object_id": f"{n}'\"", evil: f'it\'s "{n % 2}"; DROP', "original_image_url": f"http://h/{n}'"}
+        for n in range(10)
+    ]
+    folder = tmp_path / 'it\'s "a" folder'
     folder.mkdir()
     table = write_csv(folder / "x.csv", rows)
     selection, found = run(folder, table=table, label=evil, slices=evil, label_split="';", shards=2)
@@ -233,7 +281,9 @@ def test_settings_are_the_components_parameters() -> None:
 
     from components.query.component import query
 
-    names = [name for name in inspect.signature(query.python_func).parameters if name not in ("objects", "labels", "profile")]
+    names = [
+        name for name in inspect.signature(query.python_func).parameters if name not in ("objects", "labels", "profile")
+    ]
     assert names == list(Settings.__annotations__)
     assert set(NO_LIMITS) <= set(names)
 

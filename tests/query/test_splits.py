@@ -174,7 +174,9 @@ def test_folds_are_as_balanced_as_scikit_learns() -> None:
     groups = rng.choice(150, 900, p=(weights := 1 / np.arange(5, 155)) / weights.sum())
     labels = np.array(["abc"[group % 3] for group in groups])
     theirs = np.zeros(900, int)
-    for fold, (_, test) in enumerate(StratifiedGroupKFold(5, shuffle=True, random_state=0).split(groups, labels, groups)):
+    for fold, (_, test) in enumerate(
+        StratifiedGroupKFold(5, shuffle=True, random_state=0).split(groups, labels, groups)
+    ):
         theirs[test] = fold
     ours = np.zeros(900, int)
     rows = [(str(group), str(label)) for group, label in zip(groups, labels)]

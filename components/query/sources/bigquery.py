@@ -83,8 +83,8 @@ class BigQuerySource:
             "HAVING bool_and(original_image_url = '') ORDER BY object_id"
         ).fetchall()
         if unknown:
-            found = pyarrow.table(_list_bucket(base, [key for (key,) in unknown]))
-            database.execute("INSERT INTO addresses SELECT object_id, uri FROM found")
+            database.register("listed", pyarrow.table(_list_bucket(base, [key for (key,) in unknown])))
+            database.execute("INSERT INTO addresses SELECT object_id, uri FROM listed")
         create_pictures(database, "addresses", base)
 
     def describe_attributes(self, settings: Settings):
@@ -109,9 +109,13 @@ class BigQuerySource:
             wanted.append(resolve_column(settings.group, self._columns, "group"))
         own_addresses = () if self.images else self._addresses
         known = {name.lower(): name for name in self._columns}
-        wanted += [known[name.lower()] for name in (*CARRIED, *settings.slice_columns, *own_addresses) if name.lower() in known]
+        wanted += [
+            known[name.lower()] for name in (*CARRIED, *settings.slice_columns, *own_addresses) if name.lower() in known
+        ]
         if "object_id" not in wanted:
-            raise QueryError(f"{self.table} has no column object_id{near('object_id', self._columns)}; name yours with columns=")
+            raise QueryError(
+                f"{self.table} has no column object_id{near('object_id', self._columns)}; name yours with columns="
+            )
         return list(dict.fromkeys(wanted))
 
     def _matching(self, columns: list[str]) -> str:
@@ -137,14 +141,16 @@ class BigQuerySource:
             print(f"BigQuery will read {_bytes(size)} (at most {_bytes(limit)} allowed)", flush=True)
             if size > limit:
                 raise QueryError(
-                    f"the query would read {_bytes(size)}, more than maximum_bytes_billed={limit} ({_bytes(limit)}) allows; "
+                    f"the query would read {_bytes(size)}, more than maximum_bytes_billed={limit} allows; "
                     "raise that, or ask for fewer columns (slices, where)"
                 )
             config = bigquery.QueryJobConfig(maximum_bytes_billed=limit, query_parameters=parameters)
             job = self.client.query(statement, job_config=config)
             rows = job.result(page_size=PAGE_ROWS)
             if rows.total_rows == 0:
-                raise QueryError(f"where={self.settings.where}: no object in {self.table} matches; loosen the condition")
+                raise QueryError(
+                    f"where={self.settings.where}: no object in {self.table} matches; loosen the condition"
+                )
             progress = Progress(rows.total_rows or 0, "rows")
             for batch in self._batches(job, rows):
                 progress.update(batch.num_rows)

@@ -28,7 +28,8 @@ def objects_with_addresses(matching_objects: str, images: str, addresses: list[s
             SELECT CAST(object_id AS STRING) AS object_id, ARRAY_AGG({address}) AS addresses
             FROM {quoted(images)} GROUP BY object_id
         )
-        SELECT matching.*, pictures.addresses FROM matching LEFT JOIN pictures ON matching.object_id = pictures.object_id
+        SELECT matching.*, pictures.addresses
+        FROM matching LEFT JOIN pictures ON matching.object_id = pictures.object_id
     """
 
 
@@ -41,7 +42,8 @@ def attributes(matching_objects: str, images: str, columns: list[str]) -> str:
         join = f"""LEFT JOIN (SELECT CAST(object_id AS STRING) AS object_id, COUNT(*) AS number FROM {quoted(images)}
             GROUP BY object_id) AS pictures ON matching.object_id = pictures.object_id"""
     counted = " UNION ALL ".join(
-        f"SELECT {number} AS attribute, TRIM({quoted(name)}) AS value, COUNT(*) AS objects, SUM(picture_count) AS pictures "
+        f"SELECT {number} AS attribute, TRIM({quoted(name)}) AS value, COUNT(*) AS objects, "
+        "SUM(picture_count) AS pictures "
         "FROM pictured GROUP BY value"
         for number, name in enumerate(columns)
     )

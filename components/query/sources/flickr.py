@@ -29,7 +29,7 @@ LICENSES = {
     "11": "CC BY 4.0",
     "12": "CC BY-SA 4.0",
 }
-# Sizes, the best first: 1024, 800, 640, 500 pixels on the longest side. Originals can be huge, and turned on their side.
+# Sizes, the best first: 1024, 800, 640, 500 pixels on the longest side. Originals can be huge.
 SIZES = ("url_l", "url_c", "url_z", "url_m")
 COLUMNS = (
     "object_id keyword title artist_display_name owner rights_and_reproduction license link_resource date_taken tags "
@@ -46,7 +46,9 @@ def open_source(settings: Settings) -> "FlickrSource":
         raise QueryError("source=flickr needs two keywords or more, one a class: source=flickr:monkey,wild boar,crow")
     key = os.environ.get(KEY_VARIABLE, "")
     if not key:
-        raise QueryError(f"source=flickr needs an API key in {KEY_VARIABLE}; www.flickr.com/services/apps/create gives one")
+        raise QueryError(
+            f"source=flickr needs an API key in {KEY_VARIABLE}; www.flickr.com/services/apps/create gives one"
+        )
     return FlickrSource(keywords, key, settings.max_images_per_class or MOST_PHOTOS)
 
 
@@ -68,8 +70,12 @@ class FlickrSource:
         for keyword in self.keywords:
             photos = self._search(keyword)
             if not photos:
-                raise QueryError(f"no picture is left for {keyword}: Flickr finds none under an open licence; try other words")
-            found = pyarrow.Table.from_pylist([_row(photo, keyword) for photo in photos], schema=SCHEMA)
+                raise QueryError(
+                    f"no picture is left for {keyword}: Flickr finds none under an open licence; try other words"
+                )
+            database.register(
+                "found", pyarrow.Table.from_pylist([_row(photo, keyword) for photo in photos], schema=SCHEMA)
+            )
             database.execute("INSERT INTO raw SELECT * FROM found")
             progress.update(note=f"{len(photos)} photos of {keyword}")
 

@@ -12,7 +12,9 @@ from components.query.settings import QueryError, Settings
 from components.shared import storage
 
 EXTENSIONS = {".jpg", ".jpeg", ".png", ".webp", ".gif", ".tif", ".tiff", ".bmp", ".avif"}
-SCHEMA = pyarrow.schema([(name, pyarrow.string()) for name in ("object_id", "folder", "parent", "title", "original_image_url")])
+SCHEMA = pyarrow.schema(
+    [(name, pyarrow.string()) for name in ("object_id", "folder", "parent", "title", "original_image_url")]
+)
 
 
 def open_source(settings: Settings) -> "FolderSource":

@@ -7,7 +7,7 @@ from urllib.parse import urlsplit
 import duckdb
 
 from components.query.conditions import condition_columns
-from components.query.database import column_names, first_line, identifier, literal
+from components.query.database import first_line, identifier, literal
 from components.query.pictures import ADDRESS_COLUMNS, base_of, create_pictures
 from components.query.settings import QueryError, Settings, near
 from components.shared import storage
@@ -86,6 +86,10 @@ def create_view(
     try:
         path, kind = _local(database, uri), _format(uri)
         names = _columns(database, path, kind)
+        if kind == "csv" and len(names) == 1 and any(mark in names[0] for mark in ",;\t"):
+            raise QueryError(
+                f"cannot read {uri}: some lines have another number of fields than its heading, {names[0]}"
+            )
         ours = {actual.lower(): our_name for our_name, actual in renamed.items()}
         shown = {column: ours.get(column.lower(), column) for column in names}
         # A renamed column takes the place of one that had the name before.
@@ -154,6 +158,8 @@ def _local(database: duckdb.DuckDBPyConnection, uri: str) -> str:
     if path is not None:
         if not Path(path).is_file():
             raise QueryError(f"there is no table {uri} (looked in {Path(path).absolute().parent})")
+        if not Path(path).stat().st_size:
+            raise QueryError(f"the table {uri} is empty")
         return path
     folder = Path(database.execute("SELECT path FROM duckdb_databases() WHERE path IS NOT NULL").fetchone()[0]).parent
     # The same table may be asked for twice: its columns first, then its rows.
