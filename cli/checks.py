@@ -9,7 +9,7 @@ SETTINGS = (
     "components.fetch.fetcher",
     "components.assemble.assembler",
     "components.train.settings",
-    "components.evaluate.evaluator",
+    "components.evaluate.settings",
     "components.serve.deploy",
 )
 # What a stage is given by the stage before it; nothing is known of these yet.

@@ -1,9 +1,9 @@
 """Which model is the champion: a path or a URI, or whatever a service of the cluster serves at this moment."""
 
+from components.evaluate.settings import SERVED
 from components.shared.errors import PipelineError
 from components.shared.kubernetes import Cluster, Object, connect
 
-SERVED = "service:"
 # As the serve step writes them (components/serve/objects.py); a test holds the two together.
 SERVICE_LABEL = "museum-classifier/service"
 VERSION_LABEL = "museum-classifier/version"
@@ -20,19 +20,11 @@ def resolve(champion: str) -> str:
             was deployed, so that a recurring run needs no other parameter the first time.
 
     Raises:
-        PipelineError: NAME is no service of this project, or it cannot be looked up; or a web address was given.
+        PipelineError: NAME is no service of this project, or it cannot be looked up.
     """
-    if champion.startswith(("http://", "https://")):
-        raise PipelineError(
-            f"champion={champion} is a web address: give the model's folder or URI, or service:NAME for the model that "
-            "a service of the cluster now serves"
-        )
     if not champion.startswith(SERVED):
         return champion
-    name = champion.removeprefix(SERVED).strip()
-    if not name:
-        raise PipelineError("champion=service: names no service: give service:museum-classifier, say")
-    return in_service(connect(), name)
+    return in_service(connect(), champion.removeprefix(SERVED).strip())
 
 
 def in_service(cluster: Cluster, name: str) -> str:

@@ -20,7 +20,8 @@ def evaluate(
     predictions: Output[Artifact],
 ) -> bool:
     """Evaluates on the test split, writes the report; returns whether the model passed the gate."""
-    from components.evaluate.evaluator import Settings, evaluate_model
+    from components.evaluate.evaluator import evaluate_model
+    from components.evaluate.settings import Settings
     from components.shared.errors import reported
 
     arguments = {name: value for name, value in locals().items() if name in Settings.__annotations__}

@@ -10,32 +10,11 @@ from components.evaluate import drift, gallery, gate, metrics, models, page, tes
 from components.evaluate.champion import resolve
 from components.evaluate.findings import Findings
 from components.evaluate.metrics import Analysis
+from components.evaluate.settings import Settings
 from components.evaluate.testset import TestSet
-from components.shared.errors import PipelineError
 
 # Kubeflow keeps the confusion matrix as metadata; its store takes 4 MB, and its viewer draws a cell an element.
 _MATRIX_CLASSES = 40
-
-
-@dataclass(frozen=True)
-class Settings:
-    """Parameters of the step.
-
-    Attributes:
-        min_accuracy: test accuracy below which the model does not pass.
-        max_class_regression: by how much a class's recall may be below the champion's.
-        champion: the classifier to beat: path, URI, service:NAME for the one now served, or "" for none.
-    """
-
-    min_accuracy: float
-    max_class_regression: float
-    champion: str
-
-    def check(self) -> None:
-        """Raises PipelineError if a value is not allowed."""
-        for name in ("min_accuracy", "max_class_regression"):
-            if not 0 <= getattr(self, name) <= 1:
-                raise PipelineError(f"{name} is {getattr(self, name):g}: give a share from 0 to 1")
 
 
 @dataclass(frozen=True)
@@ -93,7 +72,6 @@ def evaluate_model(
     Raises:
         PipelineError: the test split is empty, a model is missing or knows other labels, a record file is damaged.
     """
-    settings.check()
     test = testset.load(dataset_dir)
     served = models.load(classifier_dir, "litert", test.labels, "the classifier")
     saved = models.load(classifier_dir, "savedmodel", test.labels, "the classifier")

@@ -121,7 +121,7 @@ def _confusions(report: Report, analysis: Analysis, gallery: Gallery) -> None:
         report.section(
             "Confusions as pairs",
             beside(*cards, width=18),
-            intro="Left the mistaken picture, right the one of the class it was taken for that the model finds most alike.",
+            intro="Left the mistaken picture, right one of the class it was taken for that the model finds alike.",
         )
 
 

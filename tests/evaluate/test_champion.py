@@ -48,14 +48,6 @@ def test_the_model_of_an_inference_service(cluster):
     assert champion.resolve("service:paintings") == SERVED.uri
 
 
-@pytest.mark.parametrize(
-    "value, reason", [("https://museum.example", "is a web address"), ("service:", "names no service")]
-)
-def test_what_cannot_be_a_champion(value, reason):
-    with pytest.raises(PipelineError, match=reason):
-        champion.resolve(value)
-
-
 def test_a_service_of_somebody_else(cluster):
     port = {"port": 80, "targetPort": 80}
     spec = {"selector": {"app": "shop"}, "ports": [port]}

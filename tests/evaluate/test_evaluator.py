@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 from pyarrow import parquet
 
-from components.evaluate.evaluator import EvaluationResult, Settings, evaluate_model
+from components.evaluate.evaluator import EvaluationResult, evaluate_model
+from components.evaluate.settings import Settings
 from components.shared.errors import PipelineError
 from tests.evaluate.conftest import LABELS, write_dataset
 from tests.serve import model_fixture
@@ -122,7 +123,7 @@ def test_one_single_test_picture(colours_model, tmp_path):
     "objects, champion, reason",
     [
         ([], "", "the test split is empty: raise test_fraction"),
-        ([("red", "red")], "nowhere", "there is no folder"),
+        ([("red", "red")], "data", "the champion .*: no model|no model in .*data"),
         ([("red", "red")], "other", "the champion .* knows other labels than the data set: it lacks 'red'"),
     ],
 )
@@ -139,9 +140,3 @@ def test_a_classifier_without_its_savedmodel(colours_dataset, tmp_path):
     model = model_fixture.build(tmp_path / "lite", saved_model=False)
     with pytest.raises(PipelineError, match="expected a SavedModel 1/"):
         run(colours_dataset, model, tmp_path)
-
-
-@pytest.mark.parametrize("settings", [Settings(1.5, 0.1, ""), Settings(0.5, -0.1, "")])
-def test_settings_out_of_range(colours_dataset, colours_model, tmp_path, settings):
-    with pytest.raises(PipelineError, match="give a share from 0 to 1"):
-        evaluate_model(colours_dataset, colours_model, *(str(tmp_path / name) for name in "abc"), settings)

@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 from pyarrow import parquet
 
-from components.evaluate.evaluator import Settings, evaluate_model
+from components.evaluate.evaluator import evaluate_model
+from components.evaluate.settings import Settings
 from components.serve import local
 from components.serve.predict import predict_files
 from components.shared import classifier
@@ -52,7 +53,8 @@ def test_the_server_answers_like_the_evaluation(evaluated, colours_model):
     with local.running_server(colours_model, "--name", "colours", "--workers", "1") as url:
         body = json.dumps({"instances": instances}).encode()
         headers = {"Content-Type": "application/json"}
-        with urllib.request.urlopen(urllib.request.Request(f"{url}/v1/models/colours:predict", body, headers)) as answer:
+        request = urllib.request.Request(f"{url}/v1/models/colours:predict", body, headers)
+        with urllib.request.urlopen(request) as answer:
             rows = [entry["probabilities"] for entry in json.load(answer)["predictions"]]
         picture = open(files[1], "rb").read()
         with urllib.request.urlopen(urllib.request.Request(f"{url}/classify", picture)) as answer:

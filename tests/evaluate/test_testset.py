@@ -2,6 +2,7 @@ import json
 import shutil
 from pathlib import Path
 
+import pyarrow
 import pytest
 from pyarrow import parquet
 
@@ -19,7 +20,7 @@ def folder(tmp_path) -> Path:
 
 def rewrite(folder: Path, change) -> None:
     rows = parquet.read_table(folder / testset.INDEX).to_pylist()
-    parquet.write_table(type(parquet.read_table(folder / testset.INDEX)).from_pylist(change(rows)), folder / testset.INDEX)
+    parquet.write_table(pyarrow.Table.from_pylist(change(rows)), folder / testset.INDEX)
 
 
 def test_order_targets_and_pictures_belong_together(folder):

@@ -1,0 +1,34 @@
+import subprocess
+import sys
+
+import pytest
+
+from components.evaluate.settings import Settings
+from components.shared.errors import PipelineError
+
+
+@pytest.mark.parametrize(
+    "change, reason",
+    [
+        ({"min_accuracy": 1.5}, "min_accuracy=1.5 is not allowed: give a share from 0 to 1"),
+        ({"max_class_regression": -0.1}, "max_class_regression=-0.1 is not allowed"),
+        ({"champion": "https://museum.example"}, "is a web address: give the model's folder or URI, or service:NAME"),
+        ({"champion": "service:"}, "names no service"),
+        ({"champion": "/no/such/folder"}, "champion=/no/such/folder: there is no such folder"),
+    ],
+)
+def test_what_is_not_allowed(change, reason):
+    with pytest.raises(PipelineError, match=reason):
+        Settings(**{"min_accuracy": 0.5, "max_class_regression": 0.1, "champion": ""} | change)
+
+
+@pytest.mark.parametrize("champion", ["", "s3://bucket/model", "service:museum-classifier", "."])
+def test_what_a_champion_can_be(champion):
+    assert Settings(0.5, 0.1, champion).champion == champion
+
+
+def test_a_wrong_value_stops_a_run_before_it_starts(tmp_path):
+    command = [sys.executable, "pipeline.py", "run", "min_accuracy=1.5", "--root", str(tmp_path)]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 2 and done.stderr.strip().startswith("error: min_accuracy=1.5 is not allowed")
+    assert not list(tmp_path.iterdir())
