@@ -89,7 +89,9 @@ def _pictures(count: int, size: int) -> list[bytes]:
         pixels = np.asarray(drawing(seed, (side, side)), np.int16)
         noisy = (pixels + rng.normal(0, 14, pixels.shape)).clip(0, 255).astype(np.uint8)
         qualities = range(30, 98, 3)
-        found.append(min((simplejpeg.encode_jpeg(noisy, quality=q) for q in qualities), key=lambda d: abs(len(d) - size)))
+        found.append(
+            min((simplejpeg.encode_jpeg(noisy, quality=q) for q in qualities), key=lambda d: abs(len(d) - size))
+        )
     return [found[k % 50] + b"%08d" % k for k in range(count)]
 
 
@@ -145,7 +147,9 @@ def _img2dataset(python: str, jpegs: list[bytes], folder: Path) -> float:
 
 
 def _scale(counts: list[int]) -> Table:
-    table = Table("small images", "CPU µs per image", "peak memory MB", title="convert: time and memory by size of shard")
+    table = Table(
+        "small images", "CPU µs per image", "peak memory MB", title="convert: time and memory by size of shard"
+    )
     for count in counts:
         found = _alone(f"convert:{count}")
         table.add_row(f"{count:,}", f"{found['seconds'] / count * 1e6:,.0f}", f"{found['memory'] / 1e6:,.0f}")
@@ -153,7 +157,9 @@ def _scale(counts: list[int]) -> Table:
 
 
 def _search(count: int) -> Table:
-    table = Table("search", "pairs found", "seconds", "CPU seconds", "peak memory MB", title=f"duplicates of {count:,} hashes")
+    table = Table(
+        "search", "pairs found", "seconds", "CPU seconds", "peak memory MB", title=f"duplicates of {count:,} hashes"
+    )
     for part, name in (("hashes", "random hashes and their mirror images"),
                        ("pictures", "thumbnails of pictures, light crops too")):  # fmt: skip
         found = _alone(f"{part}:{count}")

@@ -42,7 +42,8 @@ class AssembleSummary:
     def __str__(self) -> str:
         counts = ", ".join(f"{number} {split}" for split, number in self.examples.items())
         return (
-            f"{sum(self.examples.values())} examples of {self.objects} objects ({counts}); {self.duplicates} duplicates, "
+            f"{sum(self.examples.values())} examples of {self.objects} objects ({counts}); "
+            f"{self.duplicates} duplicates, "
             f"{self.conflicts} in conflicts; check: {self.outcome}; snapshot {self.snapshot[:12]}"
         )
 

@@ -1,8 +1,8 @@
 """Whether two pictures are the same, however re-encoded, resized, mirrored or lightly cropped.
 
 Two different landscapes with the same sky have close perceptual hashes. What they do not share is detail: both pictures
-are reduced to it (the local mean removed, the local contrast evened out), one is shifted and stretched until it fits the
-other best, and the correlation of the two decides.
+are reduced to it (the local mean removed, the local contrast evened out), one is shifted and stretched until it fits
+the other best, and the correlation of the two decides.
 """
 
 import numpy as np

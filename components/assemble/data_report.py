@@ -62,7 +62,7 @@ class _Page:
         gone = len(self.examples) - total
         page = Report(
             "The data set",
-            lead=f"{total:,} pictures in {len(self.labels)} classes, from {len(self.examples):,} objects of the collection.",
+            lead=f"{total:,} pictures in {len(self.labels)} classes, from {len(self.examples):,} objects.",
             facts={"objects": len(self.examples), "examples": total, "classes": len(self.labels)}
             | {f"for {_SPLIT_NAMES[name]}": split["examples"] for name, split in splits.items()}
             | {"left out": gone},
@@ -104,7 +104,10 @@ class _Page:
             [(label, *values, sum(values), f"{sum(values) / total:.1%}") for label, values in counts],
         )
         if len(counts) > _BARS:
-            return [report.stacked(names, counts[:_BARS]), report.folded(f"All {len(counts)} classes as a table", table)]
+            return [
+                report.stacked(names, counts[:_BARS]),
+                report.folded(f"All {len(counts)} classes as a table", table),
+            ]
         return [report.stacked(names, counts), report.folded("As a table", table)]
 
     def _galleries(self) -> Markup:
@@ -131,11 +134,15 @@ class _Page:
             intro = "The same picture under different labels. Which one is right? Correct it in the collection."
             yield "Conflicting labels", intro, self._pairs(conflicts, "fail")
         if copies:
-            intro = "The same picture more than once. One copy stays; if copies are in two splits, the training copy goes."
+            intro = (
+                "The same picture more than once. One copy stays; if copies are in two splits, the training copy goes."
+            )
             yield "Duplicates", intro, self._pairs(copies, "")
         if self.findings.suspects:
-            intro = ("Their colours and outlines resemble another class much more than their own. Some are only unusual; "
-                     "they all stay in the data set.")  # fmt: skip
+            intro = (
+                "Their colours and outlines resemble another class much more than their own. Some are only unusual: "
+                "they all stay in the data set."
+            )
             yield "Suspected wrong labels", intro, [self._suspects()]
 
     def _resolved_pairs(self) -> tuple[list[tuple[int, int]], list[tuple[int, int]]]:
@@ -154,7 +161,9 @@ class _Page:
         shown = self._pictures(sorted({row for pair in rows[:_PAIRS_SHOWN] for row in pair}), 160, self._about, kind)
         items = [(shown[one], shown[other], self._relation(one, other)) for one, other in rows[:_PAIRS_SHOWN]]
         more = len(rows) - len(items)
-        return [report.pairs(items)] + ([report.notice(f"and {more:,} more: see examples.parquet", "ok")] if more else [])
+        return [report.pairs(items)] + (
+            [report.notice(f"and {more:,} more: see examples.parquet", "ok")] if more else []
+        )
 
     def _about(self, row: int) -> str:
         split = _SPLIT_NAMES[self.columns["split"][row]]
@@ -196,13 +205,13 @@ class _Page:
         )
 
     def _provenance(self) -> list[Markup]:
-        cards = [
-            report.card(heading, report.bars(rows)) for heading, rows in provenance.cards(self.examples) if rows
-        ]
+        cards = [report.card(heading, report.bars(rows)) for heading, rows in provenance.cards(self.examples) if rows]
         return [report.beside(*cards)] if cards else []
 
     def _parameters(self) -> list[tuple[str, str]]:
-        return [(name, "–" if value in (None, "") else str(value)) for name, value in self.content["parameters"].items()]
+        return [
+            (name, "–" if value in (None, "") else str(value)) for name, value in self.content["parameters"].items()
+        ]
 
     def _by_digest(self) -> list[int]:
         """Kept rows in an order that is arbitrary but always the same: a fair sample of each class."""
@@ -221,7 +230,9 @@ class _Page:
     def _pictures(self, rows: Sequence[int], size: int, note=None, kind: str = "") -> dict[int, Picture]:
         found = {}
         for row, jpeg in zip(rows, read_pictures(self.examples, rows)):
-            found[row] = Picture(_small(jpeg, size), self._caption(row), note(row) if note else "", self._link(row), kind)
+            found[row] = Picture(
+                _small(jpeg, size), self._caption(row), note(row) if note else "", self._link(row), kind
+            )
         return found
 
     def _caption(self, row: int) -> str:

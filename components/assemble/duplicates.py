@@ -220,4 +220,3 @@ def _expand(start: np.ndarray, stop: np.ndarray) -> Iterator[tuple[np.ndarray, n
         flat = np.arange(begin, min(begin + _CHUNK, int(totals[-1])))
         i = np.searchsorted(totals, flat, side="right") - 1
         yield i, start[i] + flat - totals[i]
-

@@ -27,9 +27,7 @@ _FAULTS_SHOWN = 50
 _PICTURE_COLUMNS = 48
 
 
-def inspect(
-    dataset_json: str, object_id: str | None = None, verify: bool = False, export_to: str | None = None
-) -> int:
+def inspect(dataset_json: str, object_id: str | None = None, verify: bool = False, export_to: str | None = None) -> int:
     """Prints the data set `dataset_json` (path or URI of the file or its folder); returns the exit status.
 
     Args:
@@ -61,8 +59,12 @@ def _examples(dataset_json: str) -> pa.Table:
 
 def _print_dataset(console: Console, info: dataset.DatasetInfo, examples: pa.Table) -> None:
     outcome = info.check["outcome"]
-    console.print(f"\n[bold]Data set[/] {info.snapshot[:12]}  {len(info.labels)} classes, pictures of {info.stored_size} px")
-    console.print(f"check: [{_COLORS[outcome]}]{outcome}[/]", *(f"\n  - {reason}" for reason in info.check["reasons"]), "\n")
+    console.print(
+        f"\n[bold]Data set[/] {info.snapshot[:12]}  {len(info.labels)} classes, pictures of {info.stored_size} px"
+    )
+    console.print(
+        f"check: [{_COLORS[outcome]}]{outcome}[/]", *(f"\n  - {reason}" for reason in info.check["reasons"]), "\n"
+    )
     for label, count, gone in losses.funnel(examples):
         lost = Text("".join(f"  −{number:,} {reason}" for reason, number in gone), style="dim")
         console.print(Text(f"{count:>10,}  {label}").append(lost), soft_wrap=True)
@@ -70,7 +72,9 @@ def _print_dataset(console: Console, info: dataset.DatasetInfo, examples: pa.Tab
     console.print(_class_table(info))
     files = sum(len(split.files) for split in info.splits.values())
     size = sum(file.bytes for split in info.splits.values() for file in split.files)
-    console.print(f"\n{files} record files, {size / 1e6:,.1f} MB; --verify reads them all again, --object ID shows one\n")
+    console.print(
+        f"\n{files} record files, {size / 1e6:,.1f} MB; --verify reads them all again, --object ID shows one\n"
+    )
 
 
 def _class_table(info: dataset.DatasetInfo) -> Table:

@@ -21,7 +21,9 @@ _SHAPE_NAMES = ("< 1:2", "1:2", "2:3", "4:5", "1:1", "5:4", "3:2", "2:1 >")
 def funnel(examples: pa.Table) -> list[tuple[str, int, list[tuple[str, int]]]]:
     """(what is left, how many, [(why the others went, how many)]) from all objects to the examples."""
     reasons = Counter(examples["reason"].to_pylist())
-    failed = [(reason.replace("_", " "), count) for reason, count in reasons.most_common() if reason and reason not in _COPIES]
+    failed = [
+        (reason.replace("_", " "), count) for reason, count in reasons.most_common() if reason and reason not in _COPIES
+    ]
     copies = [(text, reasons[reason]) for reason, text in _COPIES.items() if reasons[reason]]
     pictures = len(examples) - sum(count for _, count in failed)
     return [

@@ -53,9 +53,7 @@ def find_suspects(examples: pa.Table, rows: np.ndarray, classes: int, limit: int
     scores[np.arange(len(rows)), labels] = -np.inf
     margins = scores.max(axis=1) - own
     worst = np.argsort(-margins, kind="stable")[:limit]
-    return [
-        Suspect(int(rows[k]), int(scores[k].argmax()), float(margins[k])) for k in worst if margins[k] > _MARGIN
-    ]
+    return [Suspect(int(rows[k]), int(scores[k].argmax()), float(margins[k])) for k in worst if margins[k] > _MARGIN]
 
 
 def leave_one_out_scores(features: np.ndarray, labels: np.ndarray, classes: int) -> np.ndarray:

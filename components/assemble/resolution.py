@@ -26,7 +26,7 @@ class Resolution:
 def resolve(index: pa.Table, pairs: Pairs, conflicts: str) -> Resolution:
     """Decides for each group of equal pictures which one stays.
 
-    Pictures with different labels are a conflict: all of them go, or, with conflicts=keep, they are duplicates like any.
+    Pictures with different labels are a conflict: all of them go; with conflicts=keep they are duplicates like any.
     """
     labels, splits = index["label"].to_pylist(), index["split"].to_pylist()
     ids, digests = index["object_id"].to_pylist(), index["encoded_sha256"].to_pylist()

@@ -33,7 +33,8 @@ class Settings:
             raise PipelineError(f"conflicts={self.conflicts} is not allowed; use one of {', '.join(CONFLICTS)}")
         if not -1 <= self.duplicate_distance <= _LARGEST_DISTANCE:
             raise PipelineError(
-                f"duplicate_distance={self.duplicate_distance} is not allowed; use 0 to {_LARGEST_DISTANCE}, or -1 for off"
+                f"duplicate_distance={self.duplicate_distance} is not allowed; "
+                f"use 0 to {_LARGEST_DISTANCE}, or -1 for off"
             )
         for field in fields(self):
             value = getattr(self, field.name)

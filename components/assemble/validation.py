@@ -66,7 +66,9 @@ def population_stability_index(expected: Sequence[float], actual: Sequence[float
 
     A class that is absent on one side counts as half an example there. Source: Siddiqi 2006, "Credit Risk Scorecards".
     """
-    pairs = [(max(before, 0.5), max(after, 0.5)) for before, after in zip(expected, actual, strict=True) if before or after]
+    pairs = [
+        (max(before, 0.5), max(after, 0.5)) for before, after in zip(expected, actual, strict=True) if before or after
+    ]
     sums = [sum(side) for side in zip(*pairs)]
     shares = [(before / sums[0], after / sums[1]) for before, after in pairs]
     return sum((after - before) * math.log(after / before) for before, after in shares)
@@ -75,9 +77,13 @@ def population_stability_index(expected: Sequence[float], actual: Sequence[float
 def _lost_objects(subject: Subject, settings: Settings) -> Iterator[Finding]:
     selected, indexed = (set(table["object_id"].to_pylist()) for table in (subject.objects, subject.examples))
     if lost := selected - indexed:
-        yield Finding("fail", f"{len(lost)} of {len(selected)} objects came in no shard, such as {min(lost)}: run it again")
+        yield Finding(
+            "fail", f"{len(lost)} of {len(selected)} objects came in no shard, such as {min(lost)}: run it again"
+        )
     if strange := indexed - selected:
-        yield Finding("fail", f"{len(strange)} objects were never selected, such as {min(strange)}: shards of another run")
+        yield Finding(
+            "fail", f"{len(strange)} objects were never selected, such as {min(strange)}: shards of another run"
+        )
 
 
 def _failed_pictures(subject: Subject, settings: Settings) -> Iterator[Finding]:
@@ -97,8 +103,11 @@ def _conflicts(subject: Subject, settings: Settings) -> Iterator[Finding]:
     columns = (subject.examples[name].to_pylist() for name in ("object_id", "label", "reason"))
     names = [f"{object_id} ({label})" for object_id, label, reason in zip(*columns) if reason == CONFLICT]
     if names and settings.conflicts == "fail":
-        yield Finding("fail", f"{len(names)} equal pictures have different labels: {_listed(names)}; correct the labels, "
-                              "or set conflicts to exclude or keep")  # fmt: skip
+        yield Finding(
+            "fail",
+            f"{len(names)} equal pictures have different labels: {_listed(names)}; correct the labels, or set conflicts "
+            "to exclude or keep",
+        )
 
 
 def _small_classes(subject: Subject, settings: Settings) -> Iterator[Finding]:

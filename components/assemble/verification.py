@@ -53,7 +53,8 @@ def _verify_file(
         return count, size
     if (count, kept) != (file.records, file.examples):
         faults.append(
-            f"{file.uri}: {count} records, {kept} of them examples; dataset.json says {file.records} and {file.examples}"
+            f"{file.uri}: {count} records, {kept} of them examples; "
+            f"dataset.json says {file.records} and {file.examples}"
         )
     return count, size
 

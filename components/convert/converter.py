@@ -63,9 +63,7 @@ class ConvertSummary:
         return f"shard {self.shard}: {self.records} records of {self.objects} objects, {self.failed} failed"
 
 
-def convert_shard(
-    shard: str, images_dir: str, records_dir: str, records_uri: str, index_path: str
-) -> ConvertSummary:
+def convert_shard(shard: str, images_dir: str, records_dir: str, records_uri: str, index_path: str) -> ConvertSummary:
     """Writes `<split>-<shard>.tfrecord` into `records_dir`, and a row for each object of the shard to `index_path`.
 
     A picture that failed at fetch, is not in the shard or does not decode gets a row with its reason and no record.
@@ -153,9 +151,7 @@ def _failure(row: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _success(
-    row: dict[str, Any], record: records.Record, looks: bytes, uri: str, span: records.Span
-) -> dict[str, Any]:
+def _success(row: dict[str, Any], record: records.Record, looks: bytes, uri: str, span: records.Span) -> dict[str, Any]:
     return {
         **_failure(row),
         "status": OK,

@@ -35,7 +35,9 @@ def thumbnail(jpeg: bytes) -> bytes:
 def perceptual_hashes(lumas: np.ndarray, cuts: Cuts = WHOLE) -> np.ndarray:
     """Hashes (uint64 [n]) of the lumas [n, 16, 16] after `cuts`."""
     left, right, top, bottom = cuts
-    spectra = (_cosines() @ _stretch(top, bottom)) @ np.asarray(lumas, np.float32) @ (_cosines() @ _stretch(left, right)).T
+    spectra = (
+        (_cosines() @ _stretch(top, bottom)) @ np.asarray(lumas, np.float32) @ (_cosines() @ _stretch(left, right)).T
+    )
     bits = spectra.reshape(len(lumas), _FREQUENCIES * _FREQUENCIES) > 0
     # The mean says nothing about the content; its bit tells dark pictures from bright ones.
     bits[:, 0] = np.mean(lumas, axis=(1, 2)) > 127.5

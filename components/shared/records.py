@@ -181,7 +181,11 @@ def _example_class():
     """The class of tf.train.Example, from its .proto, in a pool of its own: TensorFlow registers the same names."""
     file = descriptor_pb2.FileDescriptorProto(name="example.proto", package="tensorflow", syntax="proto3")
     field = descriptor_pb2.FieldDescriptorProto
-    for name, kind in (("BytesList", field.TYPE_BYTES), ("FloatList", field.TYPE_FLOAT), ("Int64List", field.TYPE_INT64)):
+    for name, kind in (
+        ("BytesList", field.TYPE_BYTES),
+        ("FloatList", field.TYPE_FLOAT),
+        ("Int64List", field.TYPE_INT64),
+    ):
         file.message_type.add(name=name).field.add(name="value", number=1, type=kind, label=field.LABEL_REPEATED)
     feature = file.message_type.add(name="Feature")
     feature.oneof_decl.add(name="kind")
@@ -205,7 +209,11 @@ def _example_class():
 def _message_field(message, name: str, number: int, type_name: str):
     field = descriptor_pb2.FieldDescriptorProto
     return message.field.add(
-        name=name, number=number, type=field.TYPE_MESSAGE, label=field.LABEL_OPTIONAL, type_name=f".tensorflow.{type_name}"
+        name=name,
+        number=number,
+        type=field.TYPE_MESSAGE,
+        label=field.LABEL_OPTIONAL,
+        type_name=f".tensorflow.{type_name}",
     )
 
 

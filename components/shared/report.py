@@ -1,7 +1,7 @@
 """The HTML that the stages show: one offline file a report, one look for all of them.
 
-Blocks (`table`, `bars`, `pictures`, `plot`, `notice`, `beside`, `card`) return Markup; a Report puts them into sections. All text is
-escaped unless it is Markup.
+Blocks (`table`, `bars`, `pictures`, `plot`, `notice`, `beside`, `card` ...) return Markup; a Report puts them into
+sections. All text is escaped unless it is Markup.
 """
 
 import base64

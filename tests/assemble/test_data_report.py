@@ -15,7 +15,12 @@ from tests.convert.shards import Item, assemble, drawing, stored
 @pytest.fixture(scope="module")
 def html(tmp_path_factory) -> str:
     items = doubtful()
-    items[1].columns = {"title": "<b>Night</b> Watch", "rights": "CC0", "link": "https://example.org/1", "artist": "Rembrandt"}
+    items[1].columns = {
+        "title": "<b>Night</b> Watch",
+        "rights": "CC0",
+        "link": "https://example.org/1",
+        "artist": "Rembrandt",
+    }
     items[2].columns = {"link": "javascript:alert(1)"}
     return assemble(tmp_path_factory.mktemp("reported"), items, shards=2).report.read_text()
 
@@ -77,7 +82,13 @@ def test_500_classes_stay_below_15_megabytes_and_can_be_searched(tmp_path):
 
 
 def test_sizes_are_counted_in_bins():
-    table = pa.table({"original_width": [100, 300, 500, 9000, None], "original_height": [90, 600, 500, 5000, None], "kept": [True] * 4 + [False]})
+    table = pa.table(
+        {
+            "original_width": [100, 300, 500, 9000, None],
+            "original_height": [90, 600, 500, 5000, None],
+            "kept": [True] * 4 + [False],
+        }
+    )
     sides, shapes = losses.sizes(table, 128)
     assert [(label, count, kind) for label, count, kind in sides if count] == [
         ("≥ 64", 1, "warn"), ("≥ 224", 1, ""), ("≥ 480", 1, ""), ("≥ 4096", 1, "")]  # fmt: skip

@@ -107,7 +107,10 @@ def test_copies_in_several_splits_leave_the_one_in_test(tmp_path):
         Item("c", "Dutch", "test", stored(recompressed(image))),
         Item("d", "Dutch", "train", stored(image)),
     ]
-    others = [Item(f"o{k}", ("Dutch", "French")[k % 2], ("train", "test")[k // 2 % 2], stored(drawing(k))) for k in range(5, 13)]
+    others = [
+        Item(f"o{k}", ("Dutch", "French")[k % 2], ("train", "test")[k // 2 % 2], stored(drawing(k)))
+        for k in range(5, 13)
+    ]
     result = assemble(tmp_path, copies + others)
     info = dataset.load(str(result.dataset))
     assert {(row["object_id"], row["reason"], row["of"]) for row in info.excluded} == {
@@ -123,13 +126,22 @@ def test_distance_minus_one_looks_for_equal_files_only(tmp_path):
     pictures = {"a": stored(image), "b": stored(image), "c": stored(ImageOps.mirror(image)), "d": stored(drawing(2))}
     items = [Item(name, "Dutch", "train", data) for name, data in pictures.items()]
     result = assemble(tmp_path, items, duplicate_distance=-1)
-    assert [(row["object_id"], row["reason"]) for row in dataset.load(str(result.dataset)).excluded] == [("b", "duplicate")]
+    assert [(row["object_id"], row["reason"]) for row in dataset.load(str(result.dataset)).excluded] == [
+        ("b", "duplicate")
+    ]
 
 
 @needs_louvre
 @pytest.mark.parametrize(
     "change, least",
-    [(recompressed, 1.0), (resized, 1.0), (ImageOps.mirror, 1.0), (cropped, 0.95), (cropped_unevenly, 0.87), (all_at_once, 0.94)],
+    [
+        (recompressed, 1.0),
+        (resized, 1.0),
+        (ImageOps.mirror, 1.0),
+        (cropped, 0.95),
+        (cropped_unevenly, 0.87),
+        (all_at_once, 0.94),
+    ],
 )
 def test_copies_of_paintings_are_found(change, least):
     """Of the first 300 paintings are found: 1.00, 1.00, 1.00, 0.99, 0.91, 0.97."""

@@ -91,7 +91,9 @@ def test_tensorflow_datasets_reads_the_export(assembled, tmp_path):
     names = builder.info.features["image"]["class"]["label"].names
     found = {}
     for split, info in builder.info.splits.items():
-        rows = list(tfds.as_numpy(builder.as_dataset(split, decoders={"image": {"encoded": tfds.decode.SkipDecoding()}})))
+        rows = list(
+            tfds.as_numpy(builder.as_dataset(split, decoders={"image": {"encoded": tfds.decode.SkipDecoding()}}))
+        )
         assert len(rows) == info.num_examples
         for row in rows:
             image = row["image"]

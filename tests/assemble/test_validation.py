@@ -47,8 +47,20 @@ def test_a_good_set_is_ok(tmp_path, pictures):
 @pytest.mark.parametrize(
     "settings, failed, per_split, outcome, reason",
     [
-        ({"min_examples_per_class": 5}, 0, EVEN, "fail", "2 classes have fewer than 5 train examples: Dutch (4), French (4)"),
-        ({"min_eval_examples_per_class": 3}, 0, EVEN | {"test": (3, 2)}, "warn", "1 class has fewer than 3 test examples: French (2)"),
+        (
+            {"min_examples_per_class": 5},
+            0,
+            EVEN,
+            "fail",
+            "2 classes have fewer than 5 train examples: Dutch (4), French (4)",
+        ),
+        (
+            {"min_eval_examples_per_class": 3},
+            0,
+            EVEN | {"test": (3, 2)},
+            "warn",
+            "1 class has fewer than 3 test examples: French (2)",
+        ),
         ({"max_failed_fraction": 0.1}, 2, EVEN, "fail", "11.1% of the pictures failed, mostly timeout"),
         ({"max_imbalance": 2}, 0, EVEN | {"train": (9, 3)}, "warn", "3 times the training examples"),
         ({"expected_classes": "Dutch, Flemish"}, 0, EVEN, "fail", "unexpected classes: French"),
@@ -62,7 +74,12 @@ def test_a_broken_rule_is_named(tmp_path, pictures, settings, failed, per_split,
 
 
 def test_the_same_set_within_the_limits_is_ok(tmp_path, pictures):
-    limits = {"min_examples_per_class": 4, "min_eval_examples_per_class": 2, "max_failed_fraction": 0.12, "max_imbalance": 1}
+    limits = {
+        "min_examples_per_class": 4,
+        "min_eval_examples_per_class": 2,
+        "max_failed_fraction": 0.12,
+        "max_imbalance": 1,
+    }
     assert check(tmp_path, items(pictures, EVEN, 2), **limits, expected_classes="French,Dutch") == ("ok", [])
 
 
@@ -99,7 +116,9 @@ def test_an_object_that_came_in_no_shard_stops_the_run(tmp_path, pictures, monke
 
     write, lost = shards.write_shard, "train-Dutch-0"
     monkeypatch.setattr(
-        shards, "write_shard", lambda folder, name, part, labels: write(folder, name, [i for i in part if i.object_id != lost], labels)
+        shards,
+        "write_shard",
+        lambda folder, name, part, labels: write(folder, name, [i for i in part if i.object_id != lost], labels),
     )
     outcome, reasons = check(tmp_path, items(pictures, EVEN))
     assert outcome == "fail" and "1 of 16 objects came in no shard, such as train-Dutch-0" in reasons[0]

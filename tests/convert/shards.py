@@ -40,7 +40,9 @@ class Item:
 def drawing(seed: int, size: tuple[int, int] = (160, 128)) -> Image.Image:
     """A picture that has structure at all scales and differs from that of any other seed."""
     rng = np.random.default_rng(seed)
-    layers = [Image.fromarray(rng.integers(0, 256, (n, n, 3), np.uint8)).resize(size, Image.BICUBIC) for n in (3, 6, 12)]
+    layers = [
+        Image.fromarray(rng.integers(0, 256, (n, n, 3), np.uint8)).resize(size, Image.BICUBIC) for n in (3, 6, 12)
+    ]
     return Image.fromarray(np.mean([np.asarray(layer, np.float32) for layer in layers], axis=0).astype(np.uint8))
 
 

@@ -73,7 +73,9 @@ def test_the_index_has_every_object_with_all_its_columns(tmp_path):
     assert (rows[5]["status"], rows[5]["message"], rows[5]["record_uri"]) == ("not_found", "not found", None)
 
 
-@pytest.mark.parametrize("damage", [lambda jpeg: jpeg[:900], lambda jpeg: b"<html>", lambda jpeg: jpeg[:300] + bytes(2000)])
+@pytest.mark.parametrize(
+    "damage", [lambda jpeg: jpeg[:900], lambda jpeg: b"<html>", lambda jpeg: jpeg[:300] + bytes(2000)]
+)
 def test_a_corrupt_picture_is_logged_and_the_others_go_on(tmp_path, damage):
     collection = items()
     collection[1].jpeg = damage(collection[1].jpeg)

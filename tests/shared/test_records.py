@@ -43,7 +43,9 @@ def test_tensorflow_reads_every_feature(tmp_path):
     write(tmp_path / "x.tfrecord", [records.encode(original) for original in originals])
     kinds = {bytes: tf.string, str: tf.string, int: tf.int64}
     features = {name: tf.io.FixedLenFeature([], kinds[kind]) for name, (_, kind) in records.SCHEMA.items()}
-    found = list(tf.data.TFRecordDataset(str(tmp_path / "x.tfrecord")).map(lambda x: tf.io.parse_single_example(x, features)))
+    found = list(
+        tf.data.TFRecordDataset(str(tmp_path / "x.tfrecord")).map(lambda x: tf.io.parse_single_example(x, features))
+    )
     assert len(found) == 3
     for original, example in zip(originals, found):
         for name, (field, kind) in records.SCHEMA.items():
@@ -82,7 +84,9 @@ def test_a_flipped_bit_is_reported_with_file_position_and_offset(tmp_path, where
     content[(start if where >= 0 else end) + where] ^= 1 << bit
     reader = read_payloads(io.BytesIO(content), "s3://b/train-00001-of-00002.tfrecord")
     assert next(reader)[1] == payloads[0]
-    with pytest.raises(RecordError, match=rf"s3://b/train-00001-of-00002.tfrecord: record 1 \(at byte {start}\) is damaged"):
+    with pytest.raises(
+        RecordError, match=rf"s3://b/train-00001-of-00002.tfrecord: record 1 \(at byte {start}\) is damaged"
+    ):
         next(reader)
 
 
@@ -103,7 +107,9 @@ def test_an_interrupted_writer_leaves_nothing(tmp_path):
     assert os.listdir(tmp_path) == []
 
 
-@pytest.mark.parametrize("payload, message", [(b"\xff\xff", "not a tf.train.Example"), (b"", "image/encoded is missing")])
+@pytest.mark.parametrize(
+    "payload, message", [(b"\xff\xff", "not a tf.train.Example"), (b"", "image/encoded is missing")]
+)
 def test_what_is_no_record_is_refused(payload, message):
     with pytest.raises(RecordError, match=message):
         records.decode(payload)
