@@ -20,7 +20,7 @@ import resource, sys, time
 from components.query.selection import Settings, select
 folder, table = sys.argv[1:]
 started = time.monotonic()
-settings = Settings(source="table", table=table, label="culture", min_images_per_class=50, shards=64)
+settings = Settings(source="table", table=table, label="culture", min_images_per_class=10, shards=64)
 selection = select(settings, folder + "/objects", folder + "/labels", folder + "/profile")
 usage = resource.getrusage(resource.RUSAGE_SELF)
 seconds = time.monotonic() - started, usage.ru_utime + usage.ru_stime
@@ -30,7 +30,7 @@ print("RESULT", *seconds, usage.ru_maxrss, sum(selection.sides.values()))
 VALUES = {
     "object_id": "i",
     "object_number": "printf('%d.%d', 1870 + i % 150, i)",
-    "culture": "CASE WHEN hash(i) % 3 > 0 THEN printf('Culture %d', CAST(1000 * pow(hash(i, 1) / 1.85e19, 4) AS INT)) END",
+    "culture": "CASE WHEN hash(i) % 3 > 0 THEN printf('Culture %d', (1000 * pow(hash(i, 1) / 1.85e19, 4))::INT) END",
     "artist_display_name": "CASE WHEN hash(i) % 2 = 0 THEN printf('Artist %d', hash(i, 2) % 60000) END",
     "title": "printf('%s with figures, number %d', ['Vase', 'Bowl', 'Landscape'][1 + i % 3], hash(i) % 200000)",
     "period": "CASE WHEN hash(i) % 5 = 0 THEN printf('Period %d', hash(i, 4) % 300) END",
@@ -79,7 +79,7 @@ def _write_table(folder: str, rows: int, kind: str) -> Path:
 def _measure(folder: str, table: Path) -> tuple[float, ...]:
     """Wall seconds, CPU seconds, peak MB, pictures."""
     command = [sys.executable, "-c", SELECT, folder, str(table)]
-    output = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+    output = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout
     wall, cpu, memory, pictures = output.rpartition("RESULT ")[2].split()
     return float(wall), float(cpu), int(memory) / 1024, int(pictures)
 

@@ -73,9 +73,8 @@ class FlickrSource:
                 raise QueryError(
                     f"no picture is left for {keyword}: Flickr finds none under an open licence; try other words"
                 )
-            database.register(
-                "found", pyarrow.Table.from_pylist([_row(photo, keyword) for photo in photos], schema=SCHEMA)
-            )
+            rows = [_row(photo, keyword) for photo in photos]
+            database.register("found", pyarrow.Table.from_pylist(rows, schema=SCHEMA))
             database.execute("INSERT INTO raw SELECT * FROM found")
             progress.update(note=f"{len(photos)} photos of {keyword}")
 
