@@ -186,7 +186,7 @@ def _report(found: dict[str, dict[str, list[float]]], options: argparse.Namespac
     print("|---" * (len(columns) + 3) + "|")
     for name, values in found.items():
         medians = [f"{statistics.median(values[column]):.1f}" for column in columns]
-        faster = [mine / theirs for mine, theirs in zip(found["ours"]["rate at 8"], values["rate at 8"])]
+        faster = [mine / max(theirs, 0.1) for mine, theirs in zip(found["ours"]["rate at 8"], values["rate at 8"])]
         cheaper = [theirs / mine for mine, theirs in zip(found["ours"]["cpu"], values["cpu"])]
         ratios = f"{statistics.median(faster):.1f} | {statistics.median(cheaper):.1f}"
         print(f"| {name} | {' | '.join(medians)} | {ratios} |")
