@@ -80,7 +80,8 @@ def train(arguments: argparse.Namespace, workers: int, dataset: str, folder: str
     settings = Settings(
         snapshot="0" * 64, logs=f"{folder}/logs", model=arguments.model, weights="none", epochs=epochs,
         fine_tune_epochs=0, batch_size=arguments.batch_size, optimizer="adamw", learning_rate=0.001,
-        augmentation="light", balance="none", precision="float32", quantize="none", patience=0, checkpoint_every=10_000, workers=workers,
+        augmentation="light", balance="none", precision="float32", quantize="none",
+        patience=0, checkpoint_every=10_000, workers=workers,
         accelerator="nvidia.com/gpu", gpus=0, max_restarts=0, seed=1,
     )  # fmt: skip
     settings.save(f"{folder}/settings.json")
@@ -113,7 +114,8 @@ def write_dataset(folder: Path, pictures: int, size: int) -> str:
         splits[split] = {"examples": count, "per_class": per_class, "files": [file]}
     content = {
         "format": 1, "snapshot": "0" * 64, "labels": [f"class {label}" for label in range(CLASSES)],
-        "stored_size": size, "splits": splits, "excluded": [], "parameters": {}, "check": {"outcome": "ok", "reasons": []},
+        "stored_size": size, "splits": splits, "excluded": [], "parameters": {},
+        "check": {"outcome": "ok", "reasons": []},
     }  # fmt: skip
     (folder / "dataset.json").write_text(json.dumps(content))
     return str(folder)

@@ -30,7 +30,7 @@ def start(folder: Path, dataset: str, classifier_uri: str = "", environment: dic
     )
 
 
-def finish(process: subprocess.Popen, seconds: float = 240) -> str:
+def finish(process: subprocess.Popen, seconds: float = 600) -> str:
     """Waits for the step to succeed and returns what it printed."""
     try:
         output, _ = process.communicate(timeout=seconds)
