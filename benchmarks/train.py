@@ -213,7 +213,9 @@ def _train(dataset: Path, workers: int) -> Measured:
     with tempfile.TemporaryDirectory() as folder:
         _settings("simple_cnn", workers=workers, logs=f"{folder}/logs", epochs=2).save(f"{folder}/settings.json")
         started = os.times()
-        processes = [_worker(dataset, folder, index, addresses) for addresses in [_free(workers)] for index in range(workers)]
+        processes = [
+            _worker(dataset, folder, index, addresses) for addresses in [_free(workers)] for index in range(workers)
+        ]
         assert not any([process.wait() for process in processes])
         used = os.times()
         processor = used.children_user + used.children_system - started.children_user - started.children_system

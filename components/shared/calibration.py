@@ -25,7 +25,9 @@ def fit_temperature(logits: np.ndarray, labels: np.ndarray) -> float:
     ratio = (np.sqrt(5) - 1) / 2
     for _ in range(60):
         left, right = high - ratio * (high - low), low + ratio * (high - low)
-        if negative_log_likelihood(logits / np.exp(left), labels) < negative_log_likelihood(logits / np.exp(right), labels):
+        if negative_log_likelihood(logits / np.exp(left), labels) < negative_log_likelihood(
+            logits / np.exp(right), labels
+        ):
             high = right
         else:
             low = left

@@ -1,4 +1,4 @@
-"""A training worker: python -m components.train --settings settings.json --dataset DIR --output DIR --checkpoints URI"""
+"""A training worker: python -m components.train --settings FILE --dataset DIR --output DIR --checkpoints URI"""
 
 import argparse
 import os

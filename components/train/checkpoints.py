@@ -1,7 +1,7 @@
 """Checkpoints in the store: the last one to go on from, the best one to export.
 
-A checkpoint is one .npz file of arrays and its metadata, so it is written and replaced as a whole. Any number of workers
-can read it, whatever number wrote it.
+A checkpoint is one .npz file of arrays and its metadata, so it is written and replaced as a whole. Any number of
+workers can read it, whatever number wrote it.
 """
 
 import io

@@ -49,9 +49,11 @@ def prepare(settings: Settings) -> tf.distribute.Strategy:
 
 
 def policy(precision: str, gpus: list) -> str:
-    """Keras dtype policy for parameter `precision`; `auto` is float32 on a CPU, bfloat16 or float16 on a GPU by its age."""
+    """Keras dtype policy for `precision`; `auto` is float32 on a CPU, bfloat16 or float16 on a GPU by its age."""
     if precision == "auto":
-        capabilities = [tf.config.experimental.get_device_details(gpu).get("compute_capability", (0, 0)) for gpu in gpus]
+        capabilities = [
+            tf.config.experimental.get_device_details(gpu).get("compute_capability", (0, 0)) for gpu in gpus
+        ]
         oldest = min(capabilities, default=(0, 0))
         precision = "bfloat16" if oldest >= (8, 0) else "float16" if oldest >= (7, 0) else "float32"
     return precision if precision == "float32" else f"mixed_{precision}"
@@ -72,7 +74,9 @@ def _strategy(settings: Settings) -> tf.distribute.Strategy:
     if settings.workers > 1:
         found = len(_cluster().get("worker", []))
         if found != settings.workers:
-            raise PipelineError(f"workers={settings.workers} but TF_CONFIG lists {found}: start workers by the launcher")
+            raise PipelineError(
+                f"workers={settings.workers} but TF_CONFIG lists {found}: start workers by the launcher"
+            )
         return tf.distribute.MultiWorkerMirroredStrategy()
     if settings.gpus > 1:
         return tf.distribute.MirroredStrategy()

@@ -144,6 +144,8 @@ def confusion_image(matrix: np.ndarray, labels: Sequence[str]) -> np.ndarray:
     axes.set_ylabel("true")
     if len(labels) <= 20:
         for (row, column), share in np.ndenumerate(shares):
-            axes.text(column, row, matrix[row, column], ha="center", va="center", color="white" if share > 0.5 else "black")
+            axes.text(
+                column, row, matrix[row, column], ha="center", va="center", color="white" if share > 0.5 else "black"
+            )
     canvas.draw()
     return np.asarray(canvas.buffer_rgba())[None, ..., :3].copy()

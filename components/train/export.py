@@ -5,14 +5,13 @@ import json
 import os
 from datetime import datetime, timezone
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Iterator, Mapping, Sequence
 
 import keras
 import numpy as np
 import tensorflow as tf
 
-from components.shared.calibration import negative_log_likelihood, softmax
-from components.shared.errors import PipelineError
+from components.shared.calibration import negative_log_likelihood
 from components.train import batches
 from components.train.input_pipeline import Examples, Order
 from components.train.result import TrainingResult
@@ -51,7 +50,9 @@ def save(model: keras.Model, training: "Training", result: TrainingResult, outpu
     temperature = result.metrics["temperature"]
     Path(output, LABELS).write_text("".join(f"{label}\n" for label in training.info.labels), encoding="utf-8")
     model.save(os.path.join(output, KERAS))
-    save_saved_model(model, training.info.labels, training.info.stored_size, temperature, os.path.join(output, SAVED_MODEL))
+    save_saved_model(
+        model, training.info.labels, training.info.stored_size, temperature, os.path.join(output, SAVED_MODEL)
+    )
     Path(output, TFLITE).write_bytes(_tflite(model, temperature))
     extra = {}
     if training.settings.quantize == "int8":
@@ -59,12 +60,14 @@ def save(model: keras.Model, training: "Training", result: TrainingResult, outpu
     _write_card(training, result, extra, output)
 
 
-def save_saved_model(model: keras.Model, labels: Sequence[str], stored_size: int, temperature: float, path: str) -> None:
+def save_saved_model(
+    model: keras.Model, labels: Sequence[str], stored_size: int, temperature: float, path: str
+) -> None:
     """Writes a SavedModel whose signature takes encoded pictures: `image_bytes` [batch] string.
 
     It returns `probabilities` [batch, classes] float32 and `labels` [batch, classes] string (a row a picture, as
-    TensorFlow Serving's row format wants). Pictures are decoded, resized to a short side of `stored_size` and cropped as
-    in components.shared.imaging; what TensorFlow cannot do are EXIF orientation and colour profiles.
+    TensorFlow Serving's row format wants). Pictures are decoded, resized to a short side of `stored_size` and cropped
+    as in components.shared.imaging; what TensorFlow cannot do are EXIF orientation and colour profiles.
     """
     size = int(model.input_shape[1])
     module = tf.Module()
@@ -132,7 +135,9 @@ def _quantize(model: keras.Model, temperature: float, training: "Training", path
     """Replaces the tflite file by its int8 form; returns what that costs in validation accuracy."""
     size = int(model.input_shape[1])
     before = tflite_probabilities(path, training.validation, size)
-    pictures = (picture for batch in _pictures(training.train, size, 1) for picture in [batch.numpy().astype(np.float32)])
+    pictures = (
+        picture for batch in _pictures(training.train, size, 1) for picture in [batch.numpy().astype(np.float32)]
+    )
     chosen = [picture for picture, _ in zip(pictures, range(CALIBRATION_PICTURES))]
     Path(path).write_bytes(_tflite(model, temperature, iter(chosen)))
     after = tflite_probabilities(path, training.validation, size)

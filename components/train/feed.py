@@ -16,7 +16,7 @@ EVALUATION_BATCH = 64
 
 
 class Feed:
-    """The batches of `training`; with `cached`, of the features of its base, which is frozen and sees no augmentation."""
+    """The batches of `training`; with `cached`, of the features of its base, frozen and without augmentation."""
 
     def __init__(self, training: "Training", cached: bool) -> None:
         self._training, self.cached = training, cached
@@ -65,7 +65,9 @@ class Feed:
 
         @tf.function
         def compute(images: Any) -> tf.Tensor:
-            values = strategy.run(lambda x: tf.cast(base(tf.cast(x, tf.float32), training=False), tf.float32), (images,))
+            values = strategy.run(
+                lambda x: tf.cast(base(tf.cast(x, tf.float32), training=False), tf.float32), (images,)
+            )
             return strategy.gather(values, axis=0)
 
         parts = [compute(next(elements)[0]).numpy() for _ in range(order.steps)]

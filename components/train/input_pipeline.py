@@ -52,7 +52,9 @@ def load(info: DatasetInfo, split: str, folder: str) -> Examples:
     """
     part = info.splits.get(split)
     if part is None or not part.examples:
-        raise PipelineError(f"the data set has no examples in its {split} split: raise its fraction or the number of objects")
+        raise PipelineError(
+            f"the data set has no examples in its {split} split: raise its fraction or the number of objects"
+        )
     excluded = info.excluded_ids(split)
     rows: list[tuple[int, int, int, int, int, int]] = []
     maps = []
@@ -129,7 +131,7 @@ class Order:
         return self._balance(shuffled, generator) if self.balanced else shuffled
 
     def batch(self, step: int) -> tuple[np.ndarray, np.ndarray]:
-        """Examples [batch_size] int64 of the step (counted over all epochs), and which of them count, [batch_size] bool."""
+        """Examples [batch_size] int64 of the step (over all epochs), and which of them count, [batch_size] bool."""
         epoch, position = divmod(step, self.steps)
         order = self._cached(epoch)
         places = np.arange(position * self.batch_size, (position + 1) * self.batch_size)
@@ -143,7 +145,7 @@ class Order:
         return cache["_order"]
 
     def _balance(self, shuffled: np.ndarray, generator: np.random.Generator) -> np.ndarray:
-        """As many draws of each class: small ones repeat, large ones give a part of themselves, all in `shuffled` order."""
+        """As many draws of each class: small ones repeat, large ones give a part, all in `shuffled` order."""
         members = [shuffled[self.labels[shuffled] == label] for label in np.unique(self.labels)]
         each = -(-len(shuffled) // len(members))
         draws = np.stack([np.resize(examples, each) for examples in members], axis=1).ravel()

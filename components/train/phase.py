@@ -25,8 +25,8 @@ if TYPE_CHECKING:
 # Of the learning rate: a linear head on frozen features bears more than a network, pre-trained filters much less.
 HEAD_RATE, FINE_TUNE_RATE = 3.0, 0.1
 HYPER_PARAMETERS = (
-    "model", "weights", "epochs", "fine_tune_epochs", "batch_size", "optimizer", "learning_rate", "augmentation", "balance",
-    "precision", "workers", "gpus", "seed",
+    "model", "weights", "epochs", "fine_tune_epochs", "batch_size", "optimizer", "learning_rate", "augmentation",
+    "balance", "precision", "workers", "gpus", "seed",
 )  # fmt: skip
 CONFUSION_SECONDS = 30.0  # at most one picture of the confusion matrix in this time: drawing takes a moment
 
@@ -160,8 +160,8 @@ class PhaseRun:
             return
         raise PipelineError(
             f"the loss is {values['loss']:.3g} and its gradient {values['gradient_norm']:.3g} at step {step}, learning "
-            f"rate {values['learning_rate']:.3g}: start again with a learning_rate below {self._settings.learning_rate:g} "
-            f"(the last good checkpoint is kept in {self._training.checkpoint_uri})"
+            f"rate {values['learning_rate']:.3g}: start again with a learning_rate below "
+            f"{self._settings.learning_rate:g} (the last good checkpoint is kept in {self._training.checkpoint_uri})"
         )
 
     def _leave_if(self, stop: bool) -> None:
@@ -205,7 +205,9 @@ class PhaseRun:
             f"validation loss {entry['validation_loss']:.4f}, accuracy {entry['validation_accuracy']:.4f}",
             flush=True,
         )
-        if self._training.chief and (epoch == self._phase.last_epoch or time.monotonic() - self._drawn > CONFUSION_SECONDS):
+        if self._training.chief and (
+            epoch == self._phase.last_epoch or time.monotonic() - self._drawn > CONFUSION_SECONDS
+        ):
             self._drawn = time.monotonic()
             classes = self._training.info.labels
             matrix = np.zeros((len(classes), len(classes)), np.int64)

@@ -74,7 +74,9 @@ class Settings:
             if getattr(self, name) < minimum:
                 raise SettingsError(f"{name}={getattr(self, name)} is not allowed: it must be at least {minimum}")
         if not 0 < self.learning_rate <= 1000:
-            raise SettingsError(f"learning_rate={self.learning_rate} is not allowed: it must be above 0 and at most 1000")
+            raise SettingsError(
+                f"learning_rate={self.learning_rate} is not allowed: it must be above 0 and at most 1000"
+            )
         if self.batch_size % self.replicas:
             raise SettingsError(
                 f"batch_size={self.batch_size} cannot be shared equally by {self.replicas} replicas "

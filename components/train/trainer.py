@@ -40,7 +40,7 @@ def per_replica_variables(strategy: tf.distribute.Strategy):
 class Trainer:
     """Trains `model`'s trainable variables for `steps` steps up to `learning_rate`.
 
-    Evaluation and export use a moving average of the weights (Polyak, 1992), which starts short and grows with the step.
+    Evaluation and export use a moving average of the weights (Polyak, 1992), short at first and longer with the step.
     """
 
     def __init__(
@@ -154,7 +154,9 @@ def _optimizer(settings: Settings, rate: Any) -> keras.optimizers.Optimizer:
     if settings.optimizer == "adamw":
         optimizer = keras.optimizers.AdamW(rate, weight_decay=decay, global_clipnorm=CLIP_NORM)
     else:
-        optimizer = keras.optimizers.SGD(rate, momentum=0.9, nesterov=True, weight_decay=decay, global_clipnorm=CLIP_NORM)
+        optimizer = keras.optimizers.SGD(
+            rate, momentum=0.9, nesterov=True, weight_decay=decay, global_clipnorm=CLIP_NORM
+        )
     optimizer.exclude_from_weight_decay(var_names=["bias", "gamma", "beta"])
     # The step has summed the gradients already: clipping must see the sum, and a second exchange would double it.
     optimizer._all_reduce_sum_gradients = list

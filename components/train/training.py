@@ -16,7 +16,7 @@ from components.train import batches, devices, export, input_pipeline, models, w
 from components.train.checkpoints import BEST, LAST, Checkpoint, Checkpoints
 from components.train.events import EventLog
 from components.train.interruption import StopRequest
-from components.train.phase import Phase, PhaseRun, plan
+from components.train.phase import PhaseRun, plan
 from components.train.result import TrainingResult
 from components.train.settings import Settings
 from components.train.trainer import Trainer, per_replica_variables
@@ -156,8 +156,8 @@ class Training:
         if self.pre_trained and native > self.size:
             print(
                 f"note: {settings.model} was trained at {native} px: these pictures of {self.size} px are enlarged to "
-                f"{models.base_size(settings.model, self.size, True)} in the model; image_size={-(-native * 8 // 7)} would "
-                "show it more detail",
+                f"{models.base_size(settings.model, self.size, True)} in the model; image_size={-(-native * 8 // 7)} "
+                "would show it more detail",
                 flush=True,
             )
         if not self.pre_trained and settings.fine_tune_epochs:

@@ -59,7 +59,7 @@ def test_class_weights_have_mean_one_over_the_examples():
 
 @pytest.mark.parametrize("workers, gpus, augmentation", [(2, 1, "none"), (3, 1, "light"), (2, 3, "light")])
 def test_workers_share_the_batches_of_one(train, workers, gpus, augmentation):
-    """More workers than record files, too. (MixUp mixes with the neighbour in the replica's part: strong may differ.)"""
+    """More workers than record files, too. (MixUp takes a neighbour in the replica's part: strong may differ.)"""
     order = Order(train.labels, 12, seed=5)
     geometry = batches.Geometry(SIDE, len(LABELS), augmentation, 5)
     replicas = workers * gpus

@@ -101,7 +101,9 @@ def test_finished_training_is_only_exported_again(trained, dataset, capsys):
     assert "continuing at step 120" in capsys.readouterr().out
 
 
-@pytest.mark.parametrize("change, what", [({"seed": 2}, "seed is 1 and not 2"), ({"learning_rate": 0.1}, "learning_rate")])
+@pytest.mark.parametrize(
+    "change, what", [({"seed": 2}, "seed is 1 and not 2"), ({"learning_rate": 0.1}, "learning_rate")]
+)
 def test_checkpoint_of_another_training_is_refused(trained, dataset, change, what):
     folder, _, settings = trained
     other = dataclasses.replace(settings, **change)
@@ -130,7 +132,9 @@ def test_same_seed_same_numbers_and_early_stop(make_settings, dataset, tmp_path)
 def test_loss_that_is_not_finite_stops_and_names_step_and_rate(make_settings, dataset, tmp_path):
     # Weight decay alone multiplies the weights by 1 - 0.01 * 1000 a step.
     settings = make_settings(learning_rate=1000.0, checkpoint_every=1, epochs=8)
-    with pytest.raises(PipelineError, match=r"at step \d+, learning rate .*learning_rate below 1000.*checkpoint is kept in"):
+    with pytest.raises(
+        PipelineError, match=r"at step \d+, learning rate .*learning_rate below 1000.*checkpoint is kept in"
+    ):
         train(settings, dataset, tmp_path)
     with np.load(tmp_path / "checkpoints" / "last.npz") as kept:
         assert all(np.isfinite(kept[name]).all() for name in kept.files if name.startswith("model/"))

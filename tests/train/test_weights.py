@@ -14,7 +14,9 @@ REAL = Path(__file__).parents[3] / "shared/data/weights/mobilenet_v1_0.25_224_im
 def mobilenet_file(tmp_path_factory) -> str:
     """Weights of MobileNet with a quarter of the filters."""
     path = str(tmp_path_factory.mktemp("weights") / "mobilenet.weights.h5")
-    keras.applications.MobileNet(input_shape=(32, 32, 3), alpha=0.25, include_top=False, weights=None).save_weights(path)
+    keras.applications.MobileNet(input_shape=(32, 32, 3), alpha=0.25, include_top=False, weights=None).save_weights(
+        path
+    )
     return path
 
 
@@ -24,7 +26,9 @@ def test_none_means_from_scratch():
 
 
 def test_imagenet_weights_of_a_model_that_has_none():
-    with pytest.raises(PipelineError, match="no ImageNet weights for model=simple_cnn: use weights=none, or one of vgg16"):
+    with pytest.raises(
+        PipelineError, match="no ImageNet weights for model=simple_cnn: use weights=none, or one of vgg16"
+    ):
         weights.fetch("imagenet", "simple_cnn")
 
 
