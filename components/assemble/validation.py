@@ -105,8 +105,8 @@ def _conflicts(subject: Subject, settings: Settings) -> Iterator[Finding]:
     if names and settings.conflicts == "fail":
         yield Finding(
             "fail",
-            f"{len(names)} equal pictures have different labels: {_listed(names)}; correct the labels, or set conflicts "
-            "to exclude or keep",
+            f"{len(names)} equal pictures have different labels: {_listed(names)}; correct the labels, or set "
+            "conflicts to exclude or keep",
         )
 
 
