@@ -115,7 +115,10 @@ def _flat(nginx: "Nginx", counts: list[int]) -> None:
 
 
 def _print_table(runs: dict[str, list[Run]]) -> None:
-    print("\n| | steady images/s | wall s | CPU ms an image | largest process, MB | connections |\n|---|---:|---:|---:|---:|---:|")
+    print(
+        "\n| | steady images/s | wall s | CPU ms an image | largest process, MB | connections |\n"
+        "|---|---:|---:|---:|---:|---:|"
+    )
     for name, all_ in runs.items():
         median = {field: statistics.median(getattr(run, field) for run in all_) for field in vars(all_[0])}
         print(
@@ -127,7 +130,9 @@ def _print_table(runs: dict[str, list[Run]]) -> None:
 class Nginx:
     """nginx with a folder of pictures; every picture is there under any number of names: `/<number>/<name>`."""
 
-    def __init__(self, folder: Path, port: int = 8972) -> None:
+    def __init__(self, folder: Path) -> None:
+        with socket.create_server(("127.0.0.1", 0)) as unused:
+            port = unused.getsockname()[1]
         self._folder, self.base = folder, f"http://127.0.0.1:{port}"
         (folder / "www").mkdir()
         (folder / "nginx.conf").write_text(_NGINX.format(folder=folder, port=port, user=getpass.getuser()))
@@ -147,7 +152,7 @@ class Nginx:
         self._process.wait()
 
     def write_pictures(self, count: int, smallest: int, largest: int) -> None:
-        """Pictures with structure at every scale and some grain: a JPEG decoder has as much to do as with photographs."""
+        """Structure at every scale and some grain: a JPEG decoder has as much to do as with photographs."""
         generator = np.random.default_rng(1)
         for number in range(count):
             width, height = (int(side) for side in generator.integers(smallest, largest, 2))
@@ -191,7 +196,9 @@ class Nginx:
             raise SystemExit(f"only {len(times)} of {count} pictures were fetched")
         inner = times[len(times) // 10 : -(len(times) // 10)]
         steady = (len(inner) - 1) / (inner[-1] - inner[0])
-        return Run(round(steady, 1), round(wall, 2), round(cpu, 5), memory, len(times), sum(line[2] == "1" for line in lines))
+        return Run(
+            round(steady, 1), round(wall, 2), round(cpu, 5), memory, len(times), sum(line[2] == "1" for line in lines)
+        )
 
     def _write_objects(self, path: Path, count: int) -> None:
         order = list(range(count))
@@ -218,9 +225,9 @@ class _Peak:
         return round(self._largest / 1e3, 1)
 
     def _watch(self) -> None:
-        root = psutil.Process(self._pid)
         while not self._done.wait(0.5):  # seldom, because it costs the measured ones time
-            with contextlib.suppress(psutil.Error, OSError):
+            with contextlib.suppress(psutil.Error, OSError, IndexError):  # processes that are just ending
+                root = psutil.Process(self._pid)
                 for process in (root, *root.children(recursive=True)):
                     status = Path(f"/proc/{process.pid}/status").read_text()
                     self._largest = max(self._largest, int(status.partition("VmHWM:")[2].split()[0]))

@@ -84,7 +84,9 @@ class Downloader:
             Failure: for everything that can go wrong on the way.
         """
         async with self._budget.claim(deadline) as claim:
-            yield await self._follow(_url(address), deadline, claim, self._settings.respect_robots, self._limits.max_bytes)
+            yield await self._follow(
+                _url(address), deadline, claim, self._settings.respect_robots, self._limits.max_bytes
+            )
 
     async def _follow(self, url: URL, deadline: Deadline, claim: Claim, polite: bool, max_bytes: int) -> Body:
         """Follows redirects by hand: each hop's address, host and robots.txt are looked at anew."""

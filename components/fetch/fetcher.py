@@ -70,7 +70,12 @@ class FetchSummary:
 
     def metadata(self) -> dict[str, float | int | str]:
         """Plain values for the artifact's metadata."""
-        numbers = {"objects": self.objects, "ok": self.objects - self.failed, "failed": self.failed, "bytes": self.bytes}
+        numbers = {
+            "objects": self.objects,
+            "ok": self.objects - self.failed,
+            "failed": self.failed,
+            "bytes": self.bytes,
+        }
         rates = {"seconds": round(self.seconds, 2), "images_per_second": round(self.images_per_second, 1)}
         return {**numbers, **rates, **{f"failed_{reason}": count for reason, count in self.reasons.items()}}
 
@@ -123,7 +128,9 @@ class _Work:
         self._log = os.path.join(output_dir, LOG_NAME)
         remote = bool(output_uri) and storage.local_path(output_uri) is None
         # Beside the artifact, not inside: the next step downloads all that is inside.
-        self._parts_uri = storage.join(output_uri.rstrip("/").rpartition("/")[0], f"fetch-parts-{shard}") if remote else ""
+        self._parts_uri = (
+            storage.join(output_uri.rstrip("/").rpartition("/")[0], f"fetch-parts-{shard}") if remote else ""
+        )
         self._fingerprint = parts.fingerprint(settings)
         self._resumed = rows.count
         self._parts: parts.Parts | None = None

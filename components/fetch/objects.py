@@ -28,7 +28,13 @@ class Objects:
     """Fetches objects; one per process."""
 
     def __init__(
-        self, settings: Settings, limits: Limits, downloader: Downloader, budget: Budget, decoder: Executor, io: Executor
+        self,
+        settings: Settings,
+        limits: Limits,
+        downloader: Downloader,
+        budget: Budget,
+        decoder: Executor,
+        io: Executor,
     ) -> None:
         """`decoder` has one thread: a core decodes one picture at a time, and memory holds one. `io` reads stores."""
         self._settings, self._limits, self._downloader, self._budget = settings, limits, downloader, budget
@@ -57,7 +63,9 @@ class Objects:
             except Failure as failure:
                 refusals += failure.retry is Retry.LATER
                 if not self._again(failure, attempts - refusals, refusals, deadline):
-                    outcome = Outcome(failure.reason, failure.http_status, message=str(failure), **failure.original)
+                    outcome = Outcome(
+                        failure.reason, failure.http_status, message=str(failure)[:500], **failure.original
+                    )
                     break
                 last_sha256 = failure.original.get("sha256", "")
                 await self._back_off(failure, attempts, deadline)
@@ -107,7 +115,9 @@ class Objects:
             yield await asyncio.get_running_loop().run_in_executor(self._decoder, _sample, address)
         else:
             async with self._budget.claim(deadline) as claim:
-                data = await asyncio.get_running_loop().run_in_executor(self._io, _stored, address, self._limits.max_bytes)
+                data = await asyncio.get_running_loop().run_in_executor(
+                    self._io, _stored, address, self._limits.max_bytes
+                )
                 await claim.expect(len(data))
                 yield Body(data, 0, True)
 

@@ -136,7 +136,7 @@ class Parts:
 
 
 def write_tar(path: str, parts: Parts, rows: int) -> None:
-    """Merges the pictures of all rows, in their order, to one tar at `path`; it appears there complete or not at all."""
+    """Merges the pictures of all rows, in their order, to one tar at `path`; it appears complete or not at all."""
     temporary = f"{path}.partial"
     with open(temporary, "wb", buffering=1 << 20) as file:
         for ordinal in range(rows):
@@ -187,4 +187,3 @@ def _write(file: io.FileIO, data: bytes) -> None:
     view = memoryview(data)
     while view:
         view = view[file.write(view) :]
-

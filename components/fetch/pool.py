@@ -31,7 +31,9 @@ class Job:
     processes: int
 
 
-def run(job: Job, rows: Iterator[Row], count: int, heard: Callable[[dict], None], crashed: Callable[[Row], None]) -> None:
+def run(
+    job: Job, rows: Iterator[Row], count: int, heard: Callable[[dict], None], crashed: Callable[[Row], None]
+) -> None:
     """Fetches `rows` (there are `count`) in `job.processes` processes; `heard` gets each object's result.
 
     Raises:
@@ -78,9 +80,10 @@ class _Process:
         first = next(rows, None)
         if first is None:
             return 0
+        # A process group of its own: Ctrl-C is the parent's to hear, which lets the process end in good order.
         process = await asyncio.create_subprocess_exec(
             sys.executable, "-m", "components.fetch.worker",
-            stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE, env=_environment(),
+            stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE, env=_environment(), process_group=0,
         )  # fmt: skip
         try:
             process.stdin.write(json.dumps(asdict(self._job)).encode() + b"\n")

@@ -30,7 +30,9 @@ class Settings:
         _check_range("max_failed_fraction", self.max_failed_fraction, 0, 1)
         _check_range("requests_per_second", self.requests_per_second, 0, 1e6)
         if not self.contact.isprintable() or not self.contact.isascii():
-            raise PipelineError("contact must be one line of ASCII, such as mailto:you@museum.org: it goes into a header")
+            raise PipelineError(
+                "contact must be one line of ASCII, such as mailto:you@museum.org: it goes into a header"
+            )
 
     @property
     def user_agent(self) -> str:

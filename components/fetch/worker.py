@@ -8,7 +8,6 @@ import asyncio
 import functools
 import json
 import os
-import signal
 import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -116,8 +115,6 @@ async def _main() -> None:
 
 
 if __name__ == "__main__":
-    # Ctrl-C reaches the whole process group; the parent closes stdin, and that ends this process in good order.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
     asyncio.run(_main())
     # Threads that hang in a store's SDK must not keep a finished process alive.
     os._exit(0)

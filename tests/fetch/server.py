@@ -17,7 +17,6 @@ from urllib.parse import parse_qs, unquote, urlsplit
 import numpy as np
 from PIL import Image
 
-
 # 50 megapixels.
 LARGE = (8000, 6300)
 
@@ -123,7 +122,9 @@ class Handler(BaseHTTPRequestHandler):
         robots = self.server.robots
         self._reply(robots, b"") if isinstance(robots, int) else self._reply(200, robots.encode(), type="text/plain")
 
-    def _reply(self, status: int, body: bytes, type: str = "image/jpeg", length: int | None = None, **headers: str) -> None:
+    def _reply(
+        self, status: int, body: bytes, type: str = "image/jpeg", length: int | None = None, **headers: str
+    ) -> None:
         self.send_response(status)
         self.send_header("Content-Type", type)
         self.send_header("Content-Length", str(len(body) if length is None else length))

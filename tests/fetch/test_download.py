@@ -128,7 +128,9 @@ def test_surplus_bytes_never_become_the_next_answer():
 
         async def scene():
             loop = asyncio.get_running_loop()
-            async with Downloader(Settings(image_base=url, respect_robots=False), QUICK, 1, Budget(1 << 20)) as downloader:
+            async with Downloader(
+                Settings(image_base=url, respect_robots=False), QUICK, 1, Budget(1 << 20)
+            ) as downloader:
                 async with downloader.get(url, Deadline(9)) as body:
                     first = body.data
                 first_answered.set()
@@ -199,7 +201,9 @@ def test_tls_certificates_are_checked(tmp_path):
 def test_no_one_listening():
     with contextlib.closing(socket.create_server(("127.0.0.1", 0))) as listener:
         port = listener.getsockname()[1]
-    (failure,) = get(Settings(image_base=f"http://127.0.0.1:{port}", respect_robots=False), [f"http://127.0.0.1:{port}/x"])
+    (failure,) = get(
+        Settings(image_base=f"http://127.0.0.1:{port}", respect_robots=False), [f"http://127.0.0.1:{port}/x"]
+    )
     assert failure.reason == "refused"
 
 

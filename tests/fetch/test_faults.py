@@ -4,8 +4,8 @@ from dataclasses import replace
 
 import pytest
 
-from components.fetch.fetcher import Settings, fetch_shard
 from components.fetch.failure import may_pass
+from components.fetch.fetcher import Settings, fetch_shard
 from tests.fetch.server import LARGE, Server, bomb, large_png
 from tests.fetch.shards import QUICK, SHARD, read_log, read_tar, write_objects
 

@@ -55,7 +55,9 @@ def test_files(tmp_path):
 
 def test_sample(tmp_path):
     ids = [row["object_id"] for row in sample.rows(1)[:40]]
-    summary = fetch(tmp_path, {str(id_): f"sample:1/{id_}" for id_ in ids} | {"none": "sample:1/99"}, max_failed_fraction=1)
+    summary = fetch(
+        tmp_path, {str(id_): f"sample:1/{id_}" for id_ in ids} | {"none": "sample:1/99"}, max_failed_fraction=1
+    )
     log = read_log(tmp_path / "out")
     assert log.pop("none")["status"] == "not_found"
     assert sum(row["status"] == "ok" for row in log.values()) >= 35
@@ -192,7 +194,9 @@ def test_located(uri, base, expected):
     assert located(uri, base) == expected
 
 
-@pytest.mark.parametrize("uri, base", [("", ""), ("javascript:x", ""), ("../x", "/pictures"), ("a/../../x", "gs://b/p")])
+@pytest.mark.parametrize(
+    "uri, base", [("", ""), ("javascript:x", ""), ("../x", "/pictures"), ("a/../../x", "gs://b/p")]
+)
 def test_located_refuses(uri, base):
     with pytest.raises(Failure):
         located(uri, base)
@@ -225,11 +229,10 @@ def test_memory_stays_within_bounds(tmp_path):
 def test_a_real_server(tmp_path):
     """nginx, as museums run it: hundreds of pictures over a few kept connections."""
     from benchmarks.fetch import Nginx
-    from tests.shared.object_stores import free_ports
 
     folder = tmp_path / "nginx"
     folder.mkdir()
-    with Nginx(folder, free_ports(1)[0]) as nginx:
+    with Nginx(folder) as nginx:
         nginx.write_pictures(5, 100, 200)
         addresses = {f"o{index:03d}": f"{nginx.base}/{index}/{index % 5}.jpg" for index in range(300)}
         addresses["missing"] = f"{nginx.base}/nothing.jpg"

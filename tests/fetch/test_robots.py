@@ -58,7 +58,9 @@ def test_rules_of_the_host_that_a_redirect_leads_to():
 def test_status_of_robots_txt(status, expected):
     """RFC 9309: what is not there allows everything, a server in trouble allows nothing."""
     with Server(robots=status) as server:
-        results = get(polite(server), [f"{server.url}/ok/{index}" for index in range(3)], replace(QUICK, host_patience=0))
+        results = get(
+            polite(server), [f"{server.url}/ok/{index}" for index in range(3)], replace(QUICK, host_patience=0)
+        )
         assert reasons(results) == [expected] * 3
         assert server.asked["/robots.txt"] == (1 if expected == "ok" else QUICK.attempts)
 

@@ -243,8 +243,16 @@ def reason(data, short_side=128):
 
 @pytest.mark.parametrize(
     "data",
-    [b"", b"<!DOCTYPE html><title>Sign in</title>", b'{"error": 1}', b"<svg xmlns='http://www.w3.org/2000/svg'/>",
-     b"%PDF-1.7 ", b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n", b"GIF", b"\x89PNG"],
+    [
+        b"",
+        b"<!DOCTYPE html><title>Sign in</title>",
+        b'{"error": 1}',
+        b"<svg xmlns='http://www.w3.org/2000/svg'/>",
+        b"%PDF-1.7 ",
+        b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n",
+        b"GIF",
+        b"\x89PNG",
+    ],
 )
 def test_not_an_image(data):
     assert reason(data) == "not_an_image"
@@ -284,11 +292,17 @@ def test_png_with_wrong_checksum():
 
 def bomb(width, height):
     """A valid PNG header of that size; the pixels behind it are never looked at."""
+
     def chunk(name, body):
         return struct.pack(">I", len(body)) + name + body + struct.pack(">I", zlib.crc32(name + body))
 
     header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
-    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(b"\0" * 1000)) + chunk(b"IEND", b"")
+    return (
+        b"\x89PNG\r\n\x1a\n"
+        + chunk(b"IHDR", header)
+        + chunk(b"IDAT", zlib.compress(b"\0" * 1000))
+        + chunk(b"IEND", b"")
+    )
 
 
 @pytest.mark.parametrize("size", [(8000, 6300), (20000, 20000), (60000, 60000)])
