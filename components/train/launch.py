@@ -60,7 +60,8 @@ class TrainSummary:
         result, workers = self.result, self.settings.workers
         return (
             f"{result.model}: validation accuracy {result.metrics['validation_accuracy']:.4f} "
-            f"after {result.seconds:.0f} s at {result.images_per_second:.0f} images/s with {workers} worker{'s'[: workers - 1]}"
+            f"after {result.seconds:.0f} s at {result.images_per_second:.0f} images/s "
+            f"with {workers} worker{'s'[: workers - 1]}"
             + (f", {self.restarts} restarts" if self.restarts else "")
         )
 
