@@ -12,8 +12,6 @@ rm -rf pyarrow/libarrow_flight* pyarrow/libarrow_python_flight* pyarrow/_flight*
 rm -rf clang
 # A loader of logs for gs:// only; TensorBoard has another one.
 rm -rf tensorboard_data_server
-# Matplotlib uses fontTools for PDF and PostScript; the reports are SVG.
-rm -rf fontTools fonttools-*.dist-info
 # 440 services that are not object stores.
 if [ -d botocore/data ]; then
     find botocore/data -mindepth 1 -maxdepth 1 -type d ! -name s3 ! -name sts ! -name sso ! -name sso-oidc \
