@@ -26,6 +26,7 @@ from components.shared.progress import Progress
 __all__ = ["FetchError", "FetchSummary", "Limits", "Settings", "fetch_shard"]
 
 LOG_NAME = "fetch-log.parquet"
+_SUMMED = ["status", "bytes", "message", "image_uri"]
 # What the log says of an object besides its own columns.
 LOG_SCHEMA = pa.schema(
     {
@@ -105,6 +106,8 @@ def fetch_shard(
         OSError: the disk is full.
     """
     started = time.monotonic()
+    # pyarrow's own allocator keeps what it freed: 15 MB for 100,000 rows.
+    pa.set_memory_pool(pa.system_memory_pool())
     rows = Rows(objects_path, shard)
     work = _Work(shard, output_dir, output_uri, settings, limits, rows)
     if not work.is_finished():
@@ -209,7 +212,7 @@ class _Work:
         reasons: collections.Counter[str] = collections.Counter()
         examples: dict[str, str] = {}
         size = 0
-        for batch in pq.ParquetFile(self._log).iter_batches(columns=["status", "bytes", "message", "image_uri"]):
+        for batch in pq.ParquetFile(self._log).iter_batches(1024, columns=_SUMMED, use_threads=False):
             for line in batch.to_pylist():
                 size += line["bytes"]
                 if line["status"] != "ok":
