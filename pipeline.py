@@ -122,7 +122,7 @@ def pipeline(
         image_size: Short side of the stored pictures in pixels; models see 7/8 of it: 256 for 224, 342 for 299.
         jpeg_quality: Quality of the stored pictures, 1 to 100.
         max_failed_fraction: Fail if more than this share of the pictures cannot be had.
-        requests_per_second: At most so many requests a second to one host, from one shard.
+        requests_per_second: At most so many requests a second to one host, from one shard; 0 for no limit.
         contact: Address or page that the User-Agent names, so that a museum can reach you.
         respect_robots: Obey robots.txt and noai headers; off only where you have the right.
         allow_private_addresses: Let the table name hosts in private networks; image_base's own host is always allowed.
