@@ -41,6 +41,5 @@ def test_commands_parse(page, monkeypatch):
         match = re.search(r"python3? pipeline\.py ([^|>&;#]*)", line)
         if not match:
             continue
-        arguments = shlex.split(match[1])
-        options = parser.parse_args([argument for argument in arguments if argument not in ("...", "…")])
+        options = parser.parse_args(shlex.split(match[1]))
         parameters.parse(getattr(options, "assignments", []), DECLARED)
