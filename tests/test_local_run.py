@@ -55,7 +55,7 @@ def test_every_stage_runs_and_is_summarised(root, finished):
 @pytest.mark.slow
 def test_the_output_is_a_line_a_stage_and_what_to_look_at_next(root, finished):
     lines = finished.stdout.splitlines()
-    assert [line.split()[0] for line in lines if line.rstrip().endswith(" s")] == STAGES
+    assert sorted(line.split()[0] for line in lines if line.rstrip().endswith(" s")) == sorted(STAGES)
     assert "KFP Executor" not in finished.stdout, "kfp's log belongs into the run's folder"
     assert "KFP Executor" in (root / "tiny" / "log.txt").read_text()
     for word in ("data_report.html", "evaluation_report.html", "pipeline.py serve", "pipeline.py predict"):
@@ -113,7 +113,7 @@ def test_a_failing_step_says_why_and_the_run_goes_on_from_there_with_what_is_cha
     summary = summary_of(root / "broken")
     assert summary["status"] == "succeeded" and "error" not in summary
     statuses = {task["name"]: task["status"] for task in summary["tasks"]}
-    assert {statuses[name] for name in STAGES[:5]} == {"cached"} and statuses["train"] == "succeeded"
+    assert {statuses[name] for name in STAGES[:4]} == {"cached"} and statuses["train"] == "succeeded"
 
 
 def _mobilenet_weights() -> bytes:
@@ -144,7 +144,7 @@ def test_interrupted_in_the_middle_nothing_is_left_running(root):
 
 
 def test_what_is_not_there_is_said_before_any_work(root):
-    for assignment, words in (("weights=absent.h5", "there is no such file"), ("gpus=64", "this machine has")):
+    for assignment, words in (("weights=absent.h5", "there is no such file"), ("gpus=32", "this machine has")):
         done = command("run", "--root", root / "never", assignment)
         assert done.returncode == 2 and words in done.stderr
     assert not (root / "never").exists()

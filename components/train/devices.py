@@ -40,12 +40,20 @@ def prepare(settings: Settings) -> tf.distribute.Strategy:
     tf.config.set_visible_devices(gpus[: settings.gpus], "GPU")
     for gpu in gpus[: settings.gpus]:
         tf.config.experimental.set_memory_growth(gpu, True)
-    if tf.config.threading.get_intra_op_parallelism_threads() != cpus():
-        tf.config.threading.set_intra_op_parallelism_threads(cpus())
+    _limit_threads(cpus())
     strategy = _strategy(settings)
     keras.utils.set_random_seed(settings.seed)
     keras.mixed_precision.set_dtype_policy(policy(settings.precision, gpus[: settings.gpus]))
     return strategy
+
+
+def _limit_threads(count: int) -> None:
+    if tf.config.threading.get_intra_op_parallelism_threads() == count:
+        return
+    try:
+        tf.config.threading.set_intra_op_parallelism_threads(count)
+    except RuntimeError:  # TensorFlow already works in this process (a notebook, a test): its threads stay as they are
+        print("TensorFlow is already running: its number of threads stays as it is", flush=True)
 
 
 def policy(precision: str, gpus: list) -> str:

@@ -160,19 +160,20 @@ def test_the_saved_model_engine(classifier_dir):
 
 @pytest.mark.skipif(os.geteuid() != 0 or not shutil.which("unshare"), reason="making the disk read-only takes root")
 def test_as_a_nobody_on_a_read_only_disk(classifier_dir, tmp_path):
-    """As in the pod: every file system read-only but /tmp, and a user without a name or a home."""
+    """As in the pod: every file system read-only but the temporary folder, and a user without a name or a home."""
     port, model = local.free_port(), shutil.copytree(classifier_dir, tmp_path / "model")
     subprocess.run(["chmod", "-R", "a+rX", str(model)], check=True)
     serve = f"{sys.executable} -m components.serve --model /mnt --host 127.0.0.1 --port {port} --workers 1"
     script = f"""
         set -e
         mount --bind {model} /mnt
-        mount -t tmpfs tmpfs /tmp
+        mount -t tmpfs -o mode=1777 tmpfs /media
         mount -o remount,bind,ro /
         if touch /written 2> /dev/null; then exit 9; fi
         exec setpriv --reuid 65534 --regid 65534 --clear-groups --no-new-privs --inh-caps=-all {serve}
     """
     environment = {"PATH": os.environ["PATH"], "PYTHONDONTWRITEBYTECODE": "1", "HOME": "/nonexistent"}
+    environment["TMPDIR"] = "/media"  # not /tmp itself: this very checkout may lie below it
     log = tempfile.TemporaryFile()
     server = subprocess.Popen(["unshare", "--mount", "sh", "-c", script], env=environment, stdout=log, stderr=log)
     try:
