@@ -66,7 +66,7 @@ def pipeline(
     fine_tune_epochs: int = 0,
     batch_size: int = 32,
     optimizer: str = "adamw",
-    learning_rate: float = 0.001,
+    learning_rate: float = 0.002,
     augmentation: str = "light",
     balance: str = "none",
     precision: str = "auto",

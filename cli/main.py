@@ -14,8 +14,7 @@ MODEL_HELP = "model directory or URI (default: that of the last run that succeed
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Parses the command line and runs the command; returns the exit status."""
-    parser = _parser()
-    options = parser.parse_args(arguments)
+    options = _parse(arguments)
     try:
         return options.command(options)
     except PipelineError as error:
@@ -26,6 +25,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except BrokenPipeError:  # `| head` read enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
+
+
+def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
+    """argparse ends NAME=VALUE at the first option: those that follow one are taken as well."""
+    parser = _parser()
+    options, rest = parser.parse_known_args(arguments)
+    unknown = [text for text in rest if text.startswith("-") or not hasattr(options, "assignments")]
+    if unknown:
+        parser.error(f"unrecognized arguments: {' '.join(unknown)}")
+    if rest:
+        options.assignments = [*options.assignments, *rest]
+    return options
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -144,6 +144,15 @@ def test_every_command_has_help(command, capsys):
     assert command in capsys.readouterr().out
 
 
+def test_options_and_assignments_may_be_mixed(tmp_path, capsys):
+    line = ["run", "epochs=1", "--root", str(tmp_path / "runs"), "min_accuracy=7"]
+    assert main(line) == 2
+    assert "min_accuracy" in capsys.readouterr().err
+    with pytest.raises(SystemExit):
+        main([*line, "--unknown"])
+    assert "unrecognized arguments: --unknown" in capsys.readouterr().err
+
+
 def test_the_pipelines_function_says_what_each_parameter_is():
     documented = inspect.getdoc(pipeline.pipeline.pipeline_func)
     assert documented.startswith("From a museum collection to a served image classifier.")
