@@ -59,10 +59,17 @@ def _mirror(run: runs.Run):
     """A log filter that copies a task's outputs to the store when kfp says it ended: before the next one starts."""
     from components.shared import storage
 
+    copied: set[Path] = set()
+    lock = threading.Lock()
+
     def copy(record: logging.LogRecord) -> bool:
         event = events.parse(record.getMessage())
         if event and event.kind == "succeeded":
-            storage.mirror(str(run.artifacts), storage.published_uri(str(run.artifacts)))
+            with lock:
+                # This file is the last that a task writes: the folders of tasks that still run change under our hands.
+                for folder in {path.parent for path in run.artifacts.rglob("executor_output.json")} - copied:
+                    storage.mirror(str(folder), storage.published_uri(str(folder)))
+                    copied.add(folder)
         return True
 
     return copy
