@@ -55,7 +55,10 @@ def test_every_stage_runs_and_is_summarised(root, finished):
 @pytest.mark.slow
 def test_the_output_is_a_line_a_stage_and_what_to_look_at_next(root, finished):
     lines = finished.stdout.splitlines()
-    assert sorted(line.split()[0] for line in lines if line.rstrip().endswith(" s")) == sorted(STAGES)
+    ended = [line.split()[0] for line in lines if line.rstrip().endswith(" s")]
+    assert sorted(ended) == sorted(STAGES)
+    chain = [stage for stage in ended if stage != "tensorboard"]  # which waits for no other
+    assert chain == [stage for stage in STAGES if stage != "tensorboard"]
     assert "KFP Executor" not in finished.stdout, "kfp's log belongs into the run's folder"
     assert "KFP Executor" in (root / "tiny" / "log.txt").read_text()
     for word in ("data_report.html", "evaluation_report.html", "pipeline.py serve", "pipeline.py predict"):
@@ -113,8 +116,9 @@ def test_a_failing_step_says_why_and_the_run_goes_on_from_there_with_what_is_cha
     summary = summary_of(root / "broken")
     assert summary["status"] == "succeeded" and "error" not in summary
     statuses = {task["name"]: task["status"] for task in summary["tasks"]}
-    # Not assemble: kfp.local reads a list of cached artifacts back in another form, and takes it for another input.
-    assert {statuses[name] for name in STAGES[:3]} == {"cached"} and statuses["train"] == "succeeded"
+    # Not assemble: kfp.local 2.17 runs it again after a resume. Why is not known yet.
+    finished = ("query", "fetch", "convert", "tensorboard")
+    assert {statuses[name] for name in finished} == {"cached"} and statuses["train"] == "succeeded"
 
 
 def _mobilenet_weights() -> bytes:
