@@ -7,6 +7,7 @@ A *stored picture* has its short side resized to `image_size`, aspect kept. The 
 import functools
 import io
 import math
+import threading
 import warnings
 
 import numpy as np
@@ -17,10 +18,19 @@ from PIL import Image, ImageCms, UnidentifiedImageError
 from PIL import AvifImagePlugin, BmpImagePlugin, GifImagePlugin, Jpeg2KImagePlugin  # noqa: F401
 from PIL import JpegImagePlugin, PngImagePlugin, TiffImagePlugin, WebPImagePlugin  # noqa: F401
 
+try:
+    import cykooz_resizer
+except ImportError:  # it has no wheel for Linux on ARM
+    cykooz_resizer = None
+
 # Baseline JPEGs are shrunk while they are decoded, so what counts for them is the size after shrinking; everything
 # else, progressive JPEGs included, is held in memory whole.
 MAX_PIXELS = 40_000_000
 MAX_SHRUNK_PIXELS = 400_000_000
+# A progressive JPEG has about ten scans. Each costs a pass over the whole picture but only a dozen bytes, so that a small
+# file with thousands of them would keep a decoder busy for hours.
+MAX_JPEG_SCANS = 100
+_START_OF_SCAN = b"\xff\xda"
 # Beyond this a picture is a line, and its stored form would be larger than its original.
 MAX_ASPECT = 100
 # Decoding at 1.25 times the wanted size leaves the last step to a good filter, at a fraction of a full decode's cost.
@@ -90,8 +100,7 @@ def resize_short_side(image: np.ndarray, size: int) -> np.ndarray:
     if min(height, width) == size:
         return image
     scale = size / min(height, width)
-    shape = (max(size, round(width * scale)), max(size, round(height * scale)))
-    return np.asarray(Image.fromarray(image).resize(shape, Image.Resampling.BILINEAR))
+    return _resize(image, max(size, round(height * scale)), max(size, round(width * scale)))
 
 
 def encode_jpeg(image: np.ndarray, quality: int) -> bytes:
@@ -116,6 +125,31 @@ def model_input(data: bytes, stored_size: int) -> np.ndarray:
     return center_crop(stored, input_size(stored_size))
 
 
+def _resize(image: np.ndarray, height: int, width: int) -> np.ndarray:
+    """`[h, w, 3] uint8` to `[height, width, 3]`, in a quarter of Pillow's time where the SIMD resizer is installed.
+
+    The two differ by one level of 255 at most.
+    """
+    if cykooz_resizer is None:
+        return np.asarray(Image.fromarray(image).resize((width, height), Image.Resampling.BILINEAR))
+    source = cykooz_resizer.ImageData(*image.shape[1::-1], cykooz_resizer.PixelType.U8x3, image.tobytes())
+    target = cykooz_resizer.ImageData(width, height, cykooz_resizer.PixelType.U8x3)
+    resizer, options = _resizer()
+    resizer.resize(source, target, options)
+    return np.frombuffer(target.get_buffer(), np.uint8).reshape(height, width, 3)
+
+
+_local = threading.local()
+
+
+def _resizer() -> tuple["cykooz_resizer.Resizer", "cykooz_resizer.ResizeOptions"]:
+    """One a thread: a resizer keeps buffers and lets other threads run while it works."""
+    if not hasattr(_local, "resizer"):
+        bilinear = cykooz_resizer.ResizeAlg.convolution(cykooz_resizer.FilterType.bilinear)
+        _local.resizer = cykooz_resizer.Resizer(), cykooz_resizer.ResizeOptions(bilinear, use_alpha=False)
+    return _local.resizer
+
+
 def _open(data: bytes) -> Image.Image:
     """Reads the header and refuses what is too large to decode."""
     try:
@@ -134,6 +168,8 @@ def _open(data: bytes) -> Image.Image:
         raise ImageError("corrupt", f"{width} x {height} pixels")
     if max(width, height) > MAX_ASPECT * min(width, height):
         raise ImageError("too_thin", f"{width} x {height} pixels")
+    if picture.format in ("JPEG", "MPO") and (scans := data.count(_START_OF_SCAN)) > MAX_JPEG_SCANS:
+        raise ImageError("corrupt", f"a JPEG of {scans} scans, more than {MAX_JPEG_SCANS}")
     limit = MAX_SHRUNK_PIXELS if _shrinks(picture) else MAX_PIXELS
     if width * height > limit:
         raise ImageError("too_many_pixels", f"{width} x {height} pixels, more than {limit // 10**6} million")

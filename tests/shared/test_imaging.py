@@ -1,5 +1,6 @@
 """Every kind of picture a museum serves, and every kind of broken one, through the one geometry."""
 
+import concurrent.futures
 import io
 import struct
 import zlib
@@ -197,6 +198,32 @@ def test_shrink_on_load_keeps_the_geometry(size, progressive):
     whole = imaging.resize_short_side(imaging.decode(data), 128)
     assert np.abs(stored.astype(int) - whole.astype(int)).mean() < 2
     assert_scene(stored, tolerance=10)
+
+
+@pytest.mark.parametrize("size", [(400, 600), (601, 257), (33, 500), (2000, 1500), (60, 90)])
+def test_the_fast_resizer_and_pillow_agree(size, monkeypatch):
+    """Where the one has no wheel the other takes over: not more than one level of 255 may change."""
+    assert imaging.cykooz_resizer, "setup.cfg installs it on this platform"
+    pixels = np.random.default_rng(1).integers(0, 256, (*size, 3)).astype(np.uint8)
+    fast = imaging.resize_short_side(pixels, 128)
+    monkeypatch.setattr(imaging, "cykooz_resizer", None)
+    assert np.abs(fast.astype(int) - imaging.resize_short_side(pixels, 128)).max() <= 1
+
+
+def test_a_resizer_is_not_shared_between_threads():
+    pixels = [np.random.default_rng(i).integers(0, 256, (300 + i, 400, 3)).astype(np.uint8) for i in range(40)]
+    alone = [imaging.resize_short_side(picture, 64) for picture in pixels]
+    with concurrent.futures.ThreadPoolExecutor(4) as pool:
+        together = list(pool.map(lambda picture: imaging.resize_short_side(picture, 64), pixels * 5))
+    assert all(np.array_equal(a, b) for a, b in zip(alone * 5, together))
+
+
+def test_a_jpeg_of_endless_scans_is_refused():
+    data = saved(scene(), "JPEG", progressive=True)
+    start = data.rindex(b"\xff\xda")
+    bomb = data[:start] + data[start:-2] * 200 + data[-2:]
+    assert reason(bomb) == "corrupt"
+    assert imaging.decode(data).shape == (240, 320, 3)
 
 
 def test_large_jpeg_is_decoded_small():
