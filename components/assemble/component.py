@@ -38,5 +38,6 @@ def assemble(
         settings = Settings(**arguments)
         summary = assemble_dataset(paths, objects.path, labels.path, dataset.path, report.path, settings)
     print(summary)
+    open(metrics.path, "w").close()  # kfp.local repeats a finished step whose artifacts have no file
     metrics.metadata.update(summary.metrics())
     return summary.snapshot

@@ -44,5 +44,6 @@ def train(
     with reported():
         summary = launch(Settings(**arguments), dataset.path, published_uri(dataset.uri), *outputs)
     print(summary)
+    open(metrics.path, "w").close()  # kfp.local repeats a finished step whose artifacts have no file
     metrics.metadata.update(summary.metrics())
     classifier.metadata.update(summary.metadata())
