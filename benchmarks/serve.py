@@ -25,7 +25,7 @@ from typing import Iterator
 import numpy as np
 
 from components.serve.local import free_port
-from components.serve.settings import available_cores
+from components.shared.cores import available_cores
 
 STORED, INPUT, CLASSES = 256, 224, 1000
 MODEL = Path(tempfile.gettempdir(), "benchmark-serve-mobilenet-v2")

@@ -16,9 +16,10 @@ from gunicorn.arbiter import Arbiter
 from gunicorn.workers.gthread import TConn, ThreadWorker
 
 from components.serve import deadlines
-from components.serve.settings import ServerSettings, available_cores
+from components.serve.settings import ServerSettings
 from components.shared import classifier, storage
 from components.shared.classifier import ModelError
+from components.shared.cores import available_cores
 
 # Requests beyond the queue need a thread for their 503, and probes need one while the queue is full.
 SPARE_THREADS = 8

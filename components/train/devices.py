@@ -1,28 +1,21 @@
 """What a worker computes on: CPU or GPUs, alone or in a cluster, at which precision."""
 
 import json
-import math
 import os
-from pathlib import Path
 
 import keras
 import tensorflow as tf
 
+from components.shared.cores import available_cores
 from components.shared.errors import PipelineError
 from components.train.settings import Settings
 
-_CPU_QUOTA = Path("/sys/fs/cgroup/cpu.max")
 _LOCAL_HOSTS = ("localhost", "127.0.0.1", "[::1]")
 
 
 def cpus() -> int:
     """Cores that this worker may use: those it sees, its container's quota, shared with other workers of this host."""
-    count = len(os.sched_getaffinity(0))
-    if _CPU_QUOTA.is_file():
-        quota, period = _CPU_QUOTA.read_text().split()
-        if quota != "max":
-            count = min(count, math.ceil(int(quota) / int(period)))
-    return max(1, count // _workers_here())
+    return max(1, available_cores() // _workers_here())
 
 
 def prepare(settings: Settings) -> tf.distribute.Strategy:
