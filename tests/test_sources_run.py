@@ -1,0 +1,197 @@
+"""From every source to a model: `pipeline.py run` and `pipeline.py attributes`, as a user starts them, each against a
+server that speaks what the real one speaks. (test_local_run.py does the same with the sample.)"""
+
+import contextlib
+import functools
+import io
+import json
+import subprocess
+import sys
+import threading
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Iterator
+
+import numpy
+import pyarrow.parquet
+import pytest
+from PIL import Image
+
+from components.shared import storage
+from tests.query.bigquery_server import serve_bigquery
+from tests.query.tables import write_csv
+from tests.query.web_servers import FlickrPhotos, met_objects, photo, serve
+from tests.shared.object_stores import gs_bucket, gs_endpoint, s3_bucket, s3_endpoint, s3_environment  # noqa: F401
+
+ROOT = Path(__file__).resolve().parent.parent
+STAGES = ["query", "fetch", "convert", "assemble", "tensorboard", "train", "evaluate", "serve"]
+TINY = ["shards=1", "epochs=1", "image_size=32", "min_images_per_class=2", "min_accuracy=0", "batch_size=8"]
+CLASSES = ("French", "Japan")
+NUMBERS = range(1, 25)
+
+
+def class_of(number: int) -> str:
+    return CLASSES[number % 2]
+
+
+def jpeg(number: int) -> bytes:
+    """Coarse noise in the colour of its class: no two pictures are alike."""
+    noise = numpy.random.default_rng(number).integers(0, 160, (8, 8, 3))
+    noise[..., number % 2] += 90
+    out = io.BytesIO()
+    Image.fromarray(noise.astype(numpy.uint8)).resize((64, 64), Image.Resampling.NEAREST).save(out, "JPEG")
+    return out.getvalue()
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory) -> Path:
+    """A folder per class with the pictures, such as Japan/1.jpg."""
+    root = tmp_path_factory.mktemp("pictures")
+    for number in NUMBERS:
+        path = root / class_of(number) / f"{number}.jpg"
+        path.parent.mkdir(exist_ok=True)
+        path.write_bytes(jpeg(number))
+    return root
+
+
+@pytest.fixture(scope="module")
+def pictures(folder: Path) -> Iterator[str]:
+    """Address of a web server of these pictures."""
+
+    class Handler(SimpleHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def log_message(self, *arguments: object) -> None:
+            """Quiet."""
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(Handler, directory=str(folder)))
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield f"http://127.0.0.1:{server.server_port}"
+    server.shutdown()
+    server.server_close()
+
+
+def address(pictures: str, number: int) -> str:
+    return f"{pictures}/{class_of(number)}/{number}.jpg"
+
+
+@pytest.fixture
+def bigquery(pictures: str, gs_bucket: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:  # noqa: F811
+    """BigQuery with objects and images; every third picture has no address and lies in the bucket."""
+    for number in NUMBERS:
+        if number % 3 == 0:
+            storage.write_bytes(f"{gs_bucket}/{number}/0.jpg", jpeg(number))
+    url = " ".join(f"WHEN {number} THEN '{address(pictures, number)}'" for number in NUMBERS if number % 3)
+    with serve_bigquery(page_rows=10) as (server, host):
+        server.add_table(
+            "museum.the_met.objects",
+            f"SELECT i AS object_id, ['French', 'Japan'][i % 2 + 1] AS culture, i % 5 = 0 AS is_highlight "
+            f"FROM range({NUMBERS.start}, {NUMBERS.stop}) r(i)",
+        )
+        server.add_table(
+            "museum.the_met.images",
+            f"SELECT object_id, CASE object_id {url} END AS original_image_url FROM \"museum.the_met.objects\"",
+        )
+        monkeypatch.setenv("BIGQUERY_EMULATOR_HOST", host)
+        yield [
+            "source=bigquery", "table=museum.the_met.objects", "images=museum.the_met.images", f"image_base={gs_bucket}",
+        ]  # fmt: skip
+
+
+@pytest.fixture
+def met(pictures: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
+    """The Met's CSV on a web server, its collection API, and its pictures on a third host."""
+    rows = [
+        {"Object Number": f"19.{n}", "Is Public Domain": "True", "Object ID": n, "Culture": class_of(n)} for n in NUMBERS
+    ]
+    text = Path(write_csv(tmp_path / "MetObjects.csv", rows)).read_text()
+    main_pictures = {number: address(pictures, number) for number in NUMBERS}
+    with serve(met_objects(main_pictures)) as (_, api), serve(lambda *_: (200, {}, text)) as (_, files):
+        monkeypatch.setenv("MET_API", api)
+        yield ["source=met", f"table={files}/MetObjects.csv"]
+
+
+@pytest.fixture
+def flickr(pictures: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
+    """Flickr with a dozen photos of monkeys, and as many of crows."""
+    found = {
+        word: [photo(n, url_z=address(pictures, n), url_c=None) for n in NUMBERS if class_of(n) == label]
+        for word, label in (("monkey", "French"), ("crow", "Japan"))
+    }
+    with serve(FlickrPhotos(found)) as (_, api):
+        monkeypatch.setenv("FLICKR_API", f"{api}/services/rest/")
+        monkeypatch.setenv("FLICKR_API_KEY", "good-key")
+        yield ["source=flickr:monkey,crow"]
+
+
+@pytest.fixture
+def local_folder(folder: Path) -> list[str]:
+    return ["source=folder", f"table={folder}"]
+
+
+@pytest.fixture
+def gs_folder(folder: Path, gs_bucket: str) -> list[str]:  # noqa: F811
+    storage.mirror(str(folder), f"{gs_bucket}/photos")
+    return ["source=folder", f"table={gs_bucket}/photos"]
+
+
+@pytest.fixture
+def s3_folder(folder: Path, s3_bucket: str) -> list[str]:  # noqa: F811
+    storage.mirror(str(folder), f"{s3_bucket}/photos")
+    return ["source=folder", f"table={s3_bucket}/photos"]
+
+
+def command(*arguments: object) -> subprocess.CompletedProcess:
+    line = [sys.executable, "pipeline.py", *map(str, arguments)]
+    return subprocess.run(line, cwd=ROOT, capture_output=True, text=True)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("source", ["bigquery", "met", "flickr", "local_folder", "gs_folder", "s3_folder"])
+def test_the_whole_pipeline_runs(source: str, request: pytest.FixtureRequest, tmp_path: Path) -> None:
+    parameters = request.getfixturevalue(source)
+    served = f"serve={'true' if source == 'bigquery' else 'false'}"
+    private = "allow_private_addresses=true"
+    done = command("run", "--root", tmp_path / "runs", "--name", "here", *parameters, *TINY, served, private)
+    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-2000:]
+    summary = json.loads((tmp_path / "runs" / "here" / "summary.json").read_text())
+    expected = ["skipped" if name == "serve" and source != "bigquery" else "succeeded" for name in STAGES]
+    assert [task["status"] for task in summary["tasks"]] == expected
+    # Every picture that the source has reached the data set: as many examples as pictures.
+    assert sum(summary["metrics"][f"examples_{side}"] for side in ("train", "validation", "test")) == len(NUMBERS)
+    rows = pyarrow.parquet.read_table(tmp_path / "runs/here/artifacts/query/objects").to_pylist()
+    schemes = {row["image_uri"].partition(":")[0] for row in rows if "://" in row["image_uri"]}
+    assert schemes == {"bigquery": {"http", "gs"}, "met": {"http"}, "flickr": {"http"}, "local_folder": set(),
+                       "gs_folder": {"gs"}, "s3_folder": {"s3"}}[source]  # fmt: skip
+
+
+ATTRIBUTES = [
+    ("bigquery", "culture", ["where=cultur = 'x'"], "there is no column cultur (did you mean culture?)"),
+    ("met", "culture", ["images=x.csv"], "take source=table"),
+    ("flickr", "keyword", ["keywords=,"], "source=flickr needs two keywords or more"),
+    ("local_folder", "folder", ["table=nowhere"], "there is no picture in this folder"),
+    ("table", "culture", ["columns=object_id=nonsense"], "there is no column nonsense"),
+]
+
+
+@pytest.fixture
+def table(pictures: str, tmp_path: Path) -> list[str]:
+    rows = [{"object_id": n, "culture": class_of(n), "original_image_url": address(pictures, n)} for n in NUMBERS]
+    return ["source=table", f"table={write_csv(tmp_path / 'objects.csv', rows)}"]
+
+
+@pytest.mark.parametrize("source, label, wrong, message", ATTRIBUTES, ids=[case[0] for case in ATTRIBUTES])
+def test_attributes_are_shown_and_a_mistake_is_one_line(
+    source: str, label: str, wrong: list[str], message: str, request: pytest.FixtureRequest
+) -> None:
+    parameters = request.getfixturevalue(source)
+    done = command("attributes", *parameters, "min_images_per_class=2")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "What could be learned from 24 objects" in done.stdout
+    row = next(line for line in done.stdout.splitlines() if line.split()[:1] == [label])
+    assert row.split()[:5] == [label, "2", "24", "100%", "2"] and row.split()[5] == "24"
+    if source == "flickr":
+        parameters = ["source=flickr"]
+    done = command("attributes", *parameters, *wrong)
+    assert done.returncode != 0 and message in done.stderr
+    assert len(done.stderr.strip().splitlines()) == 1 and done.stderr.startswith("error: "), done.stderr
