@@ -4,51 +4,17 @@ python -m components.serve.deploy --rollback SERVICE
 """
 
 import argparse
-import re
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
 from components.serve import local, objects, smoke
+from components.serve.deployment import SERVING, Settings
 from components.serve.kserve import KServe
 from components.serve.rollout import Patience, Rollout, Smoke
 from components.shared import classifier, dataset, kubernetes, storage, storage_settings
 from components.shared.errors import PipelineError, reported
 
-SERVING = ("deployment", "kserve")
 _KINDS = {"deployment": Rollout, "kserve": KServe}
-# A DNS label, short enough that Kubernetes can append what it appends to the name of a pod.
-_NAME = re.compile(r"[a-z]([a-z0-9-]{0,38}[a-z0-9])?")
-
-
-@dataclass(frozen=True)
-class Settings:
-    """How to deploy; checked when made.
-
-    Attributes:
-        serving: one of SERVING.
-        service: name of the Kubernetes Service, and of the model in the protocols.
-        server_image: the server's image.
-        replicas: pods of the version in service.
-        canary_percent: share of the traffic for the new version; 0 or 100 for all of it.
-    """
-
-    serving: str
-    service: str
-    server_image: str
-    replicas: int
-    canary_percent: int
-
-    def __post_init__(self) -> None:
-        if self.serving not in SERVING:
-            raise PipelineError(f"serving={self.serving} is not possible; there are {', '.join(SERVING)}")
-        if not _NAME.fullmatch(self.service):
-            raise PipelineError(
-                f"service={self.service} is no name for a Service: a-z, 0-9 and -, at most 40 characters"
-            )
-        if self.replicas < 1:
-            raise PipelineError(f"replicas={self.replicas} is not possible: at least 1")
-        if not 0 <= self.canary_percent <= 100:
-            raise PipelineError(f"canary_percent={self.canary_percent} is not possible: 0 to 100")
 
 
 @dataclass(frozen=True)
@@ -78,7 +44,7 @@ def deploy(
     digest = classifier.digest(classifier_dir)
     examples = smoke.choose_pictures(dataset_dir)
     accuracy = classifier.read_card(classifier_dir).get("metrics", {}).get("validation_accuracy")
-    if kubernetes.in_cluster():
+    if kubernetes.in_step():
         model = objects.Model(classifier_uri, digest)
         deployment = _deploy_to_cluster(settings, model, lambda url: smoke.smoke_test(url, examples, digest, accuracy))
     else:

@@ -20,6 +20,8 @@ FIELD_MANAGER = "museum-classifier"
 STEP_CONTAINER = "main"
 _NAMESPACE_FILE = Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace")
 _IRREGULAR_PLURALS = {"NetworkPolicy": "networkpolicies", "Ingress": "ingresses"}
+# JSON is YAML: the client sends a dictionary as JSON and this media type takes it.
+_APPLY = "application/apply-patch+yaml"
 _TIMEOUT = (5, 30)  # seconds to connect, seconds to read
 _PASSING = (409, 429, 500, 502, 503, 504)
 _ATTEMPTS = 8  # about a minute in all: an API server that restarts is back by then
@@ -29,9 +31,16 @@ class ClusterError(PipelineError):
     """The cluster refuses a request; the message names the object, the reason and what to do."""
 
 
-def in_cluster() -> bool:
-    """Whether this process runs in a pod."""
-    return bool(os.environ.get("KUBERNETES_SERVICE_HOST"))
+class Forbidden(ClusterError):
+    """This account may not do that (401, 403)."""
+
+
+def in_step() -> bool:
+    """Whether this process is a step of a run on a cluster.
+
+    A notebook is a pod too, but its files are not where other pods find them; only KFP's steps have KFP_POD_NAME.
+    """
+    return bool(os.environ.get("KUBERNETES_SERVICE_HOST") and os.environ.get("KFP_POD_NAME"))
 
 
 @dataclass(frozen=True)
@@ -45,6 +54,16 @@ class Cluster:
         """Creates the object, or changes it to what `manifest` says (server-side apply); returns it as stored."""
         query = {"fieldManager": FIELD_MANAGER, "force": "true"}
         return self._call("PATCH", *_reference(manifest), query=query, body=manifest)
+
+    def patch(self, api_version: str, kind: str, name: str, change: Object) -> Object:
+        """Changes only the fields that `change` names (a merge patch) of an object that is there; returns it."""
+        return self._call("PATCH", api_version, kind, name, {"fieldManager": FIELD_MANAGER}, change, media=_MERGE)
+
+    def merge(self, api_version: str, kind: str, name: str, change: Object) -> Object | None:
+        """Changes only the fields that `change` names (JSON merge patch); None if there is no such object."""
+        return self._call(
+            "PATCH", api_version, kind, name, body=change, absent_is_fine=True, media="application/merge-patch+json"
+        )
 
     def get(self, api_version: str, kind: str, name: str) -> Object | None:
         """The object, or None if there is none."""
@@ -60,9 +79,10 @@ class Cluster:
         """Deletes the object and, after it, all that it owns; that there is none is fine."""
         self._call("DELETE", api_version, kind, name, query={"propagationPolicy": "Background"}, absent_is_fine=True)
 
-    def log(self, pod: str, container: str, tail: int | None = None) -> list[str]:
-        """The last `tail` lines that a container printed (all if None); empty if they are gone."""
+    def log(self, pod: str, container: str, tail: int | None = None, previous: bool = False) -> list[str]:
+        """The last `tail` lines of a container, all if None, of its `previous` life if wanted; empty if they are gone."""
         query = {"container": container} | ({"tailLines": str(tail)} if tail else {})
+        query |= {"previous": "true"} if previous else {}
         response = self._log(pod, query)
         return response.data.decode(errors="replace").splitlines() if response else []
 
@@ -94,28 +114,32 @@ class Cluster:
         except (ApiException, HTTPError):
             return None  # not started, gone with its node, or the connection broke: the caller looks again
 
-    def _call(self, method: str, api_version: str, kind: str, name: str, query=None, body=None, absent_is_fine=False):
+    def _call(
+        self, method: str, api_version: str, kind: str, name: str, query=None, body=None, absent_is_fine=False, media=""
+    ) -> Any:
         from kubernetes.client import ApiException
         from urllib3.exceptions import HTTPError
 
         path, cause = self._path(api_version, kind, name), ""
         for attempt in range(_ATTEMPTS):
             try:
-                return self._request(method, path, query or {}, body)
+                return self._request(method, path, query or {}, body, media=media or _APPLY)
             except ApiException as error:
                 if error.status == 404 and absent_is_fine:
                     return None
                 cause = _explain(error)
                 if error.status not in _PASSING:
-                    raise ClusterError(f"cannot {_VERBS[method]} {kind} {name} in {self.namespace}: {cause}") from error
+                    refused = Forbidden if error.status in (401, 403) else ClusterError
+                    raise refused(f"cannot {_VERBS[method]} {kind} {name} in {self.namespace}: {cause}") from error
             except HTTPError as error:
                 cause = str(error)
             time.sleep(min(0.25 * 2**attempt, 15))
         raise TransientError(f"cannot {_VERBS[method]} {kind} {name} in {self.namespace}: {cause}; try again")
 
-    def _request(self, method: str, path: str, query: dict, body: Object | None, raw=False, stream=False) -> Any:
-        # JSON is YAML: the client sends the dictionary as JSON and the apply media type takes it.
-        headers = {"Content-Type": "application/apply-patch+yaml"} if body else {}
+    def _request(
+        self, method: str, path: str, query: dict, body: Object | None, raw=False, stream=False, media=""
+    ) -> Any:
+        headers = {"Content-Type": media} if body else {}
         return self.api.call_api(
             path,
             method,
@@ -136,27 +160,43 @@ class Cluster:
 
 
 _VERBS = {"GET": "read", "PATCH": "apply", "DELETE": "delete"}
+# JSON is YAML: the client sends the dictionary as JSON and the apply media type takes it.
+_APPLY, _MERGE = "application/apply-patch+yaml", "application/merge-patch+json"
 
 
-def connect() -> Cluster:
-    """The cluster of $KUBECONFIG if that is set, or else the one that this process runs in.
+def connect(kubeconfig: str = "", context: str = "", namespace: str = "") -> Cluster:
+    """The cluster of `kubeconfig` or else $KUBECONFIG; the one that this process runs in; that of ~/.kube/config.
+
+    Args:
+        context: of the kubeconfig; empty for its current one.
+        namespace: empty for the context's own, or that of the pod.
 
     Raises:
-        ClusterError: there is neither.
+        ClusterError: there is no cluster, or no such file or context.
     """
     from kubernetes import client, config
 
     configuration = client.Configuration()
+    file = kubeconfig or os.environ.get("KUBECONFIG", "")
+    in_pod = bool(os.environ.get("KUBERNETES_SERVICE_HOST"))
+    if not file and (context or not in_pod):
+        file = str(Path("~/.kube/config").expanduser())
     try:
-        if file := os.environ.get("KUBECONFIG"):
-            config.load_kube_config(file, client_configuration=configuration)
-            namespace = config.list_kube_config_contexts(file)[1]["context"].get("namespace", "default")
+        if file:
+            config.load_kube_config(file, context or None, client_configuration=configuration)
+            own = _namespace(config.list_kube_config_contexts(file), context)
         else:
             config.load_incluster_config(client_configuration=configuration)
-            namespace = _NAMESPACE_FILE.read_text().strip()
+            own = _NAMESPACE_FILE.read_text().strip()
     except (config.ConfigException, OSError) as error:
         raise ClusterError(f"no Kubernetes cluster to talk to: {error}; run in a pod, or set KUBECONFIG") from error
-    return Cluster(client.ApiClient(configuration), namespace)
+    return Cluster(client.ApiClient(configuration), namespace or own)
+
+
+def _namespace(contexts: tuple[list[Object], Object], name: str) -> str:
+    every, current = contexts
+    chosen = next((entry for entry in every if entry["name"] == name), current)
+    return chosen["context"].get("namespace") or "default"
 
 
 def owner_reference(owner: Object) -> Object:

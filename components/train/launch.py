@@ -1,8 +1,12 @@
 """Where training runs: in this process, in several, or in pods; one model, or several and the best of them.
 
-workers=1, one model         in the step's own process
-more, on a laptop            processes of this machine, one model after the other
-more, in a pod               one Indexed Job a model, side by side; also for a GPU that the step's pod lacks
+on a laptop, one worker, one model     in the step's own process
+on a laptop, more                      processes of this machine, one model after the other
+in a KFP step's pod                    one Indexed Job a model, side by side; the step only waits
+
+In a pod always a Job, also for one worker: KFP's launcher, the parent of this process, passes no signal on and dies of
+SIGTERM at once, so that only a pod of its own has the time for a checkpoint; and Argo does not retry a step whose pod
+was deleted, while the launcher restarts workers whatever became of them.
 """
 
 import os
@@ -19,10 +23,11 @@ from components.train import curves, job, leaderboard
 from components.train.cluster_workers import ClusterWorkers, Patience
 from components.train.local_workers import LocalWorkers
 from components.train.loop import RESULT, Preempted, TrainingResult, run
+from components.train.resources import Settings as Resources
 from components.train.restarts import run_with_restarts, terminable
 from components.train.settings import Settings
 
-__all__ = ["Settings", "TrainSummary", "launch"]
+__all__ = ["Resources", "Settings", "TrainSummary", "launch"]
 
 PATIENCE = Patience()
 
@@ -84,22 +89,24 @@ def launch(
     classifier_uri: str,
     curves_path: str,
     leaderboard_path: str,
+    resources: Resources = Resources(),
 ) -> TrainSummary:
     """Trains every model of `settings`, exports the best into `classifier_path` and compares them.
 
-    Checkpoints are kept beside `classifier_uri`, in the store: a retry of the step continues from them.
+    Checkpoints are kept beside `classifier_uri`, in the store: a retry of the step continues from them. `resources` are
+    those of each worker's pod.
 
     Raises:
         PipelineError: no model could be trained; the message says why the first could not.
     """
     work = f"{classifier_uri.rstrip('/')}-work"
-    place = _place(settings)
-    if place is _in_pods:
+    if _in_kfp():
         trainings = [_training(settings, model, work, work) for model in settings.models]
-        outcomes = _in_pods(trainings, dataset_uri, work)
+        outcomes = _in_pods(trainings, resources, dataset_uri, work)
     else:
         local_work = f"{classifier_path.rstrip('/')}-work"
         trainings = [_training(settings, model, work, local_work) for model in settings.models]
+        place = _in_this_process if settings.workers == len(trainings) == 1 else _in_processes
         outcomes = place(trainings, dataset_path, local_work)
     return _conclude(settings, trainings, outcomes, classifier_path, curves_path, leaderboard_path)
 
@@ -107,14 +114,9 @@ def launch(
 Outcome = int | PipelineError  # the restarts that it took, or why there is no model
 
 
-def _place(settings: Settings) -> Callable[[list[Training], str, str], list[Outcome]]:
-    several = settings.workers > 1 or len(settings.models) > 1
+def _in_kfp() -> bool:
     # A notebook is in a cluster too, but its files are not where pods find them; only KFP's steps have this variable.
-    if not kubernetes.in_cluster() or "KFP_POD_NAME" not in os.environ:
-        return _in_processes if several else _in_this_process
-    if not several and settings.gpus:
-        several = not job.has_accelerator(kubernetes.connect().own_pod(), settings.accelerator)
-    return _in_pods if several else _in_this_process
+    return kubernetes.in_cluster() and "KFP_POD_NAME" in os.environ
 
 
 def _training(settings: Settings, model: str, work: str, output: str) -> Training:
@@ -152,11 +154,11 @@ def _processes(training: Training, dataset: str, work: str) -> int:
     )
 
 
-def _in_pods(trainings: list[Training], dataset: str, work: str) -> list[Outcome]:
+def _in_pods(trainings: list[Training], resources: Resources, dataset: str, work: str) -> list[Outcome]:
     cluster = kubernetes.connect()
     step_pod = cluster.own_pod()
     stopped = threading.Event()
-    workers = [_cluster_workers(cluster, step_pod, training, dataset, work) for training in trainings]
+    workers = [_cluster_workers(cluster, step_pod, training, resources, dataset, work) for training in trainings]
     try:
         with terminable(), ThreadPoolExecutor(len(workers)) as pool:
             futures = [
@@ -166,7 +168,7 @@ def _in_pods(trainings: list[Training], dataset: str, work: str) -> list[Outcome
             try:
                 wait(futures, return_when=FIRST_EXCEPTION)
             except BaseException:
-                _delete(workers)  # first of all: the step is killed half a minute after it was told to stop
+                _delete(workers)  # first of all: a step that is told to stop has a second or less
                 raise
             finally:
                 stopped.set()
@@ -180,10 +182,12 @@ def _delete(workers: list[ClusterWorkers]) -> None:
         entry.delete()
 
 
-def _cluster_workers(cluster: kubernetes.Cluster, step_pod: dict, training: Training, dataset: str, work: str):
+def _cluster_workers(
+    cluster: kubernetes.Cluster, step_pod: dict, training: Training, resources: Resources, dataset: str, work: str
+) -> ClusterWorkers:
     name = job.training_id(training.output, training.settings.model)
     arguments = _arguments(training, dataset, work)
-    return ClusterWorkers(cluster, step_pod, name, training.settings, arguments, PATIENCE, training.prefix)
+    return ClusterWorkers(cluster, step_pod, name, training.settings, resources, arguments, PATIENCE, training.prefix)
 
 
 def _pods(training: Training, workers: ClusterWorkers, stopped: threading.Event) -> int:

@@ -67,11 +67,44 @@ def test_an_unreachable_server_is_a_transient_error(kube, cluster, monkeypatch):
         cluster.get("v1", "Pod", "p")
 
 
-def test_no_cluster_at_all(monkeypatch):
+def test_no_cluster_at_all(monkeypatch, tmp_path):
+    monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.delenv("KUBECONFIG", raising=False)
     monkeypatch.delenv("KUBERNETES_SERVICE_HOST", raising=False)
     with pytest.raises(kubernetes.ClusterError, match="set KUBECONFIG"):
         kubernetes.connect()
+
+
+def test_on_a_desk_it_takes_the_cluster_that_kubectl_takes(kube, monkeypatch, tmp_path):
+    monkeypatch.delenv("KUBERNETES_SERVICE_HOST", raising=False)
+    monkeypatch.delenv("KUBECONFIG")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    (tmp_path / ".kube").mkdir()
+    kube.kubeconfig(tmp_path / ".kube/config")
+    assert kubernetes.connect().namespace == "kubeflow"
+    assert kubernetes.connect(namespace="team").namespace == "team"
+    assert kubernetes.connect(context="test").apply(CONFIG) and kube.one("ConfigMap", "letters")
+    with pytest.raises(kubernetes.ClusterError, match="no Kubernetes cluster to talk to: .*production"):
+        kubernetes.connect(context="production")
+
+
+def test_a_patch_leaves_what_it_does_not_name(kube, cluster):
+    cluster.apply(CONFIG)
+    cluster.patch("v1", "ConfigMap", "letters", {"data": {"a": "9"}})
+    assert kube.one("ConfigMap", "letters")["data"] == {"a": "9", "b": "2"}
+
+
+def test_what_may_not_be_done_is_told_apart(kube, cluster):
+    kube.refuse("GET", "configmaps", 403)
+    with pytest.raises(kubernetes.Forbidden):
+        cluster.get("v1", "ConfigMap", "letters")
+
+
+def test_only_a_step_of_a_run_is_a_step(monkeypatch):
+    for host, pod, step in (("10.0.0.1", "p", True), ("10.0.0.1", "", False), ("", "p", False)):
+        monkeypatch.setenv("KUBERNETES_SERVICE_HOST", host)
+        monkeypatch.setenv("KFP_POD_NAME", pod)
+        assert kubernetes.in_step() is step
 
 
 def test_own_pod_prefers_the_name_that_is_not_cut(kube, cluster, monkeypatch):
