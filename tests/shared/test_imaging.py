@@ -3,6 +3,7 @@
 import concurrent.futures
 import io
 import struct
+import time
 import zlib
 
 import numpy as np
@@ -218,12 +219,22 @@ def test_a_resizer_is_not_shared_between_threads():
     assert all(np.array_equal(a, b) for a, b in zip(alone * 5, together))
 
 
-def test_a_jpeg_of_endless_scans_is_refused():
-    data = saved(scene(), "JPEG", progressive=True)
+@pytest.mark.parametrize("options", [{"progressive": True}, {}])
+def test_a_jpeg_of_endless_scans_is_refused(options):
+    data = saved(scene(), "JPEG", **options)
     start = data.rindex(b"\xff\xda")
-    bomb = data[:start] + data[start:-2] * 200 + data[-2:]
-    assert reason(bomb) == "corrupt"
-    assert imaging.decode(data).shape == (240, 320, 3)
+    if not options:  # sequential, its components in scans of their own: so says the first scan's header
+        data = data[: start + 2] + b"\x00\x08\x01\x01\x00\x00\x3f\x00" + data[start + 14 :]
+    assert reason(data[:start] + data[start:-2] * 200 + data[-2:]) == "corrupt"
+
+
+def test_repeated_scans_after_a_whole_one_are_not_decoded():
+    data = saved(scene(2000, 1500), "JPEG")
+    start = data.rindex(b"\xff\xda")
+    began = time.process_time()
+    with pytest.raises(ImageError):
+        imaging.decode(data[:start] + data[start:-2] * 2000 + data[-2:], 128)
+    assert time.process_time() - began < 2, "each of the 2,000 scans would take milliseconds"
 
 
 def test_large_jpeg_is_decoded_small():
