@@ -39,34 +39,25 @@ class Worker:
         budget = Budget(self._limits.buffer_bytes)
         async with Downloader(self._settings, self._limits, self._job["processes"], budget) as downloader:
             objects = Objects(self._settings, self._limits, downloader, budget, self._decoder, self._io)
-            running: set[asyncio.Task] = set()
             try:
-                await self._fetch_all(objects, reader, running)
-            finally:
-                for task in running:
-                    task.cancel()
-                # Waited for, so that nobody writes when the part is closed, and no second error goes unheard.
-                await asyncio.gather(*running, return_exceptions=True)
+                # The group waits for all, also after an error: nobody writes any more when the part is closed.
+                async with asyncio.TaskGroup() as group:
+                    await self._start_all(objects, reader, group)
+            except ExceptionGroup as errors:
+                raise errors.exceptions[0] from None
         await self._close_part()
         await asyncio.gather(*self._uploads)
 
-    async def _fetch_all(self, objects: Objects, reader: asyncio.StreamReader, running: set[asyncio.Task]) -> None:
-        incoming = asyncio.ensure_future(reader.readline())
-        ended = False
-        while not ended or running:
-            waiting = running if ended else {*running, incoming}
-            done, _ = await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
-            running -= done
-            for error in [task.exception() for task in done - {incoming} if task.exception()]:
-                raise error
-            if incoming in done and not ended:
-                line = incoming.result()
-                if not line:
-                    return  # the parent is gone
-                ended = line == b"end\n"
-                if not ended:
-                    running.add(asyncio.ensure_future(self._object(objects, line)))
-                    incoming = asyncio.ensure_future(reader.readline())
+    async def _start_all(self, objects: Objects, reader: asyncio.StreamReader, group: asyncio.TaskGroup) -> None:
+        running: set[asyncio.Task] = set()
+        while (line := await reader.readline()) != b"end\n":
+            if not line:  # the parent is gone
+                for task in running:
+                    task.cancel()
+                return
+            task = group.create_task(self._object(objects, line))
+            running.add(task)
+            task.add_done_callback(running.discard)
 
     async def _object(self, objects: Objects, line: bytes) -> None:
         ordinal, key, text = line.decode().rstrip("\n").split(" ", 2)
