@@ -4,13 +4,14 @@ import dataclasses
 import importlib
 from typing import Any
 
+# Modules without a stage's libraries: where only kfp is installed the values are checked as well.
 SETTINGS = (
-    "components.query.selection",
-    "components.fetch.fetcher",
-    "components.assemble.assembler",
+    "components.query.settings",
+    "components.fetch.settings",
+    "components.assemble.settings",
     "components.train.settings",
     "components.evaluate.settings",
-    "components.serve.deploy",
+    "components.serve.deployment",
 )
 # What a stage is given by the stage before it; nothing is known of these yet.
 _FROM_OTHER_STAGES = {"snapshot": "", "logs": "", "server_image": ""}
@@ -19,12 +20,7 @@ _FROM_OTHER_STAGES = {"snapshot": "", "logs": "", "server_image": ""}
 def check(values: dict[str, Any]) -> None:
     """Raises PipelineError with one line that names what is allowed, at the first value a stage does not allow."""
     for module in SETTINGS:
-        try:
-            settings = importlib.import_module(module).Settings
-        except ModuleNotFoundError as error:
-            if error.name and error.name.startswith("components"):
-                raise
-            continue  # `submit` needs no stage's libraries: the step itself checks again
+        settings = importlib.import_module(module).Settings
         known = {**_FROM_OTHER_STAGES, **values}
         names = [field.name for field in dataclasses.fields(settings) if field.name in known]
         settings(**{name: known[name] for name in names})

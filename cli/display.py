@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 
 from rich.console import Console
 from rich.live import Live
+from rich.markup import escape
 from rich.table import Table
 
 from cli.events import Event
@@ -54,6 +55,8 @@ class Board:
 
     stages: dict[str, Stage]
     errors: list[str] = field(default_factory=list)
+    culprit: str = ""  # the stage that failed first, and why: those that were ended with it also say something
+    reason: str = ""
 
     def apply(self, event: Event) -> Stage | None:
         """Takes in one event; returns the stage that it ended, if it ended one."""
@@ -71,6 +74,8 @@ class Board:
             stage.running += 1
             stage.started = stage.started or now
             return None
+        if event.kind == "failed" and not self.culprit:
+            self.culprit, self.reason = stage.name, self.errors[-1] if self.errors else ""
         stage.running -= event.kind != "cached"
         stage.ended += 1
         stage.cached += event.kind == "cached"
@@ -124,7 +129,7 @@ class Display:
             self._console.print(f"{ended.name:<12}{ended.status:<11}{ended.seconds:6.1f} s", highlight=False)
         elif event.kind == "progress" and time.monotonic() - self._printed > 10:
             self._printed = time.monotonic()
-            self._console.print(f"  {event.done}/{event.total} {event.text}", highlight=False)
+            self._console.print(f"  {event.done}/{event.total} {event.text}", highlight=False, markup=False)
 
     def _render(self) -> Table:
         table = Table.grid(padding=(0, 2))
@@ -144,5 +149,5 @@ def _detail(stage: Stage) -> str:
     parts = [f"{stage.ended}/{stage.expected} shards"] if stage.expected > 1 else []
     if stage.total:
         filled = round(20 * min(stage.done / stage.total, 1))
-        parts.append(f"[yellow]{'━' * filled}[/][dim]{'━' * (20 - filled)}[/] {stage.done}/{stage.total} {stage.note}")
+        parts.append(f"[yellow]{'━' * filled}[/][dim]{'━' * (20 - filled)}[/] {stage.done}/{stage.total} {escape(stage.note)}")
     return "  ".join(parts)

@@ -12,6 +12,7 @@ import warnings
 from pathlib import Path
 
 from cli import events, runs
+from components.shared.errors import reported
 
 
 def execute(run: runs.Run) -> None:
@@ -35,13 +36,16 @@ def execute(run: runs.Run) -> None:
         local.SubprocessRunner(use_venv=False),
         pipeline_root=str(run.folder),
         enable_caching=True,
-        cache_root=str(run.folder / ".cache"),
+        cache_root=str(run.cache),
     )
     pipeline.pipeline(**run.summary["parameters"])
 
 
 def _guard():
-    """A log filter that lets the tasks in hand end after SIGTERM, and no further one start."""
+    """A log filter that lets the tasks in hand end after SIGTERM, and no further one start.
+
+    A task that fails ends those beside it: kfp would wait for them, and for the further shards, before it says so.
+    """
     ending = threading.Event()
     # A handler, not SIG_IGN: the steps must not inherit it, they end (or write their checkpoint) by themselves.
     signal.signal(signal.SIGTERM, lambda *_: ending.set())
@@ -50,6 +54,10 @@ def _guard():
         event = events.parse(record.getMessage())
         if ending.is_set() and event and event.kind == "started":
             raise RuntimeError("interrupted")
+        if event and event.kind == "failed" and not ending.is_set():
+            ending.set()
+            if os.getpgrp() == os.getpid():  # the group is this run's own: cli.local_run started it so
+                os.killpg(0, signal.SIGTERM)
         return True
 
     return refuse
@@ -77,6 +85,7 @@ def _mirror(run: runs.Run):
 
 if __name__ == "__main__":
     try:
-        execute(runs.open_run(Path(sys.argv[1])))
+        with reported():  # a full disk, where kfp itself writes
+            execute(runs.open_run(Path(sys.argv[1])))
     except RuntimeError as error:
         sys.exit(str(error))

@@ -1,6 +1,7 @@
 """The commands of pipeline.py."""
 
 import argparse
+import errno
 import os
 import sys
 from pathlib import Path
@@ -9,6 +10,8 @@ from typing import Any, Sequence
 from cli import parameters
 from components.shared.errors import PipelineError
 
+# What the user can mend: a folder that is not there or not theirs, a full disk.
+_EXPECTED = (errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT)
 MODEL_HELP = "model directory or URI (default: that of the last run that succeeded)"
 
 
@@ -18,13 +21,26 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         return options.command(options)
     except PipelineError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+        return _failed(str(error))
     except KeyboardInterrupt:
         return 130
     except BrokenPipeError:  # `| head` read enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
+    except ModuleNotFoundError as error:
+        name = (error.name or "").partition(".")[0]
+        if name in ("", "cli", "components", "pipeline"):
+            raise
+        return _failed(f"{name} is not installed here: make run, or pip install --editable '.[local]'")
+    except OSError as error:
+        if error.errno not in _EXPECTED or not error.filename:
+            raise
+        return _failed(f"{error.filename}: {error.strerror}")
+
+
+def _failed(message: str) -> int:
+    print(f"error: {message}", file=sys.stderr)
+    return 2
 
 
 def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
@@ -144,15 +160,17 @@ def _run(options) -> int:
     from components.shared import storage
 
     store = "" if storage.local_path(options.root) is not None else options.root
-    root = Path("runs") if store else Path(storage.local_path(options.root))
+    root = _local(options.root)
     if options.resume:
         run = runs.unfinished(root, options.name)
-        resume.change(run, _arguments(options.assignments, run.summary["parameters"]))
+        values = _arguments(options.assignments, run.summary["parameters"])
+        preflight.check(values)
+        resume.change(run, values)
     else:
         values = _arguments(options.assignments)
         preflight.check(values)
-        run = runs.create(root, options.name, values)
-    return local_run.run(run, store, Console())
+        run = runs.create(root, options.name, values, store)
+    return local_run.run(run, Console())
 
 
 def _attributes(options) -> int:
@@ -183,7 +201,7 @@ def _serve(options) -> int:
 def _tensorboard(options) -> int:
     from cli import runs
 
-    root = Path(options.root)
+    root = _local(options.root)
     run = runs.open_run(root / options.name) if options.name else runs.latest(root)
     logs = run.artifacts / "tensorboard" / "logs"
     return _become(
@@ -195,7 +213,7 @@ def _drift(options) -> int:
     from cli import runs
     from components.evaluate import drift
 
-    latest = options.reference or runs.latest(Path(options.root)).summary["artifacts"]["predictions"]
+    latest = options.reference or runs.latest(_local(options.root)).summary["artifacts"]["predictions"]
     report = drift.check(options.service, latest)
     print(report)
     return int(bool(report.due))
@@ -215,10 +233,18 @@ def _fields(settings: type, values: dict[str, Any]) -> dict[str, Any]:
     return {name: values[name] for name in settings.__annotations__}
 
 
+def _local(root: str) -> Path:
+    """The folder of the runs; those whose artifacts go to a store keep their summaries and copies in runs/."""
+    from components.shared import storage
+
+    path = storage.local_path(root)
+    return Path("runs") if path is None else Path(path)
+
+
 def _model(options) -> str:
     from cli import runs
 
-    return options.model or runs.latest(Path(options.root)).summary["artifacts"]["model"]
+    return options.model or runs.latest(_local(options.root)).summary["artifacts"]["model"]
 
 
 def _become(module: str, arguments: list[str]) -> int:

@@ -1,7 +1,11 @@
 """Run folders: `runs/<name>/` with summary.json, log.txt, the reports and artifacts/; `runs/latest` is the last success."""
 
+import contextlib
+import errno
+import fcntl
 import json
 import os
+import re
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,6 +15,9 @@ from components.shared import storage
 from components.shared.errors import PipelineError
 
 SUMMARY = "summary.json"
+LATEST = "latest"
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
+_RESERVED_BYTES = 1 << 18
 
 
 @dataclass
@@ -18,11 +25,12 @@ class Run:
     """One run's folder and the summary that is kept in it.
 
     `summary`: status (running, succeeded, failed), parameters, tasks [{name, status, seconds}], metrics, artifacts,
-    error (the one line that says why it failed).
+    store (URI below which the artifacts are kept too, or empty), error (the one line that says why it failed).
     """
 
     folder: Path
     summary: dict[str, Any] = field(default_factory=dict)
+    lock: int = field(default=-1, repr=False, compare=False)
 
     @property
     def log(self) -> Path:
@@ -34,13 +42,53 @@ class Run:
         """Folder of the steps' outputs, a folder a task."""
         return self.folder / "artifacts"
 
+    @property
+    def cache(self) -> Path:
+        """Folder of kfp's cache: which steps have finished, and where their outputs are."""
+        return self.folder / ".cache"
+
     def save(self) -> None:
         """Writes summary.json atomically."""
         storage.write_bytes(str(self.folder / SUMMARY), (json.dumps(self.summary, indent=2) + "\n").encode())
 
+    def hold(self) -> None:
+        """Makes this process the only one that works on the run, until it and those that inherit `lock` end.
 
-def create(root: Path, name: str, parameters: dict[str, Any]) -> Run:
-    """Makes `root/name` (a time stamp if `name` is empty). Raises PipelineError if it exists or cannot be made."""
+        Raises:
+            PipelineError: another one does.
+        """
+        if self.lock >= 0:
+            return
+        self.lock = os.open(self.folder / ".lock", os.O_RDWR | os.O_CREAT, 0o644)
+        try:
+            fcntl.flock(self.lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            os.close(self.lock)
+            self.lock = -1
+            raise PipelineError(f"{self.folder} is still running: wait for its end, or stop it first") from None
+        except OSError as error:  # network file systems without locks
+            if error.errno not in (errno.ENOLCK, errno.ENOTSUP, errno.ENOSYS):
+                raise
+
+    def reserve(self) -> None:
+        """Keeps some space on the disk: a run that filled it must still be able to write down that it failed."""
+        # Random, so that no file system stores it as nothing.
+        (self.folder / ".reserve").write_bytes(os.urandom(_RESERVED_BYTES))
+
+    def release(self) -> None:
+        """Gives back what `reserve` took."""
+        with contextlib.suppress(OSError):
+            (self.folder / ".reserve").unlink()
+
+
+def create(root: Path, name: str, parameters: dict[str, Any], store: str = "") -> Run:
+    """Makes `root/name` (a time stamp if `name` is empty) and holds it.
+
+    Raises:
+        PipelineError: the name cannot be one, or the folder exists or cannot be made.
+    """
+    if name and (not _NAME.fullmatch(name) or name == LATEST):
+        raise PipelineError(f"--name {name!r}: use letters, digits, dots, - and _, at most 100, and not {LATEST!r}")
     folder = (root / (name or time.strftime("%Y%m%d-%H%M%S"))).absolute()
     try:
         folder.mkdir(parents=True)
@@ -49,6 +97,9 @@ def create(root: Path, name: str, parameters: dict[str, Any]) -> Run:
     except OSError as error:
         raise PipelineError(f"cannot make {folder}: {error.strerror}; choose another --root") from None
     run = Run(folder, {"status": "running", "parameters": parameters, "tasks": [], "metrics": {}, "artifacts": {}})
+    if store:
+        run.summary["store"] = store
+    run.hold()
     run.save()
     return run
 
@@ -56,26 +107,37 @@ def create(root: Path, name: str, parameters: dict[str, Any]) -> Run:
 def open_run(folder: Path) -> Run:
     """The run in `folder`. Raises PipelineError if there is none."""
     try:
-        return Run(folder.resolve(), json.loads((folder / SUMMARY).read_text()))
-    except (OSError, json.JSONDecodeError):
-        raise PipelineError(f"{folder} is no run: it has no readable {SUMMARY}") from None
+        summary = json.loads((folder / SUMMARY).read_text())
+    except (OSError, ValueError):
+        summary = None
+    if not isinstance(summary, dict) or not isinstance(summary.get("parameters"), dict) or "status" not in summary:
+        raise PipelineError(f"{folder} is no run: it has no readable {SUMMARY}")
+    return Run(folder.resolve(), summary)
 
 
 def unfinished(root: Path, name: str) -> Run:
-    """The run `name` in `root`, or the newest that did not succeed. Raises PipelineError if there is none."""
+    """The run `name` in `root`, or the newest that did not succeed and is not running; held.
+
+    Raises:
+        PipelineError: there is none, or the named one is still running.
+    """
     if name:
-        return open_run(root / name)
-    folders = sorted((path.parent for path in root.glob(f"*/{SUMMARY}")), key=lambda path: path.stat().st_mtime)
-    for folder in reversed(folders):
-        run = open_run(folder)
-        if run.summary["status"] != "succeeded":
-            return run
-    raise PipelineError(f"nothing to resume in {root}: every run there succeeded, or there is none")
+        run = open_run(root / name)
+        run.hold()
+        return run
+    summaries = sorted(root.glob(f"*/{SUMMARY}"), key=lambda path: path.stat().st_mtime, reverse=True)
+    for path in summaries:
+        with contextlib.suppress(PipelineError):  # not readable, or still running
+            run = open_run(path.parent)
+            if run.summary["status"] != "succeeded":
+                run.hold()
+                return run
+    raise PipelineError(f"nothing to resume in {root}: every run there succeeded or is running, or there is none")
 
 
 def latest(root: Path) -> Run:
     """The last run that succeeded. Raises PipelineError if there is none."""
-    link = root / "latest"
+    link = root / LATEST
     if not link.exists():
         raise PipelineError(f"no finished run in {root}; start one with: python pipeline.py run")
     return open_run(link)
@@ -85,4 +147,4 @@ def point_latest(run: Run) -> None:
     """Makes `latest` beside the run's folder point to it, atomically."""
     temporary = run.folder.parent / f".latest-{os.getpid()}"
     temporary.symlink_to(run.folder.name)
-    temporary.replace(run.folder.parent / "latest")
+    temporary.replace(run.folder.parent / LATEST)

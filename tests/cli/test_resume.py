@@ -1,8 +1,26 @@
+import json
+
 import pytest
 
 from cli import resume, runs
 
 FOLDERS = ["query", "for-loop-1-iteration-0/fetch", "for-loop-1-iteration-0/convert", "assemble", "train", "evaluate"]
+
+
+def begun(root):
+    """A run with a folder, an output and an entry of kfp's cache for each step."""
+    run = runs.create(root, "run", {"epochs": 25})
+    run.cache.mkdir()
+    for number, folder in enumerate(FOLDERS):
+        (run.artifacts / folder / "images" / "parts").mkdir(parents=True)
+        (run.artifacts / folder / "executor_output.json").write_text("{}")
+        entry = {"output": {"__kfp_artifact__": True, "uri": str(run.artifacts / folder / "output")}}
+        (run.cache / f"{number}.json").write_text(json.dumps(entry))
+    return run
+
+
+def cached(run) -> list[str]:
+    return [FOLDERS[int(entry.stem)] for entry in sorted(run.cache.glob("*.json"))]
 
 
 @pytest.mark.parametrize(
@@ -18,9 +36,16 @@ FOLDERS = ["query", "for-loop-1-iteration-0/fetch", "for-loop-1-iteration-0/conv
     ],
 )
 def test_a_changed_parameter_takes_back_what_it_reaches_and_nothing_before(tmp_path, name, value, kept):
-    run = runs.create(tmp_path, "run", {"epochs": 25})
-    for folder in FOLDERS:
-        (run.artifacts / folder).mkdir(parents=True)
+    run = begun(tmp_path)
     resume.change(run, {name: value})
-    assert [folder for folder in FOLDERS if (run.artifacts / folder).exists()] == FOLDERS[:kept]
+    outputs = [folder for folder in FOLDERS if (run.artifacts / folder / "executor_output.json").exists()]
+    assert outputs == cached(run) == FOLDERS[:kept]
     assert runs.open_run(run.folder).summary["parameters"][name] == value
+
+
+@pytest.mark.parametrize("name, kept", [("max_failed_fraction", True), ("image_size", True), ("label", False)])
+def test_what_was_fetched_stays_if_the_objects_do(tmp_path, name, kept):
+    run = begun(tmp_path)
+    resume.change(run, {name: "other"})
+    assert (run.artifacts / FOLDERS[1] / "images" / "parts").exists() == kept
+    assert not (run.artifacts / FOLDERS[2]).exists()

@@ -1,4 +1,7 @@
 import json
+import os
+import subprocess
+import sys
 
 import pytest
 
@@ -10,6 +13,7 @@ def finished(root, name, status):
     run = runs.create(root, name, {"epochs": 1})
     run.summary["status"] = status
     run.save()
+    os.close(run.lock)  # as if its process had ended
     return run
 
 
@@ -48,6 +52,40 @@ def test_nothing_to_resume_is_said(tmp_path):
         runs.unfinished(tmp_path, "")
     with pytest.raises(PipelineError, match="is no run"):
         runs.unfinished(tmp_path, "absent")
+
+
+def test_a_run_that_is_still_running_is_nobody_elses(tmp_path):
+    finished(tmp_path, "old", "failed")
+    code = (
+        "import sys; from pathlib import Path; from cli import runs;"
+        f"runs.create(Path({str(tmp_path)!r}), 'new', {{}}); print('held', flush=True); sys.stdin.read()"
+    )
+    with subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as other:
+        assert other.stdout.readline() == b"held\n"
+        with pytest.raises(PipelineError, match="new is still running"):
+            runs.unfinished(tmp_path, "new")
+        held = runs.unfinished(tmp_path, "")
+        assert held.folder.name == "old", "the newest that nobody works on"
+        os.close(held.lock)
+        other.kill()
+    assert runs.unfinished(tmp_path, "").folder.name == "new", "a process that was killed leaves no lock"
+
+
+@pytest.mark.parametrize("content", ["", "{", "[]", '{"status": "failed"}', "\x00"])
+def test_a_damaged_summary_is_passed_over(tmp_path, content):
+    finished(tmp_path, "good", "failed")
+    finished(tmp_path, "torn", "failed")
+    (tmp_path / "torn" / "summary.json").write_text(content)
+    with pytest.raises(PipelineError, match="torn is no run"):
+        runs.unfinished(tmp_path, "torn")
+    assert runs.unfinished(tmp_path, "").folder.name == "good"
+
+
+@pytest.mark.parametrize("name", ["latest", "a/b", "../b", ".hidden", "-x", "a b", "é", "x" * 101])
+def test_a_name_that_cannot_be_a_folder_is_refused(tmp_path, name):
+    with pytest.raises(PipelineError, match="--name .*: use letters, digits"):
+        runs.create(tmp_path / "runs", name, {})
+    assert not (tmp_path / "runs").exists()
 
 
 def test_a_root_that_cannot_be_written_is_said(tmp_path):
