@@ -1,6 +1,7 @@
 """Checks of what this machine has, before a local run does hours of work that its end will refuse."""
 
 import glob
+import importlib.util
 from typing import Any
 
 from components.shared import storage
@@ -8,14 +9,21 @@ from components.shared.errors import PipelineError
 
 _FILES = ("weights", "label_map", "previous_dataset")
 _NO_FILES = ("", "none", "imagenet")
+# One library of each stage, by which the stage's extra is known to be installed.
+_LIBRARIES = ("duckdb", "aiohttp", "simplejpeg", "tensorflow", "sklearn", "flask")
 
 
 def check(values: dict[str, Any]) -> None:
-    """Raises PipelineError if a file that a parameter names, or a GPU that is asked for, is not here."""
+    """Raises PipelineError if a file that a parameter names, a GPU that is asked for, or a stage's library is not here."""
+    if missing := [name for name in _LIBRARIES if importlib.util.find_spec(name) is None]:
+        raise PipelineError(f"{', '.join(missing)} not installed here: make run, or pip install --editable '.[local]'")
     for name in _FILES:
         uri = str(values[name])
         if uri not in _NO_FILES and storage.local_path(uri) is not None and not storage.exists(uri):
             raise PipelineError(f"{name}={uri}: there is no such file; give a path or URI" + _or_word(name))
+    classes = str(values["expected_classes"])
+    if classes.endswith(".txt") and storage.local_path(classes) is not None and not storage.exists(classes):
+        raise PipelineError(f"expected_classes={classes}: there is no such file; give a path or URI, or the names")
     present = len(glob.glob("/dev/nvidia[0-9]*"))
     if values["gpus"] > present:
         raise PipelineError(f"gpus={values['gpus']} was asked for and this machine has {present}: set gpus=0 for the CPU")
