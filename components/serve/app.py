@@ -8,11 +8,11 @@ from flask import Blueprint, Flask, Request, Response, current_app, g, jsonify, 
 from werkzeug.exceptions import HTTPException
 from werkzeug.routing import BaseConverter
 
-from components.serve import openapi, v1, v2
+from components.serve import deadlines, openapi, v1, v2
 from components.serve.engine import Engine
 from components.serve.errors import RequestError
 from components.serve.monitor import Monitor
-from components.serve.settings import ServerSettings
+from components.serve.settings import SMOKE_HEADER, ServerSettings
 from components.serve.upload import announced_size, read_picture
 from components.shared.classifier import Classifier
 
@@ -89,7 +89,8 @@ def classify() -> Response:
     top = _top(request.args.get("top", "5"))
     engine = current_app.engine
     with engine.admitted(announced_size(request)):
-        row = engine.predict([read_picture(request, current_app.settings)])[0]
+        picture = read_picture(request, current_app.settings, g.until)
+        row = engine.predict([picture], g.until, g.counted)[0]
     predictions = [vars(prediction) for prediction in engine.best(row, top)]
     return jsonify(model=current_app.settings.name, version=engine.classifier.digest[:12], predictions=predictions)
 
@@ -132,6 +133,9 @@ def _top(text: str) -> int:
 
 def _start() -> None:
     g.started = time.perf_counter()
+    # One limit over reading, fetching, waiting and predicting, below the time that a stopping server has left.
+    g.until = deadlines.started(request.environ) + current_app.settings.answer_seconds
+    g.counted = SMOKE_HEADER not in request.headers
 
 
 def _finish(response: Response) -> Response:

@@ -1,4 +1,4 @@
-"""A time limit for sending a request. gunicorn's threads would otherwise wait for a slow client without end."""
+"""Time limits of a request: for sending it, and for its answer. gunicorn's threads would wait without end."""
 
 import socket
 import threading
@@ -6,25 +6,33 @@ import time
 
 _lock = threading.Lock()
 _deadlines: dict[socket.socket, float] = {}
+_started: dict[socket.socket, float] = {}
 
 
 def start(connection: socket.socket, seconds: float) -> None:
     """A request is about to be read from `connection`; it must be complete in `seconds`."""
     with _lock:
-        _deadlines[connection] = time.monotonic() + seconds
+        _started[connection] = time.monotonic()
+        _deadlines[connection] = _started[connection] + seconds
 
 
 def end(connection: socket.socket) -> None:
-    """The request was read, or the connection is given up."""
+    """The request was answered, or the connection is given up."""
     with _lock:
         _deadlines.pop(connection, None)
+        _started.pop(connection, None)
+
+
+def started(environ: dict) -> float:
+    """When the request began to be read, in terms of time.monotonic()."""
+    with _lock:
+        return _started.get(environ.get("gunicorn.socket"), time.monotonic())
 
 
 def body_read(environ: dict) -> None:
     """What a view calls when it has the whole body: from here on only the server is slow."""
-    connection = environ.get("gunicorn.socket")
-    if connection is not None:
-        end(connection)
+    with _lock:
+        _deadlines.pop(environ.get("gunicorn.socket"), None)
 
 
 def expire() -> None:

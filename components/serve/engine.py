@@ -2,6 +2,7 @@
 
 import contextlib
 import threading
+import time
 from dataclasses import dataclass
 from typing import Iterator
 
@@ -9,6 +10,8 @@ import numpy as np
 
 from components.serve.errors import busy, from_image_error
 from components.serve.monitor import Monitor
+from components.serve.picture import check
+from components.serve.turns import Turns
 from components.shared.classifier import Classifier
 from components.shared.imaging import ImageError
 
@@ -25,18 +28,17 @@ class Prediction:
 
 
 class Engine:
-    """Lets at most `queue` requests in, and one at a time to the classifier, each waiting at most `wait_seconds`.
+    """Lets at most `queue` requests in, and one picture at a time to the classifier, in the order of arrival.
 
-    Decoding happens in the request's turn too: so a worker holds one decoded picture, however many wait.
+    Decoding happens in the picture's turn too: so a worker holds one decoded picture, however many wait.
     """
 
-    def __init__(self, classifier: Classifier, monitor: Monitor, queue: int, wait_seconds: float) -> None:
+    def __init__(self, classifier: Classifier, monitor: Monitor, queue: int) -> None:
         self.classifier = classifier
         self._monitor = monitor
         self._queue, self._requests, self._held = queue, 0, 0
         self._counting = threading.Lock()
-        self._turn = threading.Lock()
-        self._wait_seconds = wait_seconds
+        self._turns = Turns()
 
     @contextlib.contextmanager
     def admitted(self, size: int) -> Iterator[None]:
@@ -55,30 +57,35 @@ class Engine:
             with self._counting:
                 self._requests, self._held = self._requests - 1, self._held - size
 
-    def predict(self, images: list[bytes]) -> np.ndarray:
+    def predict(self, images: list[bytes], until: float, counted: bool = True) -> np.ndarray:
         """Probabilities, [len(images), classes] float32.
 
+        Args:
+            until: The time, as of time.monotonic(), at which the whole request must have its answer.
+            counted: Whether the monitor counts them.
+
         Raises:
-            RequestError: one is no picture (413, 415, 422), or the turn did not come in time (503).
+            RequestError: one is no picture (413, 415, 422), or they were not done in time (503).
         """
         rows = np.empty([len(images), len(self.classifier.labels)], np.float32)
         for index, image in enumerate(images):
-            rows[index] = self._predict_one(image)
-        self._monitor.count(rows)
+            rows[index] = self._predict_one(image, until)
+        if counted:
+            self._monitor.count(rows)
         return rows
 
     def best(self, row: np.ndarray, top: int) -> list[Prediction]:
         """The `top` likeliest labels of one row of probabilities, best first."""
-        order = np.argsort(-row, kind="stable")[:top]
-        return [Prediction(self.classifier.labels[index], round(float(row[index]), 6)) for index in order]
+        return [Prediction(label, probability) for label, probability in self.classifier.ranking(row, top)]
 
-    def _predict_one(self, image: bytes) -> np.ndarray:
+    def _predict_one(self, image: bytes, until: float) -> np.ndarray:
         # A turn for each picture, so that a large batch does not keep the others waiting.
-        if not self._turn.acquire(timeout=self._wait_seconds):
-            raise busy("no answer in time: try again in a second")
+        if time.monotonic() >= until or not self._turns.take(until):
+            raise busy("no answer in time: try again in a second, with fewer pictures if there were many")
         try:
+            check(image)
             return self.classifier.predict([image])[0]
         except ImageError as error:
             raise from_image_error(error) from error
         finally:
-            self._turn.release()
+            self._turns.give_back()

@@ -2,6 +2,7 @@
 
 from components.serve import remote
 from components.serve.errors import RequestError
+from components.serve.picture import check
 from components.shared import imaging, storage
 from components.shared.classifier import Classifier
 from components.shared.errors import PipelineError
@@ -23,11 +24,12 @@ def predict_files(model: Classifier, images: list[str]) -> list[Ranking]:
 
 def _ranking(model: Classifier, image: str) -> Ranking:
     try:
-        row = model.predict([_read(image)])[0]
+        data = _read(image)
+        check(data)
+        row = model.predict([data])[0]
     except (RequestError, imaging.ImageError) as error:
         raise PipelineError(f"{image}: {error}") from error
-    pairs = zip(model.labels, (round(float(value), 6) for value in row))
-    return sorted(pairs, key=lambda pair: -pair[1])
+    return model.ranking(row)
 
 
 def _read(image: str) -> bytes:

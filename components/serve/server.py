@@ -1,9 +1,11 @@
 """gunicorn around the application: one process a core, each with an engine of its own."""
 
+import errno
 import logging
 import os
 import selectors
 import shutil
+import socket
 import sys
 import tempfile
 import time
@@ -15,19 +17,48 @@ from gunicorn.app.base import BaseApplication
 from gunicorn.arbiter import Arbiter
 from gunicorn.workers.gthread import TConn, ThreadWorker
 
-from components.serve import deadlines
+from components.serve import deadlines, malloc
+from components.serve.balance import Balance
 from components.serve.settings import ServerSettings
 from components.shared import classifier, storage
 from components.shared.classifier import ModelError
 from components.shared.cores import available_cores
+from components.shared.errors import PipelineError
 
 # Requests beyond the queue need a thread for their 503, and probes need one while the queue is full.
 SPARE_THREADS = 8
+# How long a worker leaves a new connection to another one that holds fewer.
+ACCEPT_SECONDS = 0.002
 LOG = logging.getLogger("components.serve")
 
 
 class Worker(ThreadWorker):
-    """gunicorn's threaded worker, with a time limit for sending a request, and no threads for silent connections."""
+    """gunicorn's threaded worker, with time limits, no threads for silent connections, and its share of the others."""
+
+    @property
+    def nr_conns(self) -> int:
+        """Connections that this worker holds; gunicorn counts them."""
+        return self._connections
+
+    @nr_conns.setter
+    def nr_conns(self, number: int) -> None:
+        self._connections = number
+        if getattr(self, "_accepting", False):
+            self.app.balance.note(self.slot, number)
+
+    def set_accept_enabled(self, enabled):
+        """Called when the worker begins or ends to take connections."""
+        super().set_accept_enabled(enabled)
+        if enabled:
+            self.app.balance.note(self.slot, self.nr_conns)
+        else:
+            self.app.balance.leave(self.slot)
+
+    def accept(self, listener):
+        """Takes a connection, unless a worker that holds fewer does so within a moment."""
+        if self.app.balance.lighter(self.slot):
+            time.sleep(ACCEPT_SECONDS)
+        super().accept(listener)
 
     def enqueue_req(self, conn):
         """Hands a connection to the thread pool: a new one only when its first bytes have come."""
@@ -81,6 +112,7 @@ class Server(BaseApplication):
         from components.serve.monitor import Window
 
         self._window = Window(self._workers)
+        self.balance = Balance(self._window.slots)
         super().__init__()
 
     def load_config(self) -> None:
@@ -88,7 +120,7 @@ class Server(BaseApplication):
         settings = self.settings
         threads = settings.queue + SPARE_THREADS
         options = {
-            "bind": f"{settings.host}:{settings.port}",
+            "bind": f"[{settings.host}]:{settings.port}" if ":" in settings.host else f"{settings.host}:{settings.port}",
             "workers": self._workers,
             "worker_class": "components.serve.server.Worker",
             "threads": threads,
@@ -102,7 +134,7 @@ class Server(BaseApplication):
             "proc_name": f"serve {settings.name}",
             "when_ready": self._say_where,
             "pre_fork": self._give_slot,
-            "child_exit": _forget,
+            "child_exit": self._forget,
         }
         for name, value in options.items():
             self.cfg.set(name, value)
@@ -115,7 +147,7 @@ class Server(BaseApplication):
 
         model = _checked(self._directory, self.settings.engine)
         monitor = Monitor(self._window, self._slot, model.labels, model.digest[:12])
-        engine = Engine(model, monitor, self.settings.queue, self.settings.wait_seconds)
+        engine = Engine(model, monitor, self.settings.queue)
         return app.create(self.settings, engine, monitor)
 
     def _say_where(self, _arbiter) -> None:
@@ -128,13 +160,22 @@ class Server(BaseApplication):
         taken = {other.slot for other in arbiter.WORKERS.values()}
         worker.slot = self._slot = min(slot for slot in range(self._window.slots) if slot not in taken)
 
+    def _forget(self, _arbiter, worker) -> None:
+        from prometheus_client import multiprocess
+
+        self.balance.leave(worker.slot)
+        multiprocess.mark_process_dead(worker.pid)
+
 
 def run(settings: ServerSettings) -> None:
     """Serves until SIGTERM or SIGINT; requests that were accepted are answered first.
 
     Raises:
         ModelError: `settings.model` is no classifier, or not the one with `settings.sha256`.
+        PipelineError: nobody can listen at the address.
     """
+    malloc.return_large_blocks()
+    _check_address(settings)
     logging.basicConfig(format="%(levelname)s %(name)s: %(message)s", stream=sys.stderr)
     with _temporary(None) as copy, _scratch() as scratch:
         directory = _local_model(settings, copy)
@@ -142,6 +183,22 @@ def run(settings: ServerSettings) -> None:
             # One error here instead of one from each worker. TensorFlow is not loaded: it does not survive the fork.
             _checked(directory, settings.engine)
         Server(settings, directory, scratch).run()
+
+
+def _check_address(settings: ServerSettings) -> None:
+    """Binds the address for a moment: gunicorn would try five times, and log its reason in its own way."""
+    try:
+        family, kind, protocol, _, address = socket.getaddrinfo(
+            settings.host, settings.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )[0]
+        with socket.socket(family, kind, protocol) as listener:
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            listener.bind(address)
+    except OSError as error:
+        advice = {errno.EADDRINUSE: "another program listens there; give another --port",
+                  errno.EACCES: "ports below 1024 are for root; give another --port"}  # fmt: skip
+        reason = advice.get(error.errno, f"{error.strerror}; give an address of this machine as --host")
+        raise PipelineError(f"cannot listen at {settings.host}:{settings.port}: {reason}") from error
 
 
 def _local_model(settings: ServerSettings, copy: str) -> str:
@@ -188,9 +245,3 @@ def _temporary(parent: str | None) -> Iterator[str]:
     finally:
         if os.getpid() == owner:
             shutil.rmtree(path, ignore_errors=True)
-
-
-def _forget(_arbiter, worker) -> None:
-    from prometheus_client import multiprocess
-
-    multiprocess.mark_process_dead(worker.pid)

@@ -1,9 +1,13 @@
 """What a server can be told, with its defaults."""
 
-import os
+import re
 from dataclasses import dataclass
 
+from components.shared.errors import PipelineError
+
 MEGABYTE = 1_000_000
+# Pictures that come with this header are answered, but are no traffic in which drift could be seen.
+SMOKE_HEADER = "X-Smoke-Test"
 
 
 @dataclass(frozen=True)
@@ -17,6 +21,8 @@ class ServerSettings:
         queue: requests that may wait or run in one worker; further ones are answered 503.
         sha256: digest that the model must have (components.shared.classifier.digest); empty for any.
         read_seconds: how long a client may take to send its request.
+        answer_seconds: how long an answer may take, from the first byte of the request on; then it is 503.
+        grace_seconds: how long the server finishes what it has accepted when it is told to stop: longer than that.
         allow_urls: whether POST /classify fetches `{"url": ...}`.
         allow_private_urls: also from private networks; off, since anybody could read what only the server may.
     """
@@ -31,18 +37,19 @@ class ServerSettings:
     sha256: str = ""
     max_upload: int = 10 * MEGABYTE
     read_seconds: float = 15.0
-    wait_seconds: float = 20.0
+    answer_seconds: float = 20.0
     grace_seconds: float = 25.0
     allow_urls: bool = True
     allow_private_urls: bool = False
 
-
-def available_cores() -> int:
-    """Cores that this process may use: affinity and the container's CPU limit, at least 1."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    try:
-        with open("/sys/fs/cgroup/cpu.max", encoding="ascii") as file:
-            quota, period = file.read().split()
-    except (OSError, ValueError):
-        return cores
-    return cores if quota == "max" else max(1, min(cores, round(int(quota) / int(period))))
+    def __post_init__(self) -> None:
+        """Raises PipelineError: a value is not possible."""
+        if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", self.name):
+            raise PipelineError(f"--name {self.name!r} is not possible: give letters, digits, and . _ - between them")
+        at_least = {"port": 1, "workers": 0, "queue": 1, "max_upload": 1, "read_seconds": 0.1}
+        for name, least in at_least.items():
+            if not getattr(self, name) >= least:
+                option = f"--{name.replace('_', '-')}" + ("-mb" if name == "max_upload" else "")
+                raise PipelineError(f"{option} {getattr(self, name):g} is not possible: give at least {least:g}")
+        if self.port > 65535:
+            raise PipelineError(f"--port {self.port} is not possible: give at most 65535")

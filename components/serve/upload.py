@@ -3,6 +3,7 @@
 import base64
 import binascii
 import threading
+import time
 
 from flask import Request
 
@@ -10,10 +11,7 @@ from components.serve import remote
 from components.serve.deadlines import body_read
 from components.serve.errors import RequestError, busy
 from components.serve.settings import ServerSettings
-from components.shared import imaging
 
-# JPEGs are shrunk while they are decoded; other formats are held whole, and several workers decode at a time.
-MAX_PIXELS = 20_000_000
 # URLs that answer slowly must not take all places of the queue.
 _fetches = threading.BoundedSemaphore(8)
 
@@ -23,20 +21,22 @@ def announced_size(request: Request) -> int:
     return min(request.max_content_length, request.content_length or request.max_content_length)
 
 
-def read_picture(request: Request, settings: ServerSettings) -> bytes:
+def read_picture(request: Request, settings: ServerSettings, until: float) -> bytes:
     """The bytes of the one picture in `request`. What they are is found by their content, not by type or name.
+
+    A URL is fetched before `until` (of time.monotonic()).
 
     Raises:
         RequestError: there is none or more than one, or its URL cannot be fetched.
     """
     if request.mimetype == "multipart/form-data":
-        return check(_uploaded(request))
+        return _uploaded(request)
     body = read_body(request)
     if request.mimetype == "application/json":
-        return check(_described(parse_json(request, body), settings))
+        return _described(parse_json(request, body), settings, until)
     if not body:
         raise RequestError(400, 'no picture: send a file, the bytes, or {"url": "https://..."}', "no_picture")
-    return check(body)
+    return body
 
 
 def read_body(request: Request) -> bytes:
@@ -68,20 +68,6 @@ def from_base64(text: object) -> bytes:
         raise RequestError(400, f"a picture is no base64: {error}", "bad_base64") from error
 
 
-def check(picture: bytes) -> bytes:
-    """`picture`, if its size in pixels is within the server's limit. Raises RequestError 413."""
-    if picture[:2] == b"\xff\xd8":
-        return picture
-    try:
-        width, height = imaging.dimensions(picture)
-    except imaging.ImageError:
-        return picture  # the decoder says what is wrong with it
-    if width * height > MAX_PIXELS:
-        message = f"{width} x {height} pixels are too many: send at most {MAX_PIXELS // 10**6} million"
-        raise RequestError(413, message, "too_many_pixels")
-    return picture
-
-
 def _uploaded(request: Request) -> bytes:
     # Only the content is read. The name that came with it is never used: not for a path, a type or the log.
     files = [file for _, values in request.files.lists() for file in values]
@@ -91,14 +77,15 @@ def _uploaded(request: Request) -> bytes:
     return files[0].stream.read()
 
 
-def _described(content: dict, settings: ServerSettings) -> bytes:
+def _described(content: dict, settings: ServerSettings, until: float) -> bytes:
     if isinstance(content.get("url"), str):
         if not settings.allow_urls:
             raise RequestError(403, "this server does not fetch URLs: send the picture itself", "urls_off")
         if not _fetches.acquire(blocking=False):
             raise busy("too many pictures are being fetched: try again in a second, or send the picture itself")
         try:
-            return remote.fetch(content["url"], settings.max_upload, settings.allow_private_urls)
+            seconds = min(remote.SECONDS, until - time.monotonic())
+            return remote.fetch(content["url"], settings.max_upload, settings.allow_private_urls, seconds)
         finally:
             _fetches.release()
     if "b64" in content:

@@ -3,11 +3,11 @@
 https://www.tensorflow.org/tfx/serving/api_rest, https://kserve.github.io/website/docs/concepts/architecture/data-plane/v1-protocol
 """
 
-from flask import Blueprint, Response, current_app, jsonify, request
+from flask import Blueprint, Response, current_app, g, jsonify, request
 
 from components.serve.errors import RequestError
 from components.serve.names import checked_model, probabilities
-from components.serve.upload import announced_size, check, from_base64, parse_json, read_body
+from components.serve.upload import announced_size, from_base64, parse_json, read_body
 
 blueprint = Blueprint("v1", __name__, url_prefix="/v1/models")
 MAX_INSTANCES = 256
@@ -64,7 +64,7 @@ def predict(name: str) -> Response:
     with engine.admitted(announced_size(request)):
         content = parse_json(request, read_body(request))
         _check_signature(content)
-        rows = engine.predict(_pictures(content))
+        rows = engine.predict(_pictures(content), g.until, g.counted)
     if "inputs" in content:
         return jsonify(outputs={"probabilities": probabilities(rows), "labels": engine.classifier.labels})
     predictions = [
@@ -89,7 +89,7 @@ def _pictures(content: dict) -> list[bytes]:
         values = [values]
     if not isinstance(values, list) or not 1 <= len(values) <= MAX_INSTANCES:
         raise RequestError(400, f"give 1 to {MAX_INSTANCES} pictures as a list", "bad_request")
-    return [check(_picture(value)) for value in values]
+    return [_picture(value) for value in values]
 
 
 def _picture(value: object) -> bytes:

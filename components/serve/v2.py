@@ -1,12 +1,12 @@
 """The Open Inference Protocol (KServe V2, Triton): /v2. https://github.com/kserve/open-inference-protocol"""
 
 import numpy as np
-from flask import Blueprint, Response, current_app, jsonify, request
+from flask import Blueprint, Response, current_app, g, jsonify, request
 
 from components.serve import tensors
 from components.serve.errors import RequestError
 from components.serve.names import checked_model, probabilities
-from components.serve.upload import announced_size, check, from_base64, parse_json, read_body
+from components.serve.upload import announced_size, from_base64, parse_json, read_body
 
 blueprint = Blueprint("v2", __name__, url_prefix="/v2")
 MAX_PICTURES = 256
@@ -70,7 +70,7 @@ def infer(name: str, version: str | None = None) -> Response:
         content = parse_json(request, text)
         if not isinstance(content.get("id", ""), str):
             raise RequestError(400, "id must be a string", "bad_request")
-        rows = engine.predict(_pictures(content, binary))
+        rows = engine.predict(_pictures(content, binary), g.until, g.counted)
     found = {
         "probabilities": rows,
         "label": [engine.best(row, 1)[0].label for row in rows],
@@ -92,7 +92,7 @@ def _pictures(content: dict, binary: bytes) -> list[bytes]:
     if shape not in ([len(pictures)], [len(pictures), 1]) or not 1 <= len(pictures) <= MAX_PICTURES:
         message = f"{INPUT} has {len(pictures)} elements, its shape says {str(shape)[:40]}: send 1 to {MAX_PICTURES}"
         raise RequestError(400, message, "bad_request")
-    return [check(picture) for picture in pictures]
+    return pictures
 
 
 def _binary(tensor: dict, binary: bytes) -> list[bytes]:

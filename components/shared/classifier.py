@@ -52,6 +52,14 @@ class Classifier:
                 row[:] = self._run(picture)
         return rows
 
+    def ranking(self, row: np.ndarray, top: int | None = None) -> list[tuple[str, float]]:
+        """The `top` likeliest labels (None: all) of one row of probabilities, best first; of equals the first label.
+
+        Six digits are all that float32 says of a probability; the order is that of the unrounded ones.
+        """
+        order = np.argsort(-row, kind="stable")[:top]
+        return [(self.labels[index], round(float(row[index]), 6)) for index in order]
+
     def check(self) -> None:
         """Predicts one real picture. Raises ModelError unless the answer is a probability for each label."""
         pixels = np.indices((48, 64)).sum(axis=0, dtype=np.uint8)
