@@ -42,7 +42,11 @@ _MEASURED = pa.schema(
     ]
 )
 # Columns of the fetch log that are about the download, not about the object.
-_DOWNLOAD_COLUMNS = {"http_status", "attempts", "bytes", "width", "height", "seconds", "sha256", "status", "message"}
+_DOWNLOAD_COLUMNS = {
+    "http_status", "attempts", "bytes", "width", "height", "seconds", "sha256", "status", "message", "encoded_sha256",
+    "thumbnail",
+}  # fmt: skip
+_BATCH = 1024  # rows in memory at a time
 
 
 @dataclass(frozen=True)
@@ -66,66 +70,39 @@ class ConvertSummary:
 def convert_shard(shard: str, images_dir: str, records_dir: str, records_uri: str, index_path: str) -> ConvertSummary:
     """Writes `<split>-<shard>.tfrecord` into `records_dir`, and a row for each object of the shard to `index_path`.
 
-    A picture that failed at fetch, is not in the shard or does not decode gets a row with its reason and no record.
+    Log and tar of a shard have the same order and are read side by side, so memory does not grow with the shard. A
+    picture that failed at fetch, is not in the shard or has changed since gets a row with its reason and no record. No
+    picture is decoded: fetch did, and its checksum says that these are the same bytes.
 
     Raises:
-        PipelineError: the shard of images is missing, cut off, or no tar file.
+        PipelineError: the shard of images is missing, cut off, no tar file, or not the one that its log describes.
     """
-    log = _read_log(images_dir)
-    rows = {row["object_id"]: row for row in log.to_pylist()}
-    results = {object_id: _failure(row) for object_id, row in rows.items()}
+    log = _open_log(images_dir)
     os.makedirs(records_dir, exist_ok=True)
-    progress = Progress(len(rows), "images")
-    size = 0
+    progress = Progress(log.metadata.num_rows, "images")
     with ExitStack() as stack:
-        writers: dict[str, records.RecordWriter] = {}
-        for object_id, encoded in _pictures(os.path.join(images_dir, f"images-{shard}.tar")):
-            row = rows.get(object_id)
-            progress.update()
-            if row is None or row["status"] != OK:
-                continue
-            try:
-                record, looks = _record(row, encoded)
-            except ValueError as error:
-                results[object_id] = {**_failure(row), "status": CORRUPT, "message": str(error)}
-                continue
-            name = f"{row['split']}-{shard}.tfrecord"
-            if name not in writers:
-                writers[name] = stack.enter_context(records.RecordWriter(os.path.join(records_dir, name)))
-            span = writers[name].write(records.encode(record))
-            results[object_id] = _success(row, record, looks, storage.join(records_uri, name), span)
-            size += len(encoded)
-    _add_hashes([result for result in results.values() if result["status"] == OK])
-    _write_index(log, results, index_path)
-    written = sum(result["status"] == OK for result in results.values())
-    return ConvertSummary(shard, len(rows), written, len(rows) - written, size)
+        pictures = _Pictures(os.path.join(images_dir, f"images-{shard}.tar"), stack)
+        records_ = _Records(shard, records_dir, records_uri, stack)
+        index = stack.enter_context(_Index(index_path, log.schema_arrow))
+        for batch in log.iter_batches(_BATCH):
+            index.write(batch, [_convert(row, pictures, records_) for row in batch.to_pylist()])
+            progress.update(batch.num_rows)
+        pictures.expect_end()
+    rows = log.metadata.num_rows
+    return ConvertSummary(shard, rows, records_.count, rows - records_.count, records_.bytes)
 
 
-def _read_log(images_dir: str) -> pa.Table:
-    try:
-        return pq.read_table(os.path.join(images_dir, LOG_NAME))
-    except (OSError, pa.ArrowInvalid) as error:
-        raise PipelineError(f"cannot read {LOG_NAME} in {images_dir}: run the fetch step again ({error})") from error
-
-
-def _pictures(path: str) -> Iterator[tuple[str, bytes]]:
-    """Object id and JPEG of each picture in the tar file `path`, in order."""
-    try:
-        with tarfile.open(path) as tar:
-            for member in tar:
-                # tarfile remembers every member that it met: memory would grow with the shard.
-                tar.members = []
-                object_id, extension = os.path.splitext(member.name)
-                if extension == ".jpg":
-                    yield object_id, tar.extractfile(member).read()
-    except (OSError, tarfile.TarError) as error:
-        raise PipelineError(f"cannot read {path}: {error}; run the fetch step again") from error
-
-
-def _record(row: dict[str, Any], encoded: bytes) -> tuple[records.Record, bytes]:
-    """The record of a picture, and its thumbnail. Raises ValueError if the picture does not decode."""
+def _convert(row: dict[str, Any], pictures: "_Pictures", records_: "_Records") -> dict[str, Any]:
+    """One object: writes its record if there is a picture; returns the values of _MEASURED (without phash)."""
+    encoded = pictures.take(row["object_id"])
+    if row["status"] != OK:
+        return _failure(row, row["status"], row["message"])
+    if encoded is None:
+        return _failure(row, MISSING, "the fetch log names it, the image shard lacks it")
+    sha256 = hashlib.sha256(encoded).hexdigest()
+    if sha256 != row["encoded_sha256"]:
+        return _failure(row, CORRUPT, "the picture is not the one that was fetched: its checksum differs")
     height, width, *_ = simplejpeg.decode_jpeg_header(encoded)
-    looks = hashing.thumbnail(encoded)
     record = records.Record(
         object_id=row["object_id"],
         label=row["label"],
@@ -133,15 +110,25 @@ def _record(row: dict[str, Any], encoded: bytes) -> tuple[records.Record, bytes]
         encoded=encoded,
         height=height,
         width=width,
-        sha256=hashlib.sha256(encoded).hexdigest(),
+        sha256=sha256,
         source_sha256=row["sha256"] or "",
     )
-    return record, looks
+    uri, span = records_.write(row["split"], record)
+    return {
+        **_failure(row, OK, ""),
+        "encoded_sha256": sha256,
+        "thumbnail": row["thumbnail"],
+        "width": width,
+        "height": height,
+        "bytes": len(encoded),
+        "record_uri": uri,
+        "position": span.position,
+        "offset": span.offset,
+        "length": span.length,
+    }
 
 
-def _failure(row: dict[str, Any]) -> dict[str, Any]:
-    status = MISSING if row["status"] == OK else row["status"]
-    message = "the fetch log names it, the image shard lacks it" if row["status"] == OK else row["message"]
+def _failure(row: dict[str, Any], status: str, message: str) -> dict[str, Any]:
     return {
         "status": status,
         "message": message,
@@ -151,37 +138,98 @@ def _failure(row: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _success(row: dict[str, Any], record: records.Record, looks: bytes, uri: str, span: records.Span) -> dict[str, Any]:
-    return {
-        **_failure(row),
-        "status": OK,
-        "message": "",
-        "encoded_sha256": record.sha256,
-        "thumbnail": looks,
-        "width": record.width,
-        "height": record.height,
-        "bytes": len(record.encoded),
-        "record_uri": uri,
-        "position": span.position,
-        "offset": span.offset,
-        "length": span.length,
-    }
+def _open_log(images_dir: str) -> pq.ParquetFile:
+    try:
+        return pq.ParquetFile(os.path.join(images_dir, LOG_NAME))
+    except (OSError, pa.ArrowInvalid) as error:
+        raise PipelineError(f"cannot read {LOG_NAME} in {images_dir}: run the fetch step again ({error})") from error
 
 
-def _add_hashes(results: list[dict[str, Any]]) -> None:
-    """All at once: numpy costs more a call than a picture."""
-    hashes = hashing.perceptual_hashes(hashing.lumas([result["thumbnail"] for result in results]))
-    for result, value in zip(results, hashes.tolist()):
-        result["phash"] = value
+class _Pictures:
+    """The pictures of a tar file, taken one after the other."""
+
+    def __init__(self, path: str, stack: ExitStack) -> None:
+        self._path = path
+        self._entries = self._read(path, stack)
+        self._next = next(self._entries, None)
+
+    def take(self, object_id: str) -> bytes | None:
+        """The object's JPEG if it comes next in the tar, which then goes on; else None."""
+        if self._next is None or self._next[0] != object_id:
+            return None
+        picture = self._next[1]
+        self._next = next(self._entries, None)
+        return picture
+
+    def expect_end(self) -> None:
+        """Raises PipelineError if pictures are left that no row asked for."""
+        if self._next is not None:
+            raise PipelineError(
+                f"{self._path} and the {LOG_NAME} beside it are of different fetches ({self._next[0]} is not where the log "
+                "has it): run the fetch step again"
+            )
+
+    @staticmethod
+    def _read(path: str, stack: ExitStack) -> Iterator[tuple[str, bytes]]:
+        try:
+            tar = stack.enter_context(tarfile.open(path))
+            for member in tar:
+                # tarfile remembers every member that it met: memory would grow with the shard.
+                tar.members = []
+                object_id, extension = os.path.splitext(member.name)
+                if extension == ".jpg":
+                    yield object_id, tar.extractfile(member).read()
+        except (OSError, tarfile.TarError) as error:
+            raise PipelineError(f"cannot read {path}: {error}; run the fetch step again") from error
 
 
-def _write_index(log: pa.Table, results: dict[str, dict[str, Any]], path: str) -> None:
-    objects = log.select([name for name in log.column_names if name not in _DOWNLOAD_COLUMNS])
-    ordered = [results[object_id] for object_id in log["object_id"].to_pylist()]
-    measured = pa.Table.from_pylist(ordered, schema=_MEASURED)
-    table = objects
-    for name in measured.column_names:
-        table = table.append_column(measured.schema.field(name), measured[name])
-    os.makedirs(os.path.dirname(path) or ".", exist_ok=True)
-    pq.write_table(table, f"{path}.partial")
-    os.replace(f"{path}.partial", path)
+class _Records:
+    """The record files of a shard, one a split, made when its first record comes."""
+
+    def __init__(self, shard: str, folder: str, uri: str, stack: ExitStack) -> None:
+        self._shard, self._folder, self._uri, self._stack = shard, folder, uri, stack
+        self._writers: dict[str, records.RecordWriter] = {}
+        self.count = self.bytes = 0
+
+    def write(self, split: str, record: records.Record) -> tuple[str, records.Span]:
+        """Writes the record to its split's file; returns the file's URI and where the record lies in it."""
+        name = f"{split}-{self._shard}.tfrecord"
+        if name not in self._writers:
+            path = os.path.join(self._folder, name)
+            self._writers[name] = self._stack.enter_context(records.RecordWriter(path))
+        self.count += 1
+        self.bytes += len(record.encoded)
+        return storage.join(self._uri, name), self._writers[name].write(records.encode(record))
+
+
+class _Index:
+    """Writes the index; it appears under its name only when it is whole."""
+
+    def __init__(self, path: str, log: pa.Schema) -> None:
+        self._path = path
+        self._columns = [name for name in log.names if name not in _DOWNLOAD_COLUMNS]
+        fields = [log.field(name) for name in self._columns]
+        self._schema = pa.schema([*fields, *_MEASURED])
+        os.makedirs(os.path.dirname(path) or ".", exist_ok=True)
+        self._writer = pq.ParquetWriter(f"{path}.partial", self._schema)
+
+    def write(self, batch: pa.RecordBatch, results: list[dict[str, Any]]) -> None:
+        """Adds the objects of `batch`, with what became of each."""
+        found = [result for result in results if result["status"] == OK]
+        # All at once: numpy costs more a call than a picture.
+        hashes = hashing.perceptual_hashes(hashing.lumas([result["thumbnail"] for result in found]))
+        for result, value in zip(found, hashes.tolist()):
+            result["phash"] = value
+        measured = pa.RecordBatch.from_pylist(results, schema=_MEASURED)
+        objects = [batch.column(name) for name in self._columns]
+        self._writer.write_batch(pa.record_batch([*objects, *measured.columns], schema=self._schema))
+
+    def __enter__(self) -> "_Index":
+        return self
+
+    def __exit__(self, kind: object, *_: object) -> None:
+        self._writer.close()
+        if kind is None:
+            os.replace(f"{self._path}.partial", self._path)
+        else:
+            os.unlink(f"{self._path}.partial")

@@ -1,5 +1,6 @@
 """One shard of objects to one shard of images: `images-<shard>.tar` and `fetch-log.parquet`."""
 
+import base64
 import collections
 import contextlib
 import io
@@ -7,7 +8,7 @@ import json
 import os
 import shutil
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import pyarrow as pa
@@ -15,17 +16,20 @@ import pyarrow.json
 import pyarrow.parquet as pq
 
 from components.fetch import parts, pool
-from components.fetch.failure import may_pass
+from components.fetch.failure import is_lifted, may_pass
 from components.fetch.outcome import Outcome
 from components.fetch.rows import Row, Rows
 from components.fetch.settings import Limits, Settings
 from components.shared import storage
+from components.shared.cores import available_cores
 from components.shared.errors import PipelineError
 from components.shared.progress import Progress
 
 __all__ = ["FetchError", "FetchSummary", "Limits", "Settings", "fetch_shard"]
 
 LOG_NAME = "fetch-log.parquet"
+# Shards that pipeline.py lets run at the same time; processes of one shard, each of some 95 MB.
+_SIDE_BY_SIDE = _MOST_PROCESSES = 8
 _SUMMED = ["status", "bytes", "message", "image_uri"]
 # What the log says of an object besides its own columns.
 LOG_SCHEMA = pa.schema(
@@ -39,8 +43,12 @@ LOG_SCHEMA = pa.schema(
         "sha256": pa.string(),
         "seconds": pa.float32(),
         "message": pa.string(),
+        "encoded_sha256": pa.string(),
+        "thumbnail": pa.binary(),
     }
 )
+# A part's line has it in base64.
+_LINE_SCHEMA = LOG_SCHEMA.set(LOG_SCHEMA.get_field_index("thumbnail"), pa.field("thumbnail", pa.string()))
 
 
 class FetchError(PipelineError):
@@ -109,6 +117,7 @@ def fetch_shard(
     # pyarrow's own allocator keeps what it freed: 15 MB for 100,000 rows.
     pa.set_memory_pool(pa.system_memory_pool())
     rows = Rows(objects_path, shard)
+    settings = replace(settings, named=rows.named, side_by_side=min(rows.shards, _SIDE_BY_SIDE))
     work = _Work(shard, output_dir, output_uri, settings, limits, rows)
     if not work.is_finished():
         work.fetch()
@@ -139,11 +148,13 @@ class _Work:
         self._parts: parts.Parts | None = None
 
     def is_finished(self) -> bool:
-        """Whether tar and log are there, made from these very objects and settings."""
+        """Whether tar and log are there, made from these very objects, with settings that still hold."""
         if not (os.path.exists(self._tar) and os.path.exists(self._log)):
             return False
-        metadata = pq.read_schema(self._log).metadata or {}
-        return metadata.get(b"fetch") == self._identity()
+        made = (pq.read_schema(self._log).metadata or {}).get(b"fetch", b"").decode()
+        if not (made.startswith(self._fingerprint) and made.endswith(f"-{self._rows.digest}")):
+            return False
+        return not any(is_lifted(reason, self._settings) for reason in self.summary(0).reasons)
 
     def fetch(self) -> None:
         """Fetches what no part holds yet."""
@@ -153,7 +164,7 @@ class _Work:
         if self._parts_uri:
             parts.download(self._parts_uri, self._parts_folder, self._fingerprint)
         found = parts.Parts(self._parts_folder, self._fingerprint, self._rows.count)
-        missing = np.array([not _is_settled(found, row) for row in self._rows], bool)
+        missing = np.array([not _is_settled(found, row, self._settings) for row in self._rows], bool)
         self._resumed = int(np.count_nonzero(~missing))
         progress = Progress(self._rows.count, "images")
         if self._resumed:
@@ -164,7 +175,7 @@ class _Work:
 
     def _run_pool(self, missing: np.ndarray, progress: Progress) -> None:
         count = int(np.count_nonzero(missing))
-        processes = min(self._limits.processes or _cores(), max(1, count // 8))
+        processes = min(self._limits.processes or min(available_cores(), _MOST_PROCESSES), max(1, count // 8))
         job = pool.Job(self._settings, self._limits, self._parts_folder, self._parts_uri, processes)
         writer = parts.PartWriter(self._parts_folder, self._fingerprint)
 
@@ -173,7 +184,7 @@ class _Work:
             progress.update()
 
         rows = (row for row in self._rows if missing[row.ordinal])
-        pool.run(job, rows, count, lambda message: progress.update(), crashed)
+        pool.run(job, rows, count, lambda message: progress.update(), crashed, lambda: progress.update(0))
         writer.close()
 
     def write_log(self) -> None:
@@ -204,7 +215,10 @@ class _Work:
         if not self._parts_uri:
             return self._log
         target = storage.join(self._uri, LOG_NAME)
-        storage.upload(self._log, target)
+        try:
+            storage.upload(self._log, target)
+        except storage.StorageError as error:  # the reasons of the failure are worth more than this
+            return f"{self._log} (not in the store: {error})"
         return target
 
     def summary(self, seconds: float) -> FetchSummary:
@@ -226,9 +240,12 @@ class _Work:
         return f"{self._fingerprint}-{self._rows.digest}".encode()
 
 
-def _is_settled(found: parts.Parts, row: Row) -> bool:
+def _is_settled(found: parts.Parts, row: Row, settings: Settings) -> bool:
     """Whether an earlier attempt has the picture, or knows for good that there is none."""
-    return found.has(row.ordinal, row.key) and not may_pass(json.loads(found.line(row.ordinal))["status"])
+    if not found.has(row.ordinal, row.key):
+        return False
+    status = json.loads(found.line(row.ordinal))["status"]
+    return not (may_pass(status) or is_lifted(status, settings))
 
 
 def _parsed(lines: bytes) -> list[pa.Array]:
@@ -236,13 +253,10 @@ def _parsed(lines: bytes) -> list[pa.Array]:
     table = pyarrow.json.read_json(
         io.BytesIO(lines),
         read_options=pyarrow.json.ReadOptions(use_threads=False, block_size=len(lines) + 1),
-        parse_options=pyarrow.json.ParseOptions(explicit_schema=LOG_SCHEMA, unexpected_field_behavior="ignore"),
+        parse_options=pyarrow.json.ParseOptions(explicit_schema=_LINE_SCHEMA, unexpected_field_behavior="ignore"),
     )
-    return table.to_batches()[0].columns
-
-
-def _cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    *columns, thumbnails = table.to_batches()[0].columns
+    return [*columns, pa.array([base64.b64decode(text) for text in thumbnails.to_pylist()], pa.binary())]
 
 
 def _counted(reasons: dict[str, int], most: int = 0) -> str:

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import hashlib
+import math
 import posixpath
 import random
 import time
@@ -18,7 +19,8 @@ from components.fetch.download import Body, Downloader
 from components.fetch.failure import Failure, Retry
 from components.fetch.outcome import Outcome
 from components.fetch.settings import Limits, Settings
-from components.shared import imaging, storage
+from components.fetch.stores import Stores
+from components.shared import hashing, imaging, storage
 from components.shared.errors import PipelineError
 
 _STORED = ("gs", "s3", "minio", "file")
@@ -34,11 +36,10 @@ class Objects:
         downloader: Downloader,
         budget: Budget,
         decoder: Executor,
-        io: Executor,
     ) -> None:
-        """`decoder` has one thread: a core decodes one picture at a time, and memory holds one. `io` reads stores."""
+        """`decoder` has one thread: a core decodes one picture at a time, and memory holds one."""
         self._settings, self._limits, self._downloader, self._budget = settings, limits, downloader, budget
-        self._decoder, self._io = decoder, io
+        self._stores, self._decoder = Stores(settings, limits), decoder
 
     async def fetch(self, image_uri: str, store: Callable[[Outcome], None]) -> Outcome:
         """Tries until there is a picture, or a reason why there is none, and gives that to `store`.
@@ -49,6 +50,7 @@ class Objects:
         started = time.monotonic()
         deadline = Deadline(self._limits.deadline)
         attempts = refusals = 0
+        refused_at = math.inf
         last_sha256 = ""
 
         def keep(outcome: Outcome) -> Outcome:
@@ -61,8 +63,10 @@ class Objects:
             try:
                 return await self._attempt(image_uri, deadline, last_sha256, keep)
             except Failure as failure:
-                refusals += failure.retry is Retry.LATER
-                if not self._again(failure, attempts - refusals, refusals, deadline):
+                if failure.retry is Retry.LATER:
+                    refusals += 1
+                    refused_at = min(refused_at, time.monotonic())
+                if not self._again(failure, attempts - refusals, refusals, deadline, refused_at):
                     outcome = Outcome(
                         failure.reason, failure.http_status, message=str(failure)[:500], **failure.original
                     )
@@ -77,8 +81,11 @@ class Objects:
                 break
         return await asyncio.get_running_loop().run_in_executor(self._decoder, keep, outcome)
 
-    def _again(self, failure: Failure, faults: int, refusals: int, deadline: Deadline) -> bool:
+    def _again(self, failure: Failure, faults: int, refusals: int, deadline: Deadline, refused_at: float) -> bool:
         if failure.retry is Retry.NEVER or deadline.left <= 0:
+            return False
+        # The deadline stands still while a host pauses: twenty pauses of a quarter of an hour are too many.
+        if time.monotonic() - refused_at > self._limits.patience:
             return False
         return faults < self._limits.attempts and refusals < self._limits.refusals
 
@@ -115,20 +122,19 @@ class Objects:
             yield await asyncio.get_running_loop().run_in_executor(self._decoder, _sample, address)
         else:
             async with self._budget.claim(deadline) as claim:
-                data = await asyncio.get_running_loop().run_in_executor(
-                    self._io, _stored, address, self._limits.max_bytes
-                )
-                await claim.expect(len(data))
-                yield Body(data, 0, True)
+                yield Body(await self._stores.read(address, deadline, claim), 0, True)
 
 
 def located(image_uri: str, image_base: str) -> str:
     """The address with its base: a URI of a known scheme, or a local path. Raises Failure(bad_address)."""
     if not image_uri:
         raise Failure("no_address", "the object has no picture address")
-    scheme = urlsplit(image_uri).scheme.lower()
+    try:
+        scheme = urlsplit(image_uri).scheme.lower()
+    except ValueError as error:  # http://[::1
+        raise Failure("bad_address", f"no usable address: {image_uri[:200]!r}") from error
     if scheme in ("http", "https", "sample", *_STORED):
-        return image_uri
+        return scheme + image_uri[len(scheme) :]
     if scheme:
         raise Failure("bad_address", f"{scheme}: is not supported; use http, https, gs, s3, file or a path")
     if image_uri.startswith("//"):
@@ -149,14 +155,18 @@ def shrunk(body: Body, settings: Settings, last_sha256: str) -> Outcome:
     try:
         pixels = imaging.decode(body.data, settings.image_size)
         width, height = imaging.dimensions(body.data)
-        picture = imaging.encode_jpeg(imaging.resize_short_side(pixels, settings.image_size), settings.jpeg_quality)
+        pixels = imaging.resize_short_side(pixels, settings.image_size)
+        picture = imaging.encode_jpeg(pixels, settings.jpeg_quality)
     except imaging.ImageError as error:
         # A picture that is cut off may be the connection's fault, unless the same bytes came before.
         again = error.reason == "truncated" and body.http_status and sha256 != last_sha256
         failure = Failure(error.reason, str(error), Retry.AGAIN if again else Retry.NEVER, body.http_status)
         failure.original = {"bytes": len(body.data), "sha256": sha256}
         raise failure from error
-    return Outcome("ok", body.http_status, 1, len(body.data), width, height, sha256, picture=picture)
+    return Outcome(
+        "ok", body.http_status, 1, len(body.data), width, height, sha256, picture=picture,
+        encoded_sha256=hashlib.sha256(picture).hexdigest(), thumbnail=hashing.thumbnail(pixels),
+    )  # fmt: skip
 
 
 def _sample(address: str) -> Body:
@@ -166,18 +176,3 @@ def _sample(address: str) -> Body:
         return Body(sample.picture(address), 0, True)
     except (PipelineError, LookupError, ValueError) as error:
         raise Failure("not_found", f"the sample has no {address}: {error}") from error
-
-
-def _stored(address: str, max_bytes: int) -> bytes:
-    """A whole file of a store, through its SDK, which does its own retries. Raises Failure."""
-    try:
-        data = storage.read_bytes(address, 0, max_bytes + 1)
-    except storage.NotFound as error:
-        raise Failure("not_found", str(error)) from error
-    except storage.TransientStorageError as error:
-        raise Failure("storage", str(error)) from error
-    except (storage.StorageError, OSError) as error:
-        raise Failure("unreadable", str(error)) from error
-    if len(data) > max_bytes:
-        raise Failure("too_large", f"more than {max_bytes / 2**20:g} MB")
-    return data

@@ -5,7 +5,11 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of one object. `bytes`, `width`, `height` and `sha256` are those of the original."""
+    """What became of one object. `bytes`, `width`, `height` and `sha256` are those of the original.
+
+    `encoded_sha256` is of the stored JPEG `picture`; `thumbnail` is components.shared.hashing's, of its pixels: taken here,
+    where they are in hand, so that no later step has to decode the picture.
+    """
 
     status: str  # "ok" or the reason of the failure
     http_status: int = 0
@@ -16,4 +20,6 @@ class Outcome:
     sha256: str = ""
     seconds: float = 0.0
     message: str = ""
-    picture: bytes = b""  # the stored JPEG
+    encoded_sha256: str = ""
+    thumbnail: bytes = b""
+    picture: bytes = b""

@@ -6,6 +6,7 @@ any moment leaves complete objects and at most some bytes that no line points to
 resumed step writes further ones.
 """
 
+import base64
 import functools
 import hashlib
 import io
@@ -24,15 +25,19 @@ from components.shared import storage
 
 # Columns of fetch-log.parquet that a part's line carries; the object's own columns come from the query.
 LOG_FIELDS = (
-    "status", "http_status", "attempts", "bytes", "width", "height", "sha256", "seconds", "message",
+    "status", "http_status", "attempts", "bytes", "width", "height", "sha256", "seconds", "message", "encoded_sha256",
 )  # fmt: skip
 _END = b"\0" * 1024
 
 
 def fingerprint(settings: Settings) -> str:
-    """What the stored bytes depend on besides the objects: parts of other settings are not taken over."""
-    shaping = ["1", settings.image_base, settings.image_size, settings.jpeg_quality]
-    return hashlib.sha256(json.dumps(shaping).encode()).hexdigest()[:12]
+    """What the stored bytes depend on besides the objects: parts of other settings are not taken over.
+
+    That of pictures had while hosts' wishes were respected begins with that of the others: they serve both ways.
+    """
+    shaping = ["2", settings.image_base, settings.image_size, settings.jpeg_quality]
+    digest = hashlib.sha256(json.dumps(shaping).encode()).hexdigest()[:12]
+    return digest + ("r" if settings.respect_robots else "")
 
 
 class PartWriter:
@@ -63,6 +68,7 @@ class PartWriter:
         entries = _entries(columns, outcome) if outcome.status == "ok" else b""
         line = {"row": ordinal, "key": key, "offset": self._tar.tell(), "length": len(entries)}
         line |= {name: getattr(outcome, name) for name in LOG_FIELDS}
+        line["thumbnail"] = base64.b64encode(outcome.thumbnail).decode()
         _write(self._tar, entries)
         _write(self._log, json.dumps(line).encode() + b"\n")
         self.objects += 1
@@ -93,11 +99,9 @@ class Parts:
     """
 
     def __init__(self, folder: str, print_: str, rows: int) -> None:
-        self._paths = sorted(
-            os.path.join(folder, name[: -len(".jsonl")])
-            for name in os.listdir(folder)
-            if name.startswith(print_) and name.endswith(".jsonl")
-        )
+        names = [name for name in os.listdir(folder) if name.startswith(print_) and name.endswith(".jsonl")]
+        names.sort(key=lambda name: name.partition("-")[2])  # by time
+        self._paths = [os.path.join(folder, name[: -len(".jsonl")]) for name in names]
         self._part = np.full(rows, -1, np.int32)
         self._line = np.zeros((rows, 2), np.int64)
         self._key = np.zeros(rows, np.uint64)
@@ -110,7 +114,7 @@ class Parts:
         return self._part[ordinal] >= 0 and int(self._key[ordinal]) == int(key, 16)
 
     def line(self, ordinal: int) -> bytes:
-        """The log line of a row: JSON with LOG_FIELDS."""
+        """The log line of a row: JSON with LOG_FIELDS, and the thumbnail in base64."""
         offset, length = self._line[ordinal]
         return os.pread(self._files(self._path(ordinal) + ".jsonl").fileno(), int(length), int(offset))
 

@@ -31,14 +31,14 @@ class Worker:
         self._writer = parts.PartWriter(job["folder"], parts.fingerprint(self._settings))
         self._opened_at = time.monotonic()
         self._decoder = ThreadPoolExecutor(1, "decode")
-        self._io = ThreadPoolExecutor(8, "io")
+        self._uploader = ThreadPoolExecutor(2, "upload")
         self._uploads: set[asyncio.Future] = set()
 
     async def run(self, reader: asyncio.StreamReader) -> None:
         """Until `end`, or until stdin closes. Raises OSError if a part cannot be written."""
         budget = Budget(self._limits.buffer_bytes)
         async with Downloader(self._settings, self._limits, self._job["processes"], budget) as downloader:
-            objects = Objects(self._settings, self._limits, downloader, budget, self._decoder, self._io)
+            objects = Objects(self._settings, self._limits, downloader, budget, self._decoder)
             try:
                 # The group waits for all, also after an error: nobody writes any more when the part is closed.
                 async with asyncio.TaskGroup() as group:
@@ -75,7 +75,7 @@ class Worker:
         path = await loop.run_in_executor(self._decoder, self._writer.close)
         self._opened_at = time.monotonic()
         if path and self._job["uri"]:
-            upload = loop.run_in_executor(self._io, _upload, path, self._job["uri"])
+            upload = loop.run_in_executor(self._uploader, _upload, path, self._job["uri"])
             self._uploads.add(upload)
             upload.add_done_callback(self._uploads.discard)
 

@@ -6,8 +6,9 @@ odd horizontal frequencies flipped (`mirrored`), and needs no second look at the
 """
 
 import numpy as np
-import simplejpeg
 from PIL import Image
+
+from components.shared import imaging
 
 SIDE = 16
 CHROMA_SIDE = 8
@@ -18,15 +19,10 @@ Cuts = tuple[float, float, float, float]
 WHOLE: Cuts = (0.0, 0.0, 0.0, 0.0)
 
 
-def thumbnail(jpeg: bytes) -> bytes:
-    """Squashes a JPEG to luma [16, 16] and the chromas Cb and Cr [8, 8] each, uint8, one after the other.
-
-    Raises:
-        ValueError: the JPEG is damaged or cut off.
-    """
-    # The decoder scales by eighths while it decodes, which is cheaper; 32 pixels are left to average.
-    pixels = simplejpeg.decode_jpeg(jpeg, min_height=2 * SIDE, min_width=2 * SIDE, min_factor=1, strict=True)
-    luma, *chromas = Image.fromarray(pixels).convert("YCbCr").split()
+def thumbnail(pixels: np.ndarray) -> bytes:
+    """Squashes [height, width, 3] uint8 to luma [16, 16] and the chromas Cb and Cr [8, 8] each, one after the other."""
+    small = Image.fromarray(imaging.resize(pixels, 2 * SIDE, 2 * SIDE, "box"))
+    luma, *chromas = small.convert("YCbCr").split()
     parts = [luma.resize((SIDE, SIDE), Image.Resampling.BOX)]
     parts += [chroma.resize((CHROMA_SIDE, CHROMA_SIDE), Image.Resampling.BOX) for chroma in chromas]
     return b"".join(part.tobytes() for part in parts)

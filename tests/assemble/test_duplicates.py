@@ -11,7 +11,7 @@ from PIL import Image, ImageOps
 from components.assemble import confirmation, duplicates
 from components.assemble.duplicates import Pairs, candidate_pairs, close_pairs, components
 from components.shared import dataset, hashing
-from tests.convert.shards import Item, assemble, drawing, jpeg, stored
+from tests.convert.shards import Item, assemble, drawing, jpeg, stored, thumbnail
 from tests.shared.louvre import needs_louvre, paintings, picture
 
 
@@ -92,7 +92,7 @@ def test_components_are_those_of_the_graph(edges):
 
 
 def test_the_hash_of_a_mirrored_picture_is_the_mirrored_hash():
-    lumas = hashing.lumas([hashing.thumbnail(stored(drawing(seed))) for seed in range(50)])
+    lumas = hashing.lumas([thumbnail(stored(drawing(seed))) for seed in range(50)])
     flipped = hashing.perceptual_hashes(lumas[:, :, ::-1])
     bits = np.bitwise_count(flipped ^ hashing.mirrored(hashing.perceptual_hashes(lumas)))
     # A coefficient that is almost zero may fall on either side.
@@ -149,7 +149,7 @@ def test_copies_of_paintings_are_found(change, least):
     for _, _, path in paintings(100):
         image = picture(path)
         pair = [stored(image), stored(change(image))]
-        lumas = hashing.lumas([hashing.thumbnail(data) for data in pair])
+        lumas = hashing.lumas([thumbnail(data) for data in pair])
         close = len(candidate_pairs(lumas, 8)) > 0
         found.append(close and confirmation.agreement(*map(confirmation.detail, pair)) >= confirmation.SAME)
     assert np.mean(found) >= least
@@ -159,7 +159,7 @@ def test_copies_of_paintings_are_found(change, least):
 def test_different_paintings_are_not_taken_for_copies(tmp_path):
     """1,150 paintings, series and repetitions by their own painter among them: none is taken for another."""
     pictures = [stored(picture(path)) for _, _, path in paintings()]
-    candidates = candidate_pairs(hashing.lumas([hashing.thumbnail(data) for data in pictures]), 8)
+    candidates = candidate_pairs(hashing.lumas([thumbnail(data) for data in pictures]), 8)
     details = [confirmation.detail(data) for data in pictures]
     agreements = [confirmation.agreement(details[i], details[j]) for i, j in zip(candidates.first, candidates.second)]
     assert len(agreements) > 20, "without pairs that look alike this would test nothing"

@@ -16,18 +16,23 @@ from PIL import Image
 from components.assemble.assembler import AssembleSummary, assemble_dataset
 from components.assemble.settings import Settings
 from components.convert.converter import convert_shard
+from components.shared import hashing, imaging
 
 OBJECT_COLUMNS = ("title", "artist", "rights", "link", "group")
 LOG_SCHEMA = pa.schema(
     [(name, pa.string()) for name in ("object_id", "label", "split", "image_uri", *OBJECT_COLUMNS, "status")]
     + [(name, pa.int32()) for name in ("label_index", "shard", "http_status", "attempts", "width", "height")]
     + [("bytes", pa.int64()), ("sha256", pa.string()), ("seconds", pa.float64()), ("message", pa.string())]
+    + [("encoded_sha256", pa.string()), ("thumbnail", pa.binary())]
 )
 
 
 @dataclass
 class Item:
-    """An object of a test collection; without a picture it is one that failed with `status`."""
+    """An object of a test collection; without a picture it is one that failed with `status`.
+
+    `jpeg` is what was fetched, `in_shard` what the tar has of it if that is something else.
+    """
 
     object_id: str
     label: str
@@ -35,6 +40,7 @@ class Item:
     jpeg: bytes = b""
     status: str = "ok"
     columns: dict = field(default_factory=dict)
+    in_shard: bytes | None = None
 
 
 def drawing(seed: int, size: tuple[int, int] = (160, 128)) -> Image.Image:
@@ -59,15 +65,21 @@ def stored(image: Image.Image, size: int = 128, quality: int = 90) -> bytes:
     return jpeg(image.convert("RGB").resize(shape, Image.Resampling.LANCZOS), quality)
 
 
+def thumbnail(jpeg: bytes) -> bytes:
+    """The thumbnail that the fetch step takes of a stored picture."""
+    return hashing.thumbnail(imaging.decode(jpeg))
+
+
 def write_shard(folder: Path, shard: str, items: list[Item], labels: list[str]) -> None:
     """`images-<shard>.tar` and `fetch-log.parquet` in `folder`."""
     os.makedirs(folder, exist_ok=True)
     rows = [_row(item, labels) for item in items]
     with tarfile.open(folder / f"images-{shard}.tar", "w") as tar:
         for item, row in zip(items, rows):
-            if item.jpeg:
-                _add(tar, f"{item.object_id}.jpg", item.jpeg)
-                _add(tar, f"{item.object_id}.json", json.dumps(row).encode())
+            picture = item.jpeg if item.in_shard is None else item.in_shard
+            if picture:
+                _add(tar, f"{item.object_id}.jpg", picture)
+                _add(tar, f"{item.object_id}.json", json.dumps(item.columns).encode())
     pq.write_table(pa.Table.from_pylist(rows, LOG_SCHEMA), folder / "fetch-log.parquet")
 
 
@@ -96,6 +108,8 @@ def _row(item: Item, labels: list[str]) -> dict:
         "sha256": hashlib.sha256(b"original " + item.jpeg).hexdigest() if ok else None,
         "seconds": 0.1,
         "message": "" if ok else "not found",
+        "encoded_sha256": hashlib.sha256(item.jpeg).hexdigest() if ok else None,
+        "thumbnail": thumbnail(item.jpeg) if ok and item.jpeg else None,
         **item.columns,
     }
 

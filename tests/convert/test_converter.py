@@ -78,7 +78,7 @@ def test_the_index_has_every_object_with_all_its_columns(tmp_path):
 )
 def test_a_corrupt_picture_is_logged_and_the_others_go_on(tmp_path, damage):
     collection = items()
-    collection[1].jpeg = damage(collection[1].jpeg)
+    collection[1].in_shard = damage(collection[1].jpeg)
     summary, _, rows = convert(tmp_path, collection)
     assert summary.records == 4
     assert rows[1]["status"] == converter.CORRUPT and rows[1]["message"] and rows[1]["record_uri"] is None
@@ -86,9 +86,27 @@ def test_a_corrupt_picture_is_logged_and_the_others_go_on(tmp_path, damage):
 
 def test_a_picture_that_the_shard_lacks_is_logged(tmp_path):
     collection = items()
-    collection[2].jpeg = b""
+    collection[2].in_shard = b""
     _, _, rows = convert(tmp_path, collection)
     assert rows[2]["status"] == converter.MISSING and rows[2]["record_uri"] is None
+
+
+def test_a_tar_that_its_log_does_not_describe_is_refused(tmp_path):
+    write_shard(tmp_path / "images", SHARD, items(), LABELS)
+    (tmp_path / "images" / "fetch-log.parquet").rename(tmp_path / "log")
+    write_shard(tmp_path / "images", SHARD, items()[::-1], LABELS)
+    (tmp_path / "log").rename(tmp_path / "images" / "fetch-log.parquet")
+    with pytest.raises(PipelineError, match="of different fetches.*run the fetch step again"):
+        convert_again(tmp_path)
+    assert os.listdir(tmp_path / "records") == [] and not (tmp_path / "index").exists()
+
+
+def test_more_rows_than_are_held_at_a_time(tmp_path, monkeypatch):
+    monkeypatch.setattr(converter, "_BATCH", 2)
+    summary, _, rows = convert(tmp_path, items())
+    assert (summary.objects, summary.records) == (6, 5)
+    assert [row["object_id"] for row in rows] == ["000", "001", "002", "003", "004", "gone"]
+    assert [row["phash"] is None for row in rows] == [False] * 5 + [True]
 
 
 def test_the_same_shard_gives_the_same_bytes(tmp_path):
