@@ -20,8 +20,6 @@ FIELD_MANAGER = "museum-classifier"
 STEP_CONTAINER = "main"
 _NAMESPACE_FILE = Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace")
 _IRREGULAR_PLURALS = {"NetworkPolicy": "networkpolicies", "Ingress": "ingresses"}
-# JSON is YAML: the client sends a dictionary as JSON and this media type takes it.
-_APPLY = "application/apply-patch+yaml"
 _TIMEOUT = (5, 30)  # seconds to connect, seconds to read
 _PASSING = (409, 429, 500, 502, 503, 504)
 _ATTEMPTS = 8  # about a minute in all: an API server that restarts is back by then
@@ -58,12 +56,6 @@ class Cluster:
     def patch(self, api_version: str, kind: str, name: str, change: Object) -> Object:
         """Changes only the fields that `change` names (a merge patch) of an object that is there; returns it."""
         return self._call("PATCH", api_version, kind, name, {"fieldManager": FIELD_MANAGER}, change, media=_MERGE)
-
-    def merge(self, api_version: str, kind: str, name: str, change: Object) -> Object | None:
-        """Changes only the fields that `change` names (JSON merge patch); None if there is no such object."""
-        return self._call(
-            "PATCH", api_version, kind, name, body=change, absent_is_fine=True, media="application/merge-patch+json"
-        )
 
     def get(self, api_version: str, kind: str, name: str) -> Object | None:
         """The object, or None if there is none."""
