@@ -5,11 +5,12 @@ import contextlib
 import email.utils
 import re
 import ssl
+import sys
 import time
 import zlib
 from dataclasses import dataclass
 from typing import AsyncIterator
-from urllib.request import getproxies
+from urllib.request import getproxies, proxy_bypass
 
 import aiohttp
 from yarl import URL
@@ -18,6 +19,7 @@ from components.fetch.budget import Budget, Claim
 from components.fetch.deadline import Deadline
 from components.fetch.failure import Failure, Retry
 from components.fetch.hosts import Host
+from components.fetch.places import hosts_of, named_hosts
 from components.fetch.resolver import GuardedResolver, PrivateAddressError
 from components.fetch.robots import MAX_BYTES, Robots, check_headers
 from components.fetch.settings import Limits, Settings
@@ -43,11 +45,14 @@ class Downloader:
     """GETs with keep-alive connections, a polite pace per host and guarded addresses. One per process."""
 
     def __init__(self, settings: Settings, limits: Limits, processes: int, budget: Budget) -> None:
-        """`processes` share each host's rate and connections."""
-        self._settings, self._limits, self._processes, self._budget = settings, limits, processes, budget
+        """`processes` of this shard, and as many of each shard beside it, share each host's rate and connections."""
+        self._settings, self._limits, self._budget = settings, limits, budget
+        self._sharing = processes * settings.side_by_side
         self._hosts: dict[str, Host] = {}
-        self._robots = Robots(self._read_robots, self._on_crawl_delay)
-        self._resolver = GuardedResolver(_exempt_hosts(settings.image_base), settings.allow_private_addresses)
+        self._robots = Robots(self._read_robots, self._on_crawl_delay, limits.max_crawl_delay)
+        self._proxies = getproxies()
+        exempt = named_hosts(settings) | hosts_of(self._proxies.values())
+        self._resolver = GuardedResolver(exempt, settings.allow_private_addresses)
         self._session: aiohttp.ClientSession | None = None
 
     async def __aenter__(self) -> "Downloader":
@@ -55,7 +60,8 @@ class Downloader:
             connector=_Connector(limit=0, resolver=self._resolver, ttl_dns_cache=300, keepalive_timeout=30),
             headers={
                 "User-Agent": self._settings.user_agent,
-                "Accept": "image/avif,image/webp,image/*;q=0.9,*/*;q=0.5",
+                # JPEG first: a server that negotiates would re-encode it for whoever prefers AVIF.
+                "Accept": "image/jpeg,image/*;q=0.8,*/*;q=0.5",
                 # Pictures are compressed already; what comes compressed all the same is unpacked under a limit.
                 "Accept-Encoding": "identity",
             },
@@ -65,7 +71,7 @@ class Downloader:
             cookie_jar=aiohttp.DummyCookieJar(),
             auto_decompress=False,
             read_bufsize=_BUFFER,
-            trust_env=True,
+            trust_env=bool(self._proxies),
         )
         return self
 
@@ -109,13 +115,20 @@ class Downloader:
         async with host.slot():
             try:
                 with _translated(host):
-                    self._resolver.check_literal(url.host or "", url.port or 0)
                     async with deadline.running():
+                        await self._check_address(url)
                         async with self._session.get(url, allow_redirects=False) as response:
                             return await self._receive(url, response, host, claim, polite, max_bytes)
             except TimeoutError as error:
                 host.silent()
                 raise Failure("deadline", f"not finished within {deadline.seconds:g} s", Retry.NEVER) from error
+
+    async def _check_address(self, url: URL) -> None:
+        """Raises PrivateAddressError for what the resolver does not see: literals, and names that a proxy resolves."""
+        if url.scheme in self._proxies and not proxy_bypass(url.host or ""):
+            await self._resolver.check_proxied(url.host or "", url.port or 0)
+        else:
+            self._resolver.check_literal(url.host or "", url.port or 0)
 
     async def _receive(self, url: URL, response, host: Host, claim: Claim, polite: bool, max_bytes: int) -> Body | URL:
         if response.status != 200:
@@ -127,6 +140,8 @@ class Downloader:
             failure = _refusal(response)
             if failure.retry is Retry.LATER:
                 host.refused(failure.retry_after)
+            elif failure.retry is Retry.AGAIN:
+                host.failed()
             else:
                 host.answered()
             raise failure
@@ -141,12 +156,17 @@ class Downloader:
     def _host(self, url: URL) -> Host:
         key = f"{url.host}:{url.port}"
         if key not in self._hosts:
-            share = max(1, self._limits.host_connections // self._processes)
-            self._hosts[key] = Host(key, self._settings.requests_per_second / self._processes, share, self._limits)
+            share = max(1, self._limits.host_connections // self._sharing)
+            self._hosts[key] = Host(key, self._settings.requests_per_second / self._sharing, share, self._limits)
         return self._hosts[key]
 
     def _on_crawl_delay(self, origin: str, seconds: float) -> None:
-        self._host(URL(origin)).crawl_delay(seconds * self._processes)
+        if self._host(URL(origin)).crawl_delay(seconds * self._sharing):
+            print(
+                f"{origin}/robots.txt asks for {seconds:g} s between requests (Crawl-delay): 1,000 pictures from there "
+                f"take {seconds * 1000 / 3600:.1f} hours, over all shards",
+                file=sys.stderr, flush=True,
+            )  # fmt: skip
 
     async def _read_robots(self, address: str) -> bytes:
         """Everything from this host depends on it, so it is tried for as long as a host is waited for."""
@@ -178,21 +198,19 @@ class _Connector(aiohttp.TCPConnector):
         return connection
 
 
-def _exempt_hosts(image_base: str) -> frozenset[tuple[str, int]]:
-    """What the user typed may be private: the host of image_base, and the proxies of the environment."""
-    typed = [image_base, *getproxies().values()]
-    urls = [URL(text) for text in typed if text.startswith(("http://", "https://"))]
-    return frozenset((url.host.lower(), url.port) for url in urls if url.host)
-
-
 def _url(address: str) -> URL:
     try:
         url = URL(address, encoded=bool(_PLAIN.fullmatch(address)))
-        if url.scheme in _DEFAULT_PORT and url.host and url.port:
+        if _is_usable(url):
             return url.with_fragment(None)
     except ValueError:
         pass
     raise Failure("bad_address", f"no usable address: {address[:200]!r}")
+
+
+def _is_usable(url: URL) -> bool:
+    """Whether it can be asked for: UnicodeError, a ValueError, says that the host is no possible name."""
+    return url.scheme in _DEFAULT_PORT and bool(url.port) and bool((url.raw_host or "").encode("idna"))
 
 
 def _redirection(url: URL, response: aiohttp.ClientResponse) -> URL:
@@ -201,9 +219,10 @@ def _redirection(url: URL, response: aiohttp.ClientResponse) -> URL:
         raise Failure("bad_response", "a redirect without a Location", http_status=response.status)
     try:
         target = url.join(URL(location, encoded=bool(_PLAIN.fullmatch(location))))
+        usable = _is_usable(target)
     except ValueError as error:
         raise Failure("bad_address", f"redirected to {location[:200]!r}") from error
-    if target.scheme not in _DEFAULT_PORT or not target.host:
+    if not usable:
         raise Failure("bad_address", f"redirected to {location[:200]!r}: only http and https are followed")
     return target.with_fragment(None)
 
@@ -293,10 +312,10 @@ def _translated(host: Host):
         host.silent()
         raise Failure("refused", str(error), Retry.AGAIN) from error
     except aiohttp.ClientPayloadError as error:
-        host.answered()
+        host.failed()
         raise Failure("incomplete", f"the body was cut off: {error}", Retry.AGAIN) from error
     except (aiohttp.ServerDisconnectedError, aiohttp.ClientOSError, ConnectionError) as error:
-        host.answered()
+        host.failed()
         raise Failure("reset", f"connection lost: {error}", Retry.AGAIN) from error
     except zlib.error as error:
         raise Failure("bad_response", f"damaged compression: {error}", Retry.AGAIN) from error

@@ -2,6 +2,8 @@
 
 from enum import Enum
 
+from components.fetch.settings import Settings
+
 
 class Retry(Enum):
     """What another attempt is good for."""
@@ -22,15 +24,26 @@ class Failure(Exception):
         self.original: dict = {}  # bytes and sha256 of what came, where anything came
 
 
-# A resumed step tries these again; every other reason is final.
-PASSING = frozenset(
+# No later attempt will find it otherwise. Everything else may: credentials are renewed, certificates and servers mended.
+_FINAL = frozenset(
     {
-        "timeout", "deadline", "dns", "refused", "reset", "incomplete", "host_down", "robots_unavailable", "storage",
-        "http_408", "http_425", "http_429", "bad_response",
+        "ok", "no_address", "bad_address", "not_an_image", "truncated", "corrupt", "too_large", "too_many_pixels",
+        "too_thin", "redirect_loop", "too_many_redirects", "robots", "noai", "private_address",
     }
 )  # fmt: skip
+# Of the statuses below 500, those that say something of us or of this moment, not of the picture.
+_PASSING_STATUSES = frozenset({"http_401", "http_403", "http_407", "http_408", "http_425", "http_429"})
 
 
 def may_pass(reason: str) -> bool:
-    """Whether an object that failed for `reason` is worth another try in a later run."""
-    return reason in PASSING or reason.startswith("http_5")
+    """Whether an object that failed for `reason` is worth another try in a later run with the same settings."""
+    if reason.startswith("http_"):
+        return reason.startswith("http_5") or reason in _PASSING_STATUSES
+    return reason not in _FINAL
+
+
+def is_lifted(reason: str, settings: Settings) -> bool:
+    """Whether `settings` allow what an earlier run had to refuse for `reason`."""
+    if reason in ("robots", "noai"):
+        return not settings.respect_robots
+    return reason == "private_address" and settings.allow_private_addresses

@@ -31,6 +31,7 @@ class Host:
         self._next = self._paused_until = self._changed_at = self._silent_since = 0.0
         self._silent = 0
         self._refused = False
+        self._refused_since = 0.0  # time of the first refusal since the last success
         self._down = ""  # why it was given up
         self._turn = asyncio.Lock()
         self._freed = asyncio.Event()
@@ -52,9 +53,13 @@ class Host:
             self._active -= 1
             self._freed.set()
 
-    def answered(self) -> None:
-        """The host gave any answer but a refusal: it is alive, and may get a little more."""
+    def failed(self) -> None:
+        """The host answers, but is in trouble (5xx): no reason to ask it more."""
         self._silent = 0
+
+    def answered(self) -> None:
+        """The host answered as it should: it is alive, and may get a little more."""
+        self._silent, self._refused_since = 0, 0.0
         now = asyncio.get_running_loop().time()
         # Until the first refusal connections are added quickly; afterwards a step at a time, together with the rate.
         if self._refused and now - self._changed_at < self._limits.recovery:
@@ -71,9 +76,11 @@ class Host:
         self._silent = 0
         now = asyncio.get_running_loop().time()
         self._paused_until = max(self._paused_until, now + retry_after)
+        self._refused_since = self._refused_since or now
         if retry_after > self._limits.max_pause:
-            self._paused_until, self._down = now, f"the host asks to come back in {retry_after:.0f} s"
-            self._freed.set()
+            self._give_up(f"the host asks to come back in {retry_after:.0f} s")
+        elif now - self._refused_since > self._limits.patience:
+            self._give_up(f"{self._name} has refused every request for {now - self._refused_since:.0f} s")
         # Requests that were under way together are refused together: that is one sign, not twenty.
         if self._refused and now - self._changed_at < self._limits.recovery / 2:
             return
@@ -96,14 +103,22 @@ class Host:
             print(f"warning: {self._name} does not answer; {patience}", file=sys.stderr, flush=True)
         self._connections = 1
         self._paused_until = now + min(self._limits.max_backoff, self._limits.backoff * 2 ** min(beyond, 10))
-        if now - self._silent_since > self._limits.host_patience:
-            self._down = f"{self._name} did not answer for {self._limits.host_patience:g} s and was given up"
         self._freed.set()
+        if now - self._silent_since > self._limits.host_patience:
+            self._give_up(f"{self._name} did not answer for {self._limits.host_patience:g} s and was given up")
 
-    def crawl_delay(self, seconds: float) -> None:
-        """robots.txt asks for so many seconds between requests of this process."""
+    def crawl_delay(self, seconds: float) -> bool:
+        """robots.txt asks for so many seconds between requests of this process; returns whether that is slower."""
         asked = 1.0 / max(seconds, 1e-3)
-        self._top_rate = self._rate = min(self._rate, asked) if self._rate else asked
+        if self._rate and self._rate <= asked:
+            return False
+        self._top_rate = self._rate = asked
+        return True
+
+    def _give_up(self, why: str) -> None:
+        """Nothing more is asked of it in this run."""
+        self._paused_until, self._down = 0.0, why
+        self._freed.set()
 
     async def _wait(self) -> None:
         loop = asyncio.get_running_loop()

@@ -16,8 +16,12 @@ from components.shared.errors import TransientError
 
 # Rows that one process has at hand: enough to keep its connections busy while one host pauses.
 _WINDOW = 256
-# Processes that may die one after the other without finishing a single object.
+# Processes that may end one after the other without finishing a single object ...
 _DEATHS = 5
+# ... and pictures in a row that may each crash one: a collection can hold a few, a machine without memory has no end.
+_CRASHES = 50
+# Seconds between two looks at the progress, which prints when a line is due.
+_TICK = 1.0
 
 
 @dataclass(frozen=True)
@@ -32,28 +36,52 @@ class Job:
 
 
 def run(
-    job: Job, rows: Iterator[Row], count: int, heard: Callable[[dict], None], crashed: Callable[[Row], None]
+    job: Job,
+    rows: Iterator[Row],
+    count: int,
+    heard: Callable[[dict], None],
+    crashed: Callable[[Row], None],
+    tick: Callable[[], None],
 ) -> None:
-    """Fetches `rows` (there are `count`) in `job.processes` processes; `heard` gets each object's result.
+    """Fetches `rows` (there are `count`) in `job.processes` processes.
+
+    Args:
+        heard: Gets each object's result.
+        crashed: Gets each row that ended its process.
+        tick: Called every second, whether anything happens or not.
 
     Raises:
         OSError: a process could not write (errno ENOSPC: the disk is full).
-        TransientError: processes die again and again.
+        TransientError: processes die again and again, or SIGTERM came.
     """
-    asyncio.run(_run(job, rows, count, heard, crashed))
+    try:
+        asyncio.run(_run(job, rows, count, heard, crashed, tick))
+    except asyncio.CancelledError:
+        raise TransientError(
+            "stopped by SIGTERM; what was fetched is kept: start the step again to continue"
+        ) from None
 
 
-async def _run(job, rows, count, heard, crashed) -> None:
+async def _run(job, rows, count, heard, crashed, tick) -> None:
     window = max(8, min(_WINDOW, count // (4 * job.processes)))
     task = asyncio.current_task()
     with contextlib.suppress(ValueError, RuntimeError):  # only a main thread hears signals
         asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
     try:
         async with asyncio.TaskGroup() as group:
+            ticking = asyncio.ensure_future(_tick(tick))
             for _ in range(job.processes):
                 group.create_task(_Process(job, rows, heard, crashed).run(window))
     except ExceptionGroup as errors:
         raise errors.exceptions[0] from None
+    finally:
+        ticking.cancel()
+
+
+async def _tick(tick: Callable[[], None]) -> None:
+    while True:
+        await asyncio.sleep(_TICK)
+        tick()
 
 
 class _Process:
@@ -62,7 +90,7 @@ class _Process:
     def __init__(self, job: Job, rows: Iterator[Row], heard, crashed) -> None:
         self._job, self._rows, self._heard, self._crashed = job, rows, heard, crashed
         self._outstanding: dict[int, Row] = {}
-        self._deaths = 0  # since the last object that was finished
+        self._deaths = self._crashes = 0  # since the last object that was finished
 
     async def run(self, window: int) -> None:
         while await self._serve(self._rows, window):
@@ -70,10 +98,12 @@ class _Process:
             suspects = list(self._outstanding.values())
             self._outstanding.clear()
             remaining = iter(suspects)
-            while await self._serve(remaining, 1):
+            while status := await self._serve(remaining, 1):
                 for row in self._outstanding.values():
                     self._crashed(row)
                 self._outstanding.clear()
+                if status < 0:  # a signal: the culprit is found. Anything else is a process that cannot work at all.
+                    self._deaths, self._crashes = 0, self._crashes + 1
 
     async def _serve(self, rows: Iterator[Row], window: int) -> int:
         """Deals `rows` to a new process until they end; returns its exit status."""
@@ -100,7 +130,7 @@ class _Process:
     def _count_death(self, status: int) -> None:
         self._deaths += 1
         print(f"warning: a fetch process ended with status {status}; another takes over", file=sys.stderr, flush=True)
-        if self._deaths > _DEATHS:
+        if self._deaths > _DEATHS or self._crashes >= _CRASHES:
             raise TransientError(f"fetch processes end with status {status} (-9: out of memory?): start the step again")
 
     async def _converse(self, process, rows: Iterator[Row], window: int) -> None:
@@ -117,7 +147,7 @@ class _Process:
             if "error" in message:
                 raise OSError(message["errno"], message["error"], message["file"])
             self._outstanding.pop(message["row"])
-            self._deaths = 0
+            self._deaths = self._crashes = 0
             self._heard(message)
 
     def _deal(self, process, row: Row | None) -> None:

@@ -20,9 +20,14 @@ _VALUED = frozenset({"unavailable_after", "max-snippet", "max-image-preview", "m
 class Robots:
     """robots.txt of every host met, each read once (RFC 9309)."""
 
-    def __init__(self, read: Callable[[str], Awaitable[bytes]], on_delay: Callable[[str, float], None]) -> None:
-        """`read(url)` gets a text or raises Failure; `on_delay(origin, seconds)` hears of a crawl delay."""
-        self._read, self._on_delay = read, on_delay
+    def __init__(
+        self, read: Callable[[str], Awaitable[bytes]], on_delay: Callable[[str, float], None], max_delay: float
+    ) -> None:
+        """`read(url)` gets a text or raises Failure; `on_delay(origin, seconds)` hears of a crawl delay.
+
+        A host that asks for more than `max_delay` seconds between requests is left alone.
+        """
+        self._read, self._on_delay, self._max_delay = read, on_delay, max_delay
         self._rules: dict[str, asyncio.Task] = {}
 
     async def check(self, origin: str, url: str) -> None:
@@ -46,9 +51,11 @@ class Robots:
                 failure.reason = "robots_unavailable"
             raise
         rules = Protego.parse(text[:MAX_BYTES].decode("utf-8", "replace"))
-        delay = rules.crawl_delay(AGENT)
+        delay = float(rules.crawl_delay(AGENT) or 0)
+        if delay > self._max_delay:
+            raise Failure("robots", f"{origin}/robots.txt asks for {delay:g} s between requests (Crawl-delay)")
         if delay:
-            self._on_delay(origin, float(delay))
+            self._on_delay(origin, delay)
         return rules
 
 

@@ -16,6 +16,10 @@ from components.shared.errors import PipelineError
 _BATCH = 1024
 _NAME = re.compile(r"(\d{5,})-of-(\d{5,})")
 _OBJECT_ID = re.compile(r"[A-Za-z0-9._-]+")
+# SELECTION_KEY of shared/dataset.py, which would bring protobuf into this small process.
+_SELECTION = b"selection"
+# On BigQuery `table` is no path.
+_SOURCES_WITH_PATHS = ("table", "folder", "met")
 _NEEDED = ("object_id", "image_uri", "shard")
 
 
@@ -31,6 +35,10 @@ class Row:
 class Rows:
     """The rows of `shard` (`00003-of-00016`).
 
+    Attributes:
+        shards: Shards of the whole collection.
+        named: Paths and URIs of the collection that the user typed, as the query step wrote them down.
+
     Raises:
         PipelineError: the shard's name or the table is not what the query step writes.
     """
@@ -39,7 +47,7 @@ class Rows:
         match = _NAME.fullmatch(shard)
         if not match:
             raise PipelineError(f"no shard is called {shard!r}: names are like 00003-of-00016")
-        self._shard = int(match[1])
+        self._shard, self.shards = int(match[1]), int(match[2])
         try:
             self._file = pq.ParquetFile(path)
         except (OSError, pa.ArrowInvalid) as error:
@@ -48,6 +56,7 @@ class Rows:
         missing = [name for name in _NEEDED if name not in self.schema.names]
         if missing:
             raise PipelineError(f"{path} has no column {', '.join(missing)}; it has {', '.join(self.schema.names)}")
+        self.named = _named(self._file.metadata.metadata or {})
         self.count, self.digest = self._measure()
 
     def batches(self) -> Iterator[pa.RecordBatch]:
@@ -87,6 +96,14 @@ class Rows:
             digest.update(row.key.encode())
             count += 1
         return count, digest.hexdigest()
+
+
+def _named(metadata: dict[bytes, bytes]) -> tuple[str, ...]:
+    """Paths and URIs among the query's parameters; none in a table that the query step did not write."""
+    parameters = json.loads(metadata.get(_SELECTION, b"{}")).get("parameters", {})
+    if parameters.get("source") not in _SOURCES_WITH_PATHS:
+        return ()
+    return tuple(filter(None, (parameters.get("table"), parameters.get("images"))))
 
 
 def _row(ordinal: int, columns: dict) -> Row:

@@ -11,6 +11,10 @@ AGENT = "museum-classifier"
 class Settings:
     """Parameters of the fetch step; their meaning is in the pipeline's docstring.
 
+    Attributes:
+        named: The other paths and URIs that the user typed: table and images.
+        side_by_side: Shards that may be fetched at the same time: they share each host's pace.
+
     Raises:
         PipelineError: a value is outside its range.
     """
@@ -23,6 +27,8 @@ class Settings:
     contact: str = ""
     respect_robots: bool = True
     allow_private_addresses: bool = False
+    named: tuple[str, ...] = ()
+    side_by_side: int = 1
 
     def __post_init__(self) -> None:
         _check_range("image_size", self.image_size, 16, 4096)
@@ -44,16 +50,19 @@ class Settings:
 class Limits:
     """Constants of one fetch; tests make them small. Times in seconds."""
 
-    processes: int = 0  # 0: one a core
+    processes: int = 0  # 0: one a core, at most 8
     attempts: int = 5  # of one object, for faults that can pass
     refusals: int = 20  # of one object, by 429: the host's pace adapts meanwhile
     deadline: float = 180.0  # of one object: requests and backoff, not the wait for its host's turn
+    patience: float = 3600.0  # with one object, and with one host, that is refused again and again
     connect_timeout: float = 10.0
     read_timeout: float = 30.0  # without a single byte
     backoff: float = 0.5  # before the second attempt; doubles, with full jitter
     max_backoff: float = 30.0
     max_pause: float = 900.0  # a longer Retry-After is taken as "not today"
-    host_connections: int = 32  # to one host, from all processes
+    max_crawl_delay: float = 60.0  # a robots.txt that asks for more does not want machines
+    host_connections: int = 32  # to one host, from all processes of all shards
+    store_connections: int = 8  # to one bucket, from one process
     host_failures: int = 10  # in a row, without an answer: from then on one probe at a time
     host_patience: float = 60.0  # after so long without any answer a host is given up
     recovery: float = 2.0  # between two steps back up after a 429

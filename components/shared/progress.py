@@ -8,7 +8,10 @@ INTERVAL_VARIABLE = "PROGRESS_SECONDS"
 
 
 class Progress:
-    """Prints `progress: 120/600 images, 84/s` at most every PROGRESS_SECONDS seconds, and once at the end."""
+    """Prints `progress: 120/600 images, 84/s` at most every PROGRESS_SECONDS seconds, and once at the end.
+
+    Where nothing may happen for long, `update(0)` now and then keeps the lines coming.
+    """
 
     def __init__(self, total: int, unit: str) -> None:
         self.total, self.unit = total, unit
@@ -18,9 +21,10 @@ class Progress:
 
     def update(self, amount: int = 1, note: str = "") -> None:
         """Counts `amount` more units; `note` (`loss 0.31`) is appended to the line."""
+        ends = self.done < self.total <= self.done + amount
         self.done += amount
         now = time.monotonic()
-        if self.done < self.total and now - self._printed < self._interval:
+        if not ends and now - self._printed < self._interval:
             return
         self._printed = now
         rate = self.done / max(now - self._started, 1e-9)

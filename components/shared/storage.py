@@ -1,6 +1,6 @@
 """Files by URI: a plain path or file, gs, s3, minio; http and https to read from.
 
-    open_read, read_bytes(start, length), write_bytes, exists, size, list_files, delete        one file or folder
+    open_read, read_bytes(start, length), write_bytes, exists, stat, size, list_files, delete  one file or folder
     download, upload, download_all, upload_all, download_folder, mirror                         copies, in parallel
     published_uri                                                                               where a run's files end up
 
@@ -15,10 +15,19 @@ from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
 from importlib import import_module
 from typing import BinaryIO, Iterable, Iterator
 
-from components.shared.storage_base import FileInfo, NotFound, StorageError, Store, TransientStorageError, retried, shown
+from components.shared.storage_base import (
+    FileInfo,
+    NotFound,
+    StorageError,
+    Store,
+    TransientStorageError,
+    no_retries,
+    retried,
+    shown,
+)
 from components.shared.storage_local import path_of, replacing
 
-__all__ = ["FileInfo", "NotFound", "StorageError", "TransientStorageError"]
+__all__ = ["FileInfo", "NotFound", "StorageError", "TransientStorageError", "no_retries"]
 
 # `pipeline.py run --root s3://...` keeps a run's files in a local folder and mirrors them to the store after each step;
 # these two say which folder and where to.
@@ -65,10 +74,10 @@ def open_read(uri: str) -> BinaryIO:
         raise kind(f"cannot read {uri}: {error.strerror}") from error
 
 
-def read_bytes(uri: str, start: int = 0, length: int | None = None) -> bytes:
-    """Bytes of `uri`, from `start` on, at most `length`. Raises StorageError."""
+def read_bytes(uri: str, start: int = 0, length: int | None = None, version: str = "") -> bytes:
+    """Bytes of `uri`, from `start` on, at most `length`; of that `version`, where given. Raises StorageError."""
     if length is not None and local_path(uri) is None:
-        chunk = _store(uri).read(uri, start, length)
+        chunk = _store(uri).read(uri, start, length, version)
         return chunk.data[start - chunk.start :][:length]
     with open_read(uri) as file:
         file.seek(start)
@@ -92,9 +101,14 @@ def exists(uri: str) -> bool:
     return True
 
 
+def stat(uri: str) -> FileInfo:
+    """Size, checksum and version of the file `uri`. Raises StorageError."""
+    return _store(uri).stat(uri)
+
+
 def size(uri: str) -> int:
     """Size of the file `uri` in bytes. Raises StorageError."""
-    return _store(uri).stat(uri).size
+    return stat(uri).size
 
 
 def list_files(uri: str) -> list[FileInfo]:

@@ -1,14 +1,16 @@
 """What the stores of `storage.py` have in common: their interface, errors, retries and checksums."""
 
 import base64
+import contextlib
 import errno
 import hashlib
 import random
 import time
 import zlib
 from abc import ABC, abstractmethod
+from contextvars import ContextVar
 from dataclasses import dataclass
-from typing import Callable, Iterable, TypeVar
+from typing import Callable, Iterable, Iterator, TypeVar
 from urllib.parse import urlsplit, urlunsplit
 
 from components.shared.errors import PipelineError, TransientError
@@ -98,9 +100,22 @@ class Store(ABC):
         raise StorageError(f"cannot delete {shown(uri)}: {urlsplit(uri).scheme} is read-only")
 
 
+_retries: ContextVar[bool] = ContextVar("retries", default=True)
+
+
+@contextlib.contextmanager
+def no_retries() -> Iterator[None]:
+    """In this block, and this thread, a request is made once: for callers that have attempts and a deadline of their own."""
+    token = _retries.set(False)
+    try:
+        yield
+    finally:
+        _retries.reset(token)
+
+
 def retried(call: Callable[[], T]) -> T:
     """Returns `call()`, which is called again after TransientStorageError, with growing pauses (exponential, jittered)."""
-    for delay in RETRY_DELAYS:
+    for delay in RETRY_DELAYS if _retries.get() else ():
         try:
             return call()
         except TransientStorageError:

@@ -80,7 +80,7 @@ def test_gs(tmp_path, gs_bucket):  # noqa: F811
     from components.shared import storage
 
     storage.write_bytes(f"{gs_bucket}/1/0.jpg", jpeg(1))
-    fetch(tmp_path, {"a": f"{gs_bucket}/1/0.jpg", "b": f"{gs_bucket}/2/0.jpg"}, max_failed_fraction=1)
+    fetch(tmp_path, {"a": f"{gs_bucket}/1/0.jpg", "b": f"{gs_bucket}/2/0.jpg"}, image_base=gs_bucket, max_failed_fraction=1)
     assert {name: row["status"] for name, row in read_log(tmp_path / "out").items()} == {"a": "ok", "b": "not_found"}
 
 
