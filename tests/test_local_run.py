@@ -2,7 +2,6 @@
 
 import json
 import os
-import signal
 import subprocess
 import sys
 import tempfile
@@ -10,18 +9,9 @@ from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).resolve().parent.parent
-TINY = ["max_images_per_class=40", "image_size=64", "epochs=2", "shards=2", "min_accuracy=0", "batch_size=16"]
+from tests.local_runs import TINY, command, statuses, summary_of
+
 STAGES = ["query", "fetch", "convert", "assemble", "tensorboard", "train", "evaluate", "serve"]
-
-
-def command(*arguments: object, **options) -> subprocess.CompletedProcess:
-    line = [sys.executable, "pipeline.py", *map(str, arguments)]
-    return subprocess.run(line, cwd=ROOT, capture_output=True, text=True, **options)
-
-
-def summary_of(folder: Path) -> dict:
-    return json.loads((folder / "summary.json").read_text())
 
 
 @pytest.fixture(scope="module")
@@ -115,10 +105,8 @@ def test_a_failing_step_says_why_and_the_run_goes_on_from_there_with_what_is_cha
     assert again.returncode == 0, again.stdout
     summary = summary_of(root / "broken")
     assert summary["status"] == "succeeded" and "error" not in summary
-    statuses = {task["name"]: task["status"] for task in summary["tasks"]}
-    # Not assemble: kfp.local 2.17 runs it again after a resume. Why is not known yet.
-    finished = ("query", "fetch", "convert", "tensorboard")
-    assert {statuses[name] for name in finished} == {"cached"} and statuses["train"] == "succeeded"
+    before, after = STAGES[: STAGES.index("train")], STAGES[STAGES.index("train") :]
+    assert statuses(root / "broken") == dict.fromkeys(before, "cached") | dict.fromkeys(after, "succeeded")
 
 
 def _mobilenet_weights() -> bytes:
@@ -132,20 +120,42 @@ def _mobilenet_weights() -> bytes:
 
 
 @pytest.mark.slow
-def test_interrupted_in_the_middle_nothing_is_left_running(root):
-    line = [sys.executable, "pipeline.py", "run", "--root", str(root), "--name", "cut", *TINY, "epochs=500"]
-    process = subprocess.Popen(line, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
-    for text in process.stdout:
-        if text.startswith("tensorboard"):
-            break
-    process.send_signal(signal.SIGINT)
-    rest = process.stdout.read()
-    assert process.wait() == 130
-    summary = summary_of(root / "cut")
-    assert (summary["status"], summary["error"]) == ("failed", "interrupted")
-    assert "Traceback" not in rest and "--resume" in rest
-    running = subprocess.run(["pgrep", "-f", str(root / "cut")], capture_output=True, text=True).stdout
-    assert running == ""
+def test_after_a_failed_evaluation_nothing_is_trained_again(root, tmp_path):
+    (tmp_path / "model.tflite").write_bytes(b"this is no model")
+    done = command("run", "--root", root, "--name", "judged", *TINY, f"champion={tmp_path}", "serve=false")
+    assert done.returncode == 1 and summary_of(root / "judged")["stopped_at"] == "evaluate", done.stdout
+    model = root / "judged" / "artifacts" / "train" / "classifier" / "model.tflite"
+    written = model.stat().st_mtime_ns
+
+    again = command("run", "--root", root, "--name", "judged", "--resume", "champion=")
+    assert again.returncode == 0, again.stdout
+    expected = dict.fromkeys(STAGES[:6], "cached") | {"evaluate": "succeeded", "serve": "skipped"}
+    assert statuses(root / "judged") == expected
+    assert model.stat().st_mtime_ns == written
+
+
+@pytest.mark.slow
+def test_shards_without_objects_are_not_waited_for(root):
+    few = ["shards=16", "max_images_per_class=3", "min_images_per_class=2", "image_size=32", "epochs=1"]
+    done = command("run", "--root", root, "--name", "few", *few, "batch_size=4", "min_accuracy=0", "serve=false")
+    assert done.returncode == 0, done.stdout
+    tasks = {task["name"]: task for task in summary_of(root / "few")["tasks"]}
+    assert tasks["fetch"]["count"] == tasks["convert"]["count"] < 16
+    assert {task["status"] for task in tasks.values()} == {"succeeded", "skipped"}
+
+
+def test_an_error_is_shown_letter_by_letter(root):
+    name = "absent [/bold] [red]x[/red].csv"
+    done = command("run", "--root", root, "--name", "words", "source=table", f"table={name}", "label=x")
+    assert done.returncode == 1 and "Traceback" not in done.stdout + done.stderr
+    (line,) = [line for line in done.stdout.splitlines() if line.startswith("error: ")]
+    assert name in line and line == f"error: query: {summary_of(root / 'words')['error']}"
+
+
+@pytest.mark.parametrize("name", ["latest", "a/b", "two words"])
+def test_a_name_that_cannot_be_one_is_said(root, name):
+    done = command("run", "--root", root / "never", "--name", name)
+    assert done.returncode == 2 and done.stderr.startswith("error: --name") and done.stderr.count("\n") == 1
 
 
 def test_what_is_not_there_is_said_before_any_work(root):
