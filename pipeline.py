@@ -122,10 +122,10 @@ def pipeline(
         image_size: Short side of the stored pictures in pixels; models see 7/8 of it: 256 for 224, 342 for 299.
         jpeg_quality: Quality of the stored pictures, 1 to 100.
         max_failed_fraction: Fail if more than this share of the pictures cannot be had.
-        requests_per_second: At most so many requests a second to one host, from one shard; 0 for no limit.
+        requests_per_second: At most so many requests a second to one host, from all shards together; 0 for no limit.
         contact: Address or page that the User-Agent names, so that a museum can reach you.
         respect_robots: Obey robots.txt and noai headers; off only where you have the right.
-        allow_private_addresses: Let the table name hosts in private networks; image_base's own host is always allowed.
+        allow_private_addresses: Let the table name private hosts, local files, any bucket; table's and image_base's own may be.
         conflicts: Equal pictures with different labels: exclude, keep or fail.
         duplicate_distance: Pictures whose perceptual hashes differ in at most so many bits are compared closely; -1 for off.
         min_examples_per_class: Fail if a class has fewer examples in the training split.
@@ -144,11 +144,11 @@ def pipeline(
         learning_rate: Peak learning rate.
         augmentation: none, light or strong.
         balance: What to do about rare classes: none, weights or sampling.
-        precision: auto, float32, bfloat16 or float16.
+        precision: auto, float32, bfloat16, float16, or onednn_bf16 (float32 with bfloat16 products, on CPUs that can).
         quantize: none or int8: the form of the tflite model.
         patience: Stop after so many epochs without a better validation accuracy; 0 for never.
         checkpoint_every: Steps between checkpoints.
-        workers: Training workers; more than 1 train together on as many pods (or processes).
+        workers: Training workers; more than 1 train together, on a cluster in as many pods, locally as processes.
         accelerator: Kubernetes resource name of the accelerator.
         gpus: Accelerators of each worker; 0 for CPU.
         max_restarts: How often lost workers are restarted from the last checkpoint.
@@ -160,9 +160,9 @@ def pipeline(
         service: Name of the service.
         replicas: Server pods.
         canary_percent: Share of the traffic for the new model at first; 0 for all at once.
-        train_cpu_request: On a cluster: CPUs that the training step, and each of its workers, is sure of, such as 4.
+        train_cpu_request: On a cluster: CPUs that each training worker is sure of, such as 4.
         train_cpu_limit: ... and may use at most.
-        train_memory_request: On a cluster: memory that the training step, and each of its workers, is sure of, such as 8Gi.
+        train_memory_request: On a cluster: memory that each training worker is sure of, such as 8Gi.
         train_memory_limit: ... and may use at most.
         store_secret: On a cluster: Secret with AWS_ACCESS_KEY_ID and the like for the object store; need not exist.
         google_secret: On a cluster: Secret with key.json for BigQuery and Cloud Storage; need not exist.
@@ -193,6 +193,9 @@ def pipeline(
         seed=seed,
         project=project,
         maximum_bytes_billed=maximum_bytes_billed,
+        max_failed_fraction=max_failed_fraction,
+        contact=contact,
+        expected_classes=expected_classes,
     )
     fit(selected, "query", secrets)
 
@@ -230,7 +233,11 @@ def pipeline(
     )
     fit(assembled, "assemble", secrets)
 
-    viewer = tensorboard_step(viewer_image=image("data"))
+    viewer = tensorboard_step(
+        snapshot=assembled.outputs["Output"],
+        viewer_image=image("data"),
+        store_secret=store_secret,
+    )
     fit(viewer, "tensorboard", secrets)
 
     trained = train_step(
@@ -255,14 +262,12 @@ def pipeline(
         gpus=gpus,
         max_restarts=max_restarts,
         seed=seed,
+        train_cpu_request=train_cpu_request,
+        train_cpu_limit=train_cpu_limit,
+        train_memory_request=train_memory_request,
+        train_memory_limit=train_memory_limit,
     )
-    fit(
-        trained,
-        "train",
-        secrets,
-        cpu=(train_cpu_request, train_cpu_limit),
-        memory=(train_memory_request, train_memory_limit),
-    )
+    fit(trained, "train", secrets)
 
     evaluated = evaluate_step(
         dataset=assembled.outputs["dataset"],
@@ -278,6 +283,7 @@ def pipeline(
             served = serve_step(
                 dataset=assembled.outputs["dataset"],
                 classifier=trained.outputs["classifier"],
+                predictions=evaluated.outputs["predictions"],
                 serving=serving,
                 service=service,
                 server_image=image("serve"),

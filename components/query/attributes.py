@@ -116,6 +116,11 @@ def show(settings: Settings) -> None:
     console.print(table)
     if attributes.empty:
         console.print(f"\nEmpty everywhere: {', '.join(attributes.empty)}", highlight=False)
+    ignored = [name for name in ("label_split", "label_map") if getattr(settings, name)]
+    if ignored:
+        verb = "is" if len(ignored) == 1 else "are"
+        text = f"\nValues are counted as they stand: {' and '.join(ignored)} {verb} applied by a run, not here."
+        console.print(text, highlight=False)
     best = next((item.name for item in attributes.items if item.classes >= 2), None)
     advice = f"Learn one with label=NAME, such as label={best}." if best else "No attribute has two classes that large."
     console.print(f"\n{advice} min_images_per_class={attributes.minimum} sets the size of a class.", highlight=False)

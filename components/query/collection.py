@@ -7,7 +7,7 @@ import duckdb
 from components.query.conditions import check_condition
 from components.query.database import column_names, first_line, identifier, literal, scalar
 from components.query.labels import CLEAN, label_expression, load_label_map, resolve_column
-from components.query.settings import QueryError, Settings, near
+from components.query.settings import SLICES, QueryError, Settings, near
 from components.query.source import Source
 
 # "Unknown" signs no series of works: such objects are groups of their own.
@@ -18,11 +18,15 @@ LABELLED_COLUMNS = {"title": "title", "artist": ARTIST, "rights": "rights_and_re
 
 @dataclass(frozen=True)
 class Roles:
-    """Which column plays which part; `group` is empty for "every object is its own group"."""
+    """Which column plays which part; `group` is empty for "every object is its own group".
+
+    `notes` are sentences about what was done otherwise than the parameters may lead to expect.
+    """
 
     label: str
     group: str
     slices: tuple[tuple[str, str], ...]
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -44,7 +48,10 @@ def load_objects(database: duckdb.DuckDBPyConnection, source: Source, settings: 
     Raises:
         QueryError: the source cannot be read, lacks object_id, or `where` is no condition on it or matches nothing.
     """
-    source.load(database)
+    try:
+        source.load(database)
+    except duckdb.Error as error:
+        raise QueryError(f"source={settings.source}: cannot read the objects: {first_line(error)}") from error
     columns = column_names(database, "raw")
     if "object_id" not in [name.lower() for name in columns]:
         raise QueryError(
@@ -52,7 +59,7 @@ def load_objects(database: duckdb.DuckDBPyConnection, source: Source, settings: 
             "name yours with columns=object_id=your_column"
         )
     condition = "true"
-    if settings.where.strip() and source.total is None:
+    if settings.where.strip() and not source.applies_where:
         condition = check_condition(settings.where, columns, "duckdb")
     strings = ", ".join(f"CAST({identifier(name)} AS VARCHAR) AS {identifier(name)}" for name in columns)
     try:
@@ -79,7 +86,10 @@ def find_roles(database: duckdb.DuckDBPyConnection, source: Source, settings: Se
     else:
         group = by_lower.get(ARTIST, "") if label.lower() != ARTIST else ""
     slices = tuple((name, by_lower[name.lower()]) for name in settings.slice_columns if name.lower() in by_lower)
-    return Roles(label, group, slices)
+    # Of the default's columns a collection need not have any; a column that someone names should be there.
+    missing = [name for name in settings.slice_columns if name.lower() not in by_lower and settings.slices != SLICES]
+    notes = [f"slices: there is no column {name}{near(name, columns)}, so it is left out" for name in missing]
+    return Roles(label, group, slices, tuple(notes))
 
 
 def label_objects(database: duckdb.DuckDBPyConnection, settings: Settings, roles: Roles, counts: Counts) -> Counts:

@@ -33,6 +33,9 @@ def query(
     seed: int,
     project: str,
     maximum_bytes_billed: int,
+    max_failed_fraction: float,
+    contact: str,
+    expected_classes: str,
     objects: Output[Dataset],
     labels: Output[Artifact],
     profile: Output[HTML],
@@ -43,7 +46,7 @@ def query(
 
     arguments = {name: value for name, value in locals().items() if name in Settings.__annotations__}
     with reported():
-        selection = select(Settings(**arguments), objects.path, labels.path, profile.path)
+        selection = select(Settings(**arguments), objects.path, labels.path, profile.path, objects.uri)
     print(selection)
     objects.metadata.update(selection.metadata())
     return list(selection.shards)

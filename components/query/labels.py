@@ -8,7 +8,7 @@ import duckdb
 
 from components.query.database import identifier, literal
 from components.query.settings import QueryError, Settings, near
-from components.shared import storage
+from components.shared import dataset, storage
 
 # One spelling for what looks the same: composed Unicode, single blanks, none at the ends. The Met parts several values
 # with |, so that one which is only | is empty.
@@ -74,6 +74,7 @@ def choose_classes(database: duckdb.DuckDBPyConnection, settings: Settings, labe
         classes.append(ClassCount(name, pictures, reason))
     names = sorted(item.name for item in classes if not item.left_out)
     _check_enough(names, classes, settings, label)
+    _check_expected(names, settings)
     database.execute("CREATE TABLE classes (class VARCHAR, label_index INTEGER)")
     database.executemany("INSERT INTO classes VALUES (?, ?)", [[name, index] for index, name in enumerate(names)])
     return classes
@@ -89,7 +90,11 @@ def resolve_column(name: str, columns: list[str], parameter: str) -> str:
 
 
 def _read_label_map(uri: str) -> dict[str, str]:
-    text = storage.read_bytes(uri).decode("utf-8-sig")
+    try:
+        text = storage.read_bytes(uri).decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = storage.read_bytes(uri)[: error.start].count(b"\n") + 1
+        raise QueryError(f"label_map={uri}, line {line}: the file is not in UTF-8; save it as CSV UTF-8") from error
     mapping: dict[str, str] = {}
     for number, row in enumerate(csv.reader(io.StringIO(text)), 1):
         fields = [" ".join(field.split()) for field in row]
@@ -116,6 +121,15 @@ def _check_wanted(database: duckdb.DuckDBPyConnection, settings: Settings, label
         raise QueryError(
             f"no picture is left for {names}: no object with such a value in {label} has a picture and matches "
             f"where; correct label_map={settings.label_map}, or take the class out of it"
+        )
+
+
+def _check_expected(names: list[str], settings: Settings) -> None:
+    """The assemble step checks the same; here it costs no download."""
+    if settings.expected_classes and (strange := set(names) - dataset.expected_classes(settings.expected_classes)):
+        raise QueryError(
+            f"unexpected classes: {', '.join(sorted(strange)[:5])}{' ...' if len(strange) > 5 else ''}; add them to "
+            "expected_classes or to label_map"
         )
 
 

@@ -10,6 +10,8 @@ from components.query.attributes import describe_objects
 from components.query.settings import Settings
 from components.query.source import Source
 from components.query.splits import SIDES
+from components.query.summary import deviation
+from components.shared.errors import PipelineError
 from components.shared.report import Report, bars, notice, table
 
 if TYPE_CHECKING:
@@ -39,34 +41,48 @@ def write_profile(
     )
     _add_split(report, database, settings, selection)
     _add_left_out(report, database, selection)
-    attributes = describe_objects(database, settings.min_images_per_class, source.pictures_are_complete)
-    intro = "Every column of the collection; what most could be learned from stands first. Learn one with label=NAME."
-    report.section("What else could be learned", table(attributes.columns, attributes.rows()), intro=intro)
+    _add_attributes(report, database, source, settings)
     report.section(
         "Parameters", table(["parameter", "value"], [[name, str(value)] for name, value in asdict(settings).items()])
     )
     report.save(path)
 
 
+def _add_attributes(
+    report: Report, database: duckdb.DuckDBPyConnection, source: Source, settings: Settings
+) -> None:
+    intro = "Every column of the collection; what most could be learned from stands first. Learn one with label=NAME."
+    try:
+        attributes = source.describe_attributes(settings)
+    except PipelineError as error:  # such as the price of reading every column: no reason to give up what is selected
+        attributes = None
+        intro = f"Only the columns that this step has read: the others could not be described ({error})."
+    if attributes is None:
+        attributes = describe_objects(database, settings.min_images_per_class, source.pictures_are_complete)
+    report.section("What else could be learned", table(attributes.columns, attributes.rows()), intro=intro)
+
+
 def _lead(settings: Settings, selection: "Selection") -> str:
     group = f"{selection.group}" if selection.group else "object"
     where = f" of the objects where {settings.where}" if settings.where.strip() else ""
-    return f"{selection}{where}. What shares its {group} stands on one side of the split."
+    return f"{str(selection).splitlines()[0]}{where}. What shares its {group} stands on one side of the split."
 
 
 def _add_classes(report: Report, selection: "Selection", pictures: int) -> None:
     kept = [item for item in selection.classes if not item.left_out]
     taken = {name: sum(selection.sides.get((name, side), 0) for side in SIDES) for name in selection.labels}
     shown = [(item.name, taken[item.name], f"{taken[item.name]:,}") for item in kept[:MOST_BARS]]
-    blocks = [bars(shown)]
+    blocks = [*(notice(note, "warn") for note in selection.notes), bars(shown)]
     if len(kept) > MOST_BARS:
         blocks.append(notice(f"The {len(kept) - MOST_BARS} smaller classes are in the table below."))
     rows = []
     for name in selection.labels:
         numbers = [selection.sides.get((name, side), 0) for side in SIDES]
-        rows.append([name, *numbers, taken[name], f"{100 * numbers[2] / taken[name]:.1f}%"])
-    columns = ["class", *SIDES, "all", "share of test"]
-    report.section("Classes", *blocks, table(columns, rows), intro=f"{pictures:,} pictures, largest class first.")
+        above = [f"{deviation(selection, name, side):+.1f}" for side in SIDES[1:]]
+        rows.append([name, *numbers, taken[name], f"{100 * numbers[2] / taken[name]:.1f}%", *above])
+    columns = ["class", *SIDES, "all", "share of test", *(f"{side} above its share" for side in SIDES[1:])]
+    intro = f"{pictures:,} pictures, largest class first. How far above its share a side is, is in percentage points."
+    report.section("Classes", *blocks, table(columns, rows), intro=intro)
 
 
 def _funnel(settings: Settings, selection: "Selection") -> list[tuple[str, float, str]]:
@@ -74,6 +90,11 @@ def _funnel(settings: Settings, selection: "Selection") -> list[tuple[str, float
     counts = selection.counts
     objects = counts.matching - counts.no_id - counts.no_label - counts.unmapped
     distinct = objects - counts.repeated - counts.ambiguous
+    pictureless = [
+        (selection.without_picture, "have none"),
+        (selection.not_asked, "were not asked about"),
+        (len(selection.failed), "got no answer"),
+    ]
     kept = sum(item.pictures for item in selection.classes if not item.left_out)
     candidates = sum(item.pictures for item in selection.classes)
     stages = [
@@ -92,7 +113,12 @@ def _funnel(settings: Settings, selection: "Selection") -> list[tuple[str, float
             distinct,
             [(counts.repeated, "repeated"), (counts.ambiguous, "with two classes")],
         ),
-        (True, "have a picture", distinct - selection.without_picture, [(selection.without_picture, "have none")]),
+        (
+            True,
+            "have a picture",
+            distinct - sum(number for number, _ in pictureless),
+            pictureless,
+        ),
         (True, "pictures of these", candidates, []),
         (True, "in a kept class", kept, [(candidates - kept, "in classes left out")]),
         (settings.max_images_per_class, "within the cap", kept - selection.capped, [(selection.capped, "beyond")]),
@@ -154,5 +180,8 @@ def _add_left_out(report: Report, database: duckdb.DuckDBPyConnection, selection
         blocks.append(notice(f"and {len(rest):,} more with {sum(row[1] for row in rest):,} pictures"))
     if unmapped:
         blocks.append(table(["value that label_map does not name", "objects"], unmapped))
+    if selection.failed:
+        failed = [[key, reason] for key, reason in sorted(selection.failed.items())[:MOST_VALUES]]
+        blocks.append(table(["object that got no answer", "reason"], failed))
     if blocks:
         report.section("Left out", *blocks, intro="The largest first. Nothing is guessed: what has no class stays out.")

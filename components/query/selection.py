@@ -6,16 +6,20 @@ picture) → chosen (in a kept class, within the cap) → sides (the split) → 
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Mapping
 
 import duckdb
 
 from components.query.collection import Counts, Roles, find_roles, label_objects, load_objects
 from components.query.database import identifier, literal, open_database, scalar
+from components.query.groups import separate_classes
 from components.query.labels import ClassCount, choose_classes
+from components.query.origin import describe
 from components.query.profile import write_profile
 from components.query.settings import QueryError, Settings
 from components.query.source import open_source
-from components.query.splits import SIDES, Loan, assign_sides, shard_name
+from components.query.splits import SIDES, Loan, asked_shares, assign_sides, shard_name
+from components.query.summary import summarize
 
 __all__ = ["Selection", "Settings", "select"]
 
@@ -32,6 +36,10 @@ class Selection:
         without_picture: Objects that have a class and no picture.
         capped: Pictures beyond `max_images_per_class`.
         loans: Groups that stand elsewhere than their hash says.
+        not_asked: Objects that have a class and that the source was not asked about: the class is full, or too small.
+        failed: Object id -> why the source gave no answer about it.
+        asked: Split -> the share of each class that was asked for.
+        notes: What was done otherwise than one may expect, a sentence each.
     """
 
     label: str
@@ -43,6 +51,10 @@ class Selection:
     without_picture: int
     capped: int
     loans: tuple[Loan, ...]
+    not_asked: int
+    failed: Mapping[str, str]
+    asked: Mapping[str, float]
+    notes: tuple[str, ...]
 
     @property
     def labels(self) -> list[str]:
@@ -62,18 +74,24 @@ class Selection:
             **{side: self.pictures(side) for side in SIDES},
             "objects_in_source": self.counts.source,
             "shards": len(self.shards),
+            "without_value": self.counts.no_label,
+            "unmapped": self.counts.unmapped,
+            "without_picture": self.without_picture,
+            "not_answered": len(self.failed),
         }
 
     def __str__(self) -> str:
-        sides = ", ".join(f"{self.pictures(side):,} {side}" for side in SIDES)
-        return (
-            f"{sum(self.sides.values()):,} pictures in {len(self.labels)} classes of {self.label} ({sides}), "
-            f"{len(self.shards)} shards, from {self.counts.source:,} objects"
-        )
+        return summarize(self)
 
 
-def select(settings: Settings, objects_path: str, labels_path: str, profile_path: str) -> Selection:
+def select(
+    settings: Settings, objects_path: str, labels_path: str, profile_path: str, objects_uri: str = ""
+) -> Selection:
     """Selects, labels, splits and shards; writes the parquet file, the label file and the profile.
+
+    Args:
+        objects_uri: Where the parquet file ends up: beside it is kept what a repeated step need not ask again; empty
+            to keep nothing.
 
     Raises:
         QueryError: a parameter cannot be followed, or nothing is left to learn; the message says what to do.
@@ -83,12 +101,18 @@ def select(settings: Settings, objects_path: str, labels_path: str, profile_path
         counts = load_objects(database, source, settings)
         roles = find_roles(database, source, settings)
         counts = label_objects(database, settings, roles, counts)
+        roles = separate_classes(database, settings, roles)
+        if objects_uri:
+            source.kept_at = f"{objects_uri}.answers"
         source.load_pictures(database)
+        not_asked, failed = getattr(source, "not_asked", 0), getattr(source, "failed", {})
         without_picture = _join_pictures(database, settings, roles)
         classes = choose_classes(database, settings, roles.label)
         capped = _choose(database, settings)
         loans = assign_sides(database, settings)
-        _write_objects(database, settings, roles, objects_path)
+        unanswered = {"were not asked about": not_asked, "got no answer": len(failed)}
+        origin = describe(settings, roles, counts, without_picture, unanswered, classes, capped)
+        _write_objects(database, settings, roles, origin, objects_path)
         selection = Selection(
             label=roles.label,
             group=roles.group,
@@ -96,9 +120,13 @@ def select(settings: Settings, objects_path: str, labels_path: str, profile_path
             classes=tuple(classes),
             sides=_sides(database, objects_path),
             counts=counts,
-            without_picture=without_picture,
+            without_picture=without_picture - not_asked - len(failed),
             capped=capped,
             loans=tuple(loans),
+            not_asked=not_asked,
+            failed=failed,
+            asked=asked_shares(settings),
+            notes=roles.notes,
         )
         write_profile(database, source, settings, selection, profile_path)
     Path(labels_path).write_text("".join(f"{name}\n" for name in selection.labels), encoding="utf-8")
@@ -135,22 +163,25 @@ def _join_pictures(database: duckdb.DuckDBPyConnection, settings: Settings, role
 def _choose(database: duckdb.DuckDBPyConnection, settings: Settings) -> int:
     """Creates `chosen`: the candidates of kept classes, each class capped. Returns the number beyond the cap.
 
-    Which ones stay under the cap is drawn by hash, so that a cap leaves a fair sample and a larger collection does not
-    draw anew.
+    First one picture of each object, then further ones. Which is drawn by hash, so that a cap leaves a fair sample and
+    a larger collection does not draw anew.
     """
     if not settings.max_images_per_class:
         database.execute("CREATE VIEW chosen AS SELECT * FROM candidates JOIN classes USING (class)")
         return 0
     database.execute(f"""
         CREATE TABLE chosen AS SELECT * FROM candidates JOIN classes USING (class)
-        QUALIFY row_number() OVER (PARTITION BY class ORDER BY md5('{settings.seed}:cap:' || key)) <=
-            {settings.max_images_per_class}
+        QUALIFY row_number() OVER (
+            PARTITION BY class ORDER BY position > 0, md5('{settings.seed}:cap:' || key)
+        ) <= {settings.max_images_per_class}
     """)
     kept = scalar(database, "SELECT count(*) FROM candidates WHERE class IN (SELECT class FROM classes)")
     return kept - scalar(database, "SELECT count(*) FROM chosen")
 
 
-def _write_objects(database: duckdb.DuckDBPyConnection, settings: Settings, roles: Roles, path: str) -> None:
+def _write_objects(
+    database: duckdb.DuckDBPyConnection, settings: Settings, roles: Roles, origin: str, path: str
+) -> None:
     slices = "".join(f", {identifier('meta_' + name)}" for name, _ in roles.slices)
     database.execute(f"""
         COPY (
@@ -158,7 +189,7 @@ def _write_objects(database: duckdb.DuckDBPyConnection, settings: Settings, role
                 CAST(md5_number_lower('shard:' || key) % {settings.shards} AS INTEGER) AS shard,
                 image_uri, "group", title, artist, rights, link{slices}
             FROM chosen JOIN sides USING ("group") ORDER BY shard, object_id
-        ) TO {literal(path)} (FORMAT parquet, COMPRESSION zstd)
+        ) TO {literal(path)} (FORMAT parquet, COMPRESSION zstd, KV_METADATA {{selection: {literal(origin)}}})
     """)
 
 

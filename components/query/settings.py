@@ -6,6 +6,7 @@ from typing import Iterable
 
 from components.shared.errors import PipelineError
 
+SLICES = "period,department,classification"
 SOURCES = ("sample", "table", "bigquery", "met", "flickr", "folder")
 
 
@@ -28,7 +29,7 @@ class Settings:
     label_split: str = ""
     where: str = ""
     group: str = ""
-    slices: str = "period,department,classification"
+    slices: str = SLICES
     min_images_per_class: int = 10
     max_images_per_class: int = 0
     max_classes: int = 0
@@ -40,6 +41,9 @@ class Settings:
     seed: int = 1
     project: str = ""
     maximum_bytes_billed: int = 10_000_000_000
+    max_failed_fraction: float = 0.2
+    contact: str = ""
+    expected_classes: str = ""
 
     def __post_init__(self) -> None:
         """Takes `flickr:monkey,crow` apart and checks every value that can be checked without the source.
@@ -58,13 +62,15 @@ class Settings:
             raise QueryError(f"source={source}:{keywords}: only flickr takes keywords after a colon")
         if self.columns and self.source not in ("table", "bigquery"):
             raise QueryError(f"columns={self.columns}: only source=table and source=bigquery have columns to rename")
+        if not self.contact.isprintable() or not self.contact.isascii():
+            raise QueryError(f"contact={self.contact!r}: must be one line of ASCII, such as mailto:you@museum.org")
         self._check_numbers()
         self._check_split()
 
     @property
     def slice_columns(self) -> tuple[str, ...]:
-        """The names in `slices`, in order, each once."""
-        return tuple(dict.fromkeys(split_list(self.slices)))
+        """The names in `slices`, in order, each once: Period and period are one column."""
+        return tuple({name.lower(): name for name in reversed(split_list(self.slices))}.values())[::-1]
 
     @property
     def renamed(self) -> dict[str, str]:
@@ -87,6 +93,8 @@ class Settings:
         for name, value in least.items():
             if getattr(self, name) < value:
                 raise QueryError(f"{name}={getattr(self, name)}: must be at least {value}")
+        if not 0 <= self.max_failed_fraction <= 1:
+            raise QueryError(f"max_failed_fraction={self.max_failed_fraction}: must be from 0 to 1")
         if self.shards > 99_999:
             raise QueryError(f"shards={self.shards}: must be at most 99999")
         if 0 < self.max_images_per_class < self.min_images_per_class:

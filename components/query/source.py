@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Protocol
 
 import duckdb
 
-from components.query.settings import Settings
+from components.query.settings import QueryError, Settings
 
 if TYPE_CHECKING:
     from components.query.attributes import Attributes
@@ -16,11 +16,16 @@ class Source(Protocol):
 
     Attributes:
         label: The column to learn when the user names none.
-        total: Objects before `where`, if the source has applied that itself; None: it is still to be applied to `raw`.
+        applies_where: `load` gives only objects that match `where`; else it is still to be applied to `raw`.
+        total: Objects before `where`, where the source knows that without counting `raw`.
         pictures_are_complete: `load_pictures` gives the pictures of all objects, not just of those with a label.
+
+    A source that asks about each object also has `kept_at` (a URI where it may keep answers for a next try, set before
+    `load_pictures`) and, afterwards, `not_asked` (a number of objects) and `failed` (object id -> reason).
     """
 
     label: str
+    applies_where: bool
     total: int | None
     pictures_are_complete: bool
 
@@ -38,7 +43,16 @@ def open_source(settings: Settings) -> Source:
     """The source that `settings.source` names; its module, and with it its SDK, is imported only now.
 
     Raises:
-        QueryError: a parameter that this source needs is missing.
+        QueryError: a parameter that this source needs is missing, or its SDK is not installed.
     """
-    module = importlib.import_module(f"components.query.sources.{settings.source}")
+    try:
+        module = importlib.import_module(f"components.query.sources.{settings.source}")
+    except ModuleNotFoundError as error:
+        if (error.name or "components").startswith("components"):
+            raise
+        extra = settings.source if settings.source == "bigquery" else "query"
+        raise QueryError(
+            f"source={settings.source} needs the Python package {error.name}, which is not installed: "
+            f"pip install 'museum-classifier[{extra}]'"
+        ) from error
     return module.open_source(settings)

@@ -55,6 +55,12 @@ def unit_hash(*parts: object) -> str:
     return f"md5_number_lower({' || chr(58) || '.join(map(str, parts))}) / 18446744073709551616.0"
 
 
+def asked_shares(settings: Settings) -> dict[str, float]:
+    """Share of each side that the parameters ask for."""
+    test, validation = settings.held_out_for_test, settings.validation_fraction
+    return {"train": 1 - test - validation, "validation": validation, "test": test}
+
+
 def assign_sides(database: duckdb.DuckDBPyConnection, settings: Settings) -> list[Loan]:
     """Creates `sides(group, split)` for the groups of `chosen(class, group)`; returns the exceptions to the hash."""
     database.execute(f"""

@@ -36,6 +36,8 @@ class BigQueryServer:
         queries: (SQL, configuration) of every job that ran; dry runs are in `dry_runs`.
         pages: Result pages given out.
         failures: Errors that the next requests get, whatever they ask for.
+        page_failures: Start row -> error of the result page from there on.
+        views: Names of tables that do not tell their number of rows.
     """
 
     def __init__(self, page_rows: int) -> None:
@@ -51,6 +53,8 @@ class BigQueryServer:
         self.dry_runs: list[str] = []
         self.pages = 0
         self.failures: list[BigQueryError] = []
+        self.page_failures: dict[int, BigQueryError] = {}
+        self.views: set[str] = set()
 
     def add_table(self, name: str, source: str) -> None:
         """Makes the result of the DuckDB query `source` a table called project.dataset.table."""
@@ -76,12 +80,12 @@ class BigQueryServer:
         self._check_table(name)
         project, dataset, table = name.split(".")
         described = self.database.execute(f'DESCRIBE "{name}"').fetchall()
+        rows = self.database.execute(f'SELECT count(*) FROM "{name}"').fetchone()[0]
         return {
             "kind": "bigquery#table",
             "tableReference": {"projectId": project, "datasetId": dataset, "tableId": table},
             "schema": {"fields": [_field(row[0], row[1]) for row in described]},
-            "numRows": str(self.database.execute(f'SELECT count(*) FROM "{name}"').fetchone()[0]),
-        }
+        } | ({} if name in self.views else {"numRows": str(rows)})
 
     def _insert(self, body: dict) -> dict:
         configuration = body["configuration"]
@@ -165,6 +169,8 @@ class BigQueryServer:
     def _page(self, job: dict, parameters: dict) -> dict:
         fields, rows = job["result"]
         start = int(parameters.get("pageToken", parameters.get("startIndex", ["0"]))[0])
+        if start in self.page_failures:
+            raise self.page_failures[start]
         wanted = min(self.page_rows, int(parameters.get("maxResults", [self.page_rows])[0]))
         page = rows[start : start + wanted]
         if wanted:

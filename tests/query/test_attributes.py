@@ -54,6 +54,15 @@ def test_the_table_fits_a_pipe_and_names_the_next_command(tmp_path: Path, capsys
     assert "No attribute has two classes that large" in capsys.readouterr().out
 
 
+def test_what_attributes_does_not_apply_is_said(tmp_path: Path, capsys) -> None:
+    mapping = write_csv(tmp_path / "map.csv", [{"value": "French", "class": "f"}])
+    attributes.show(Settings(source="table", table=collection(tmp_path), label_split=",", label_map=mapping))
+    shown = capsys.readouterr().out
+    assert "Values are counted as they stand: label_split and label_map are applied by a run, not here." in shown
+    attributes.show(Settings(source="table", table=collection(tmp_path)))
+    assert "as they stand" not in capsys.readouterr().out
+
+
 def test_the_sample_offers_several_labels() -> None:
     found = attributes.describe(Settings())
     learnable = {item.name for item in found.items if item.classes >= 2}
@@ -114,6 +123,21 @@ def test_the_profile_says_what_was_taken_and_where_the_rest_went(tmp_path: Path)
     )
     assert selection.metadata() | {"train": 0, "validation": 0, "test": 0} == {
         "label": "culture", "classes": 2, "pictures": 45, "train": 0, "validation": 0, "test": 0,
-        "objects_in_source": 59,
-        "shards": 3,
+        "objects_in_source": 59, "shards": 3, "without_value": 4, "unmapped": 2, "without_picture": 0, "not_answered": 0,
     }  # fmt: skip
+    printed = str(selection)
+    for text in ("1 objects do not match where", "4 objects have no value in culture", "2 objects have a value that label_map"):
+        assert text in printed, text
+    assert "3 pictures are in classes left out; 4 pictures are beyond max_images_per_class" in printed
+
+
+def test_each_classes_deviation_from_the_shares_is_printed(tmp_path: Path) -> None:
+    table = write_csv(tmp_path / "x.csv", objects(200))
+    selection, rows = run(tmp_path, table=table)
+    for label in ("French", "Japan"):
+        own = [row["split"] for row in rows if row["label"] == label]
+        (line,) = [text for text in str(selection).splitlines() if text.startswith(f"  {label}: 100 pictures; ")]
+        for side, share in (("train", 60), ("validation", 25), ("test", 15)):
+            assert f"{side} {own.count(side):.1f}% ({own.count(side) - share:+.1f})" in line
+    by_fold, _ = run(tmp_path, table=table, folds=4)
+    assert "test 25.0% (+0.0)" in str(by_fold)

@@ -3,6 +3,7 @@
 import contextlib
 import json
 import threading
+import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Callable, Iterator
 from urllib.parse import parse_qs, urlsplit
@@ -16,12 +17,14 @@ class WebApi:
 
     Attributes:
         requests: (path, parameters, headers), in the order of arrival.
+        moments: When each of them arrived, by time.monotonic.
         connections: TCP connections that were opened.
     """
 
     def __init__(self, respond: Callable[[str, dict[str, str]], Answer]) -> None:
         self.respond = respond
         self.requests: list[tuple[str, dict[str, str], dict[str, str]]] = []
+        self.moments: list[float] = []
         self.faults: dict[str, list[Answer]] = {}
         self.connections = 0
         self.lock = threading.Lock()
@@ -30,6 +33,7 @@ class WebApi:
         """The next planned fault of this path, else the right answer."""
         with self.lock:
             self.requests.append((path, parameters, headers))
+            self.moments.append(time.monotonic())
             planned = self.faults.get(path)
             return planned.pop(0) if planned else self.respond(path, parameters)
 
@@ -57,8 +61,8 @@ class FlickrPhotos:
         return 200, {}, {"photos": photos, "stat": "ok"}
 
 
-def met_objects(objects: dict[int, str]) -> Callable[[str, dict[str, str]], Answer]:
-    """/public/collection/v1/objects/<id> over {id: address of its main picture}; others are unknown."""
+def met_objects(objects: dict[int, str | list[str]]) -> Callable[[str, dict[str, str]], Answer]:
+    """/public/collection/v1/objects/<id> over {id: address of its picture, or of several}; others are unknown."""
 
     def respond(path: str, parameters: dict[str, str]) -> Answer:
         head, _, number = path.rpartition("/")
@@ -66,8 +70,9 @@ def met_objects(objects: dict[int, str]) -> Callable[[str, dict[str, str]], Answ
             return 404, {}, {"message": "Not Found"}
         if int(number) not in objects:
             return 404, {}, {"message": "ObjectID not found"}
-        image = objects[int(number)]
-        return 200, {}, {"objectID": int(number), "primaryImage": image, "additionalImages": []}
+        found = objects[int(number)]
+        main, *further = [found] if isinstance(found, str) else found
+        return 200, {}, {"objectID": int(number), "primaryImage": main, "additionalImages": further}
 
     return respond
 

@@ -9,9 +9,10 @@ from typing import Iterator
 import duckdb
 import grpc
 import pyarrow
+import requests
 from google.api_core import exceptions
 from google.auth.credentials import AnonymousCredentials
-from google.auth.exceptions import GoogleAuthError
+from google.auth.exceptions import GoogleAuthError, TransportError
 from google.cloud import bigquery
 
 from components.query.conditions import check_condition, condition_columns
@@ -19,8 +20,9 @@ from components.query.labels import resolve_column
 from components.query.pictures import ADDRESS_COLUMNS, create_pictures
 from components.query.settings import QueryError, Settings, near
 from components.query.sources import bigquery_sql as sql
+from components.query.sources.table import check_renamed
 from components.shared import storage
-from components.shared.errors import TransientError
+from components.shared.errors import PipelineError, TransientError
 from components.shared.progress import Progress
 
 TABLE, IMAGES = "bigquery-public-data.the_met.objects", "bigquery-public-data.the_met.images"
@@ -47,19 +49,28 @@ class BigQuerySource:
     """Objects and picture addresses in two BigQuery tables, joined and filtered there."""
 
     label = "culture"
+    applies_where = True
     pictures_are_complete = True
 
     def __init__(self, settings: Settings, table: str, images: str) -> None:
-        self.settings, self.table, self.images = settings, table, images
+        self.settings, self.table = settings, table
         with _explained(settings):
             self.client = _client(settings.project)
             objects = self.client.get_table(table)
-            self._columns = self._names_of(objects)
-            image_columns = self._names_of(self.client.get_table(images)) if images else []
-        self.total = objects.num_rows
-        self._addresses = [name for name in ADDRESS_COLUMNS if name in (image_columns if images else self._columns)]
-        if not self._addresses:
-            raise QueryError(f"no picture addresses: {images or table} has none of {', '.join(ADDRESS_COLUMNS)}")
+            pictures = self.client.get_table(images) if images else objects
+        # Our name -> the table's; a view does not tell its number of rows.
+        self._theirs, image_names = _names_of(objects, settings.renamed), _names_of(pictures, settings.renamed)
+        self._columns, self.total = list(self._theirs), objects.num_rows
+        check_renamed(settings, [*self._theirs.values(), *image_names.values()])
+        self._addresses = [name for name in ADDRESS_COLUMNS if name in image_names]
+        if not self._addresses or "object_id" not in image_names:
+            raise QueryError(
+                f"no picture addresses: {images or table} needs object_id and one of {', '.join(ADDRESS_COLUMNS)}; "
+                "name yours with columns=original_image_url=your_column"
+            )
+        wanted = {name: image_names[name] for name in ("object_id", *self._addresses)}
+        self.images = sql.renamed(images, wanted) if images else ""
+        self._image_ids = sql.renamed(images, {"object_id": image_names["object_id"]}) if images else ""
 
     def load(self, database: duckdb.DuckDBPyConnection) -> None:
         """Creates `raw`: a row an object that matches `where`, with the list `addresses`."""
@@ -67,9 +78,17 @@ class BigQuerySource:
         batches = self._run(statement, [])
         first = next(batches)
         # Batch by batch into DuckDB, which spills to disk: the result never sits in memory.
-        reader = pyarrow.RecordBatchReader.from_batches(first.schema, itertools.chain([first], batches))
+        failures: list[PipelineError] = []
+        rest = _remembering(batches, failures)
+        reader = pyarrow.RecordBatchReader.from_batches(first.schema, itertools.chain([first], rest))
         database.register("result", reader)
-        database.execute("CREATE TABLE results AS SELECT * FROM result")
+        try:
+            database.execute("CREATE TABLE results AS SELECT * FROM result")
+        except duckdb.Error:
+            # DuckDB wraps what happens on a later page in an error of its own, with the whole traceback as its text.
+            if failures:
+                raise failures[0] from None
+            raise
         database.execute("CREATE VIEW raw AS SELECT * EXCLUDE (addresses) FROM results")
 
     def load_pictures(self, database: duckdb.DuckDBPyConnection) -> None:
@@ -97,7 +116,7 @@ class BigQuerySource:
             bigquery.ScalarQueryParameter("minimum", "INT64", max(settings.min_images_per_class, 1)),
             bigquery.ScalarQueryParameter("top", "INT64", TOP_VALUES),
         ]
-        batches = self._run(sql.attributes(matching, self.images, scalars), parameters)
+        batches = self._run(sql.attributes(matching, self._image_ids, scalars), parameters)
         rows = [row for batch in batches for row in batch.to_pylist()]
         return arrange(rows[0]["all_objects"], settings.min_images_per_class, True, sql.attributes_of(rows, scalars))
 
@@ -123,14 +142,8 @@ class BigQuerySource:
         where = settings.where.strip()
         condition = check_condition(where, self._columns, "bigquery") if where else "TRUE"
         used = [name for name in self._columns if name.lower() in condition_columns(where, "bigquery")]
-        inside = {name: settings.renamed.get(name, name) for name in dict.fromkeys([*columns, *used])}
+        inside = {name: self._theirs[name] for name in dict.fromkeys([*columns, *used])}
         return sql.matching(self.table, inside, columns, condition)
-
-    def _names_of(self, table: bigquery.Table) -> list[str]:
-        """Names of the columns that can be read as text, ours where renamed."""
-        fields = [field for field in table.schema if field.mode != "REPEATED" and field.field_type in SCALARS]
-        ours = {theirs: name for name, theirs in self.settings.renamed.items()}
-        return [ours.get(field.name, field.name) for field in fields]
 
     def _run(self, statement: str, parameters: list) -> Iterator[pyarrow.RecordBatch]:
         """Dry run, price, then the query; yields the result batch by batch. Raises QueryError or TransientError."""
@@ -174,7 +187,32 @@ class BigQuerySource:
 def _client(project: str) -> bigquery.Client:
     if os.environ.get(EMULATOR_VARIABLE):
         return bigquery.Client(project=project or "emulator", credentials=AnonymousCredentials())
-    return bigquery.Client(project=project or None)
+    try:
+        return bigquery.Client(project=project or None)
+    except EnvironmentError as error:
+        raise QueryError(f"source=bigquery needs project=YOUR_PROJECT, which pays for the query ({error})") from error
+
+
+def _names_of(table: bigquery.Table, renamed: dict[str, str]) -> dict[str, str]:
+    """{our name: the table's} of the columns that can be read as text.
+
+    Args:
+        renamed: {our name: a table's}; what this table does not have concerns the other one.
+    """
+    fields = [field.name for field in table.schema if field.mode != "REPEATED" and field.field_type in SCALARS]
+    ours = {theirs.lower(): name for name, theirs in renamed.items()}
+    changed = {ours[name.lower()]: name for name in fields if name.lower() in ours}
+    # A renamed column takes the place of one that had the name before.
+    taken = {name.lower() for name in changed}
+    return {name: name for name in fields if name.lower() not in ours and name.lower() not in taken} | changed
+
+
+def _remembering(batches: Iterator[pyarrow.RecordBatch], failures: list) -> Iterator[pyarrow.RecordBatch]:
+    try:
+        yield from batches
+    except PipelineError as error:
+        failures.append(error)
+        raise
 
 
 def _storage_client(client: bigquery.Client):
@@ -195,13 +233,13 @@ def _explained(settings: Settings) -> Iterator[None]:
     """Turns Google's exceptions into one line that says what to do."""
     try:
         yield
-    except GoogleAuthError as error:
+    except (TransportError, requests.RequestException, TimeoutError) as error:
+        raise TransientError(f"BigQuery does not answer: {_message(error)}; try again later") from error
+    except (GoogleAuthError, exceptions.Unauthorized) as error:
         raise QueryError(
             "source=bigquery needs Google Cloud credentials: run `gcloud auth application-default login`, or set "
             f"GOOGLE_APPLICATION_CREDENTIALS ({_message(error)})"
         ) from error
-    except EnvironmentError as error:
-        raise QueryError(f"source=bigquery needs project=YOUR_PROJECT, which pays for the query ({error})") from error
     except exceptions.NotFound as error:
         raise QueryError(f"BigQuery does not find a table: {_message(error)}; table=project.dataset.table") from error
     except exceptions.Forbidden as error:
@@ -211,6 +249,8 @@ def _explained(settings: Settings) -> Iterator[None]:
         raise QueryError(f"{where}BigQuery does not accept the query: {_message(error)}") from error
     except (exceptions.ServerError, exceptions.TooManyRequests, exceptions.RetryError) as error:
         raise TransientError(f"BigQuery does not answer: {_message(error)}; try again later") from error
+    except exceptions.GoogleAPIError as error:
+        raise QueryError(f"BigQuery refuses the query: {_message(error)}") from error
 
 
 def _message(error: Exception) -> str:

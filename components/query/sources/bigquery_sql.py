@@ -12,13 +12,18 @@ def quoted(name: str) -> str:
 
 def matching(table: str, inside: dict[str, str], columns: Iterable[str], condition: str) -> str:
     """Objects that match `condition`; `inside` is {our name: the table's name} of all columns it or we need."""
-    renamed = ", ".join(f"{quoted(theirs)} AS {quoted(ours)}" for ours, theirs in inside.items())
     selected = ", ".join(f"CAST({quoted(name)} AS STRING) AS {quoted(name)}" for name in columns)
-    return f"SELECT {selected} FROM (SELECT {renamed} FROM {quoted(table)}) AS renamed WHERE ({condition})"
+    return f"SELECT {selected} FROM ({renamed(table, inside)}) AS renamed WHERE ({condition})"
+
+
+def renamed(table: str, columns: dict[str, str]) -> str:
+    """`columns`, {our name: the table's name}, of `table` under our names."""
+    selected = ", ".join(f"{quoted(theirs)} AS {quoted(ours)}" for ours, theirs in columns.items())
+    return f"SELECT {selected} FROM {quoted(table)}"
 
 
 def objects_with_addresses(matching_objects: str, images: str, addresses: list[str]) -> str:
-    """A row an object, with the list `addresses`: '' for a picture that has none."""
+    """A row an object, with the list `addresses`: '' for a picture that has none; `images` is `renamed`, or empty."""
     address = f"COALESCE({', '.join(f'NULLIF(TRIM({quoted(name)}), {_EMPTY})' for name in addresses)}, {_EMPTY})"
     if not images:
         return f"SELECT matching.*, [{address}] AS addresses FROM ({matching_objects}) AS matching"
@@ -26,7 +31,7 @@ def objects_with_addresses(matching_objects: str, images: str, addresses: list[s
         WITH matching AS ({matching_objects}),
         pictures AS (
             SELECT CAST(object_id AS STRING) AS object_id, ARRAY_AGG({address}) AS addresses
-            FROM {quoted(images)} GROUP BY object_id
+            FROM ({images}) AS images GROUP BY object_id
         )
         SELECT matching.*, pictures.addresses
         FROM matching LEFT JOIN pictures ON matching.object_id = pictures.object_id
@@ -39,7 +44,7 @@ def attributes(matching_objects: str, images: str, columns: list[str]) -> str:
     join = ""
     if images:
         pictures = "COALESCE(pictures.number, 0)"
-        join = f"""LEFT JOIN (SELECT CAST(object_id AS STRING) AS object_id, COUNT(*) AS number FROM {quoted(images)}
+        join = f"""LEFT JOIN (SELECT CAST(object_id AS STRING) AS object_id, COUNT(*) AS number FROM ({images}) AS images
             GROUP BY object_id) AS pictures ON matching.object_id = pictures.object_id"""
     counted = " UNION ALL ".join(
         f"SELECT {number} AS attribute, TRIM({quoted(name)}) AS value, COUNT(*) AS objects, "

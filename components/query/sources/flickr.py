@@ -49,19 +49,21 @@ def open_source(settings: Settings) -> "FlickrSource":
         raise QueryError(
             f"source=flickr needs an API key in {KEY_VARIABLE}; www.flickr.com/services/apps/create gives one"
         )
-    return FlickrSource(keywords, key, settings.max_images_per_class or MOST_PHOTOS)
+    return FlickrSource(keywords, key, settings)
 
 
 class FlickrSource:
     """The most relevant photos under an open licence for each keyword."""
 
     label = "keyword"
+    applies_where = False
     total = None
     pictures_are_complete = True
 
-    def __init__(self, keywords: list[str], key: str, most: int) -> None:
-        self.keywords, self.key, self.most = keywords, key, min(most, MOST_PHOTOS)
-        self.api = Api(os.environ.get(API_VARIABLE, API), "Flickr", REQUESTS_PER_SECOND)
+    def __init__(self, keywords: list[str], key: str, settings: Settings) -> None:
+        self.keywords, self.key = keywords, key
+        self.most = min(settings.max_images_per_class or MOST_PHOTOS, MOST_PHOTOS)
+        self.api = Api(os.environ.get(API_VARIABLE, API), "Flickr", REQUESTS_PER_SECOND, settings.contact)
 
     def load(self, database: duckdb.DuckDBPyConnection) -> None:
         """Creates `raw`, a row a photo and keyword. Raises QueryError if a keyword finds nothing."""

@@ -28,6 +28,7 @@ class FolderSource:
     """Pictures in folders. Columns: `folder` (the first below the root: the class), `parent` (the picture's own)."""
 
     label = "folder"
+    applies_where = False
     total = None
     pictures_are_complete = True
 

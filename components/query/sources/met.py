@@ -11,10 +11,13 @@ from urllib.parse import quote
 
 import duckdb
 
+from components.query.answers import Answers
 from components.query.conditions import condition_columns
+from components.query.database import scalar
 from components.query.settings import QueryError, Settings
 from components.query.sources.table import create_view, file_columns
 from components.query.web import Api
+from components.shared.errors import PipelineError, TransientError
 from components.shared.progress import Progress
 
 CSV = "https://media.githubusercontent.com/media/metmuseum/openaccess/master/MetObjects.csv"
@@ -23,8 +26,10 @@ API = "https://collectionapi.metmuseum.org"
 # What The Met asks for: "Please limit request rate to 80 requests per second."
 REQUESTS_PER_SECOND = 80
 CONNECTIONS = 16
-# Objects asked for between two looks at which classes have enough.
-ROUND = 2000
+# Objects asked for between two looks at which classes have enough; then their answers are kept.
+ROUND = 1000
+# So many objects one after the other without an answer are no matter of the objects.
+MOST_FAILURES_IN_A_ROW = 30
 
 
 def open_source(settings: Settings) -> "MetSource":
@@ -38,12 +43,18 @@ class MetSource:
     """The Met: objects from its CSV (column names as on BigQuery: object_id, culture), pictures from its API."""
 
     label = "culture"
+    applies_where = False
     total = None
     pictures_are_complete = False
+    kept_at = ""
+    not_asked = 0
 
     def __init__(self, settings: Settings) -> None:
         self.settings = replace(settings, table=settings.table or CSV)
-        self.api = Api(os.environ.get(API_VARIABLE, API), "The Met's API", REQUESTS_PER_SECOND, CONNECTIONS)
+        base = os.environ.get(API_VARIABLE, API)
+        self.api = Api(base, "The Met's API", REQUESTS_PER_SECOND, settings.contact, CONNECTIONS)
+        self.failed: dict[str, str] = {}
+        self._failures_in_a_row = 0
 
     def load(self, database: duckdb.DuckDBPyConnection) -> None:
         """Creates `raw` from the CSV."""
@@ -58,19 +69,26 @@ class MetSource:
 
         With `max_images_per_class` that is far fewer requests than objects: classes too small to be kept are not asked
         about, and of each other class as many as it needs, in the order in which the cap would take them.
+
+        Raises:
+            TransientError: more than `max_failed_fraction` of the objects got no answer, or many in a row.
         """
         database.execute("CREATE TABLE pictures (object_id VARCHAR, image_uri VARCHAR, position BIGINT)")
         waiting = self._waiting(database)
-        progress = Progress(self._most_requests(waiting), "objects asked about")
+        answers = Answers(self.kept_at)
+        most = self._most_requests(waiting)
+        progress = Progress(most, "objects asked about")
         found = dict.fromkeys(waiting, 0)
+        asked = 0
         with ThreadPoolExecutor(CONNECTIONS) as threads:
-            while asked := self._next_round(waiting, found):
-                addresses = threads.map(lambda item: self._address(item[1], progress), asked)
-                rows = [(label, key, address) for (label, key), address in zip(asked, addresses) if address]
-                for label, _, _ in rows:
-                    found[label] += 1
-                if rows:
-                    database.executemany("INSERT INTO pictures VALUES (?, ?, 0)", [row[1:] for row in rows])
+            while batch := self._next_round(waiting, found):
+                self._ask_all([key for _, key in batch], answers, threads, progress)
+                self._check_failures(most, len(answers.known))
+                asked += len(batch)
+                for label, key in batch:
+                    found[label] += bool(answers.known.get(key))
+                _insert(database, {key: answers.known.get(key, []) for _, key in batch})
+        self.not_asked = scalar(database, "SELECT count(*) FROM labelled") - asked
 
     def describe_attributes(self, settings: Settings) -> None:
         """Described from the CSV: objects are counted, as only the API knows who has pictures."""
@@ -101,11 +119,56 @@ class MetSource:
             asked += [(label, ids.pop()) for _ in range(number)]
         return asked
 
-    def _address(self, object_id: str, progress: Progress) -> str:
-        """URL of the object's main picture; empty if it has none or the API does not know it."""
-        answer = self.api.get(f"/public/collection/v1/objects/{quote(object_id, safe='')}") or {}
-        progress.update()
-        return answer.get("primaryImage") or ""
+    def _ask_all(self, keys: list[str], answers: Answers, threads: ThreadPoolExecutor, progress: Progress) -> None:
+        """Adds the answers about `keys`; also those that came before an interruption."""
+        got: dict[str, list[str]] = {}
+
+        def ask(key: str) -> None:
+            addresses = self._addresses(key)
+            progress.update()
+            if addresses is not None:
+                got[key] = addresses
+
+        progress.update(sum(key in answers.known for key in keys))
+        try:
+            list(threads.map(ask, [key for key in keys if key not in answers.known]))
+        finally:
+            answers.keep(dict(got))
+
+    def _addresses(self, object_id: str) -> list[str] | None:
+        """URLs of the object's pictures, the main one first; None, and an entry in `failed`, without an answer."""
+        if self._failures_in_a_row >= MOST_FAILURES_IN_A_ROW:
+            return None
+        try:
+            answer = self.api.get(f"/public/collection/v1/objects/{quote(object_id, safe='')}") or {}
+        except PipelineError as error:
+            self.failed[object_id] = str(error)
+            self._failures_in_a_row += 1
+            return None
+        self._failures_in_a_row = 0
+        further = answer.get("additionalImages")
+        addresses = [answer.get("primaryImage"), *(further if isinstance(further, list) else ())]
+        return list(dict.fromkeys(address for address in addresses if address and isinstance(address, str)))
+
+    def _check_failures(self, most: int, answered: int) -> None:
+        is_down = self._failures_in_a_row >= MOST_FAILURES_IN_A_ROW
+        share = self.settings.max_failed_fraction
+        if not is_down and len(self.failed) <= share * most:
+            return
+        (*_, last) = self.failed.values()
+        kept = f"the {answered:,} answers are kept, so start the step again later" if self.kept_at else "try again later"
+        if is_down:
+            raise TransientError(f"no answer about {MOST_FAILURES_IN_A_ROW} objects one after the other ({last}); {kept}")
+        raise TransientError(
+            f"no answer about {len(self.failed):,} of {most:,} objects, more than max_failed_fraction={share:g} allows "
+            f"({last}); {kept}, or raise that"
+        )
+
+
+def _insert(database: duckdb.DuckDBPyConnection, addresses: dict[str, list[str]]) -> None:
+    rows = [(key, address, place) for key, found in addresses.items() for place, address in enumerate(found)]
+    if rows:
+        database.executemany("INSERT INTO pictures VALUES (?, ?, ?)", rows)
 
 
 def column_name(heading: str) -> str:

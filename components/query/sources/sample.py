@@ -17,6 +17,7 @@ class SampleSource:
     """About 600 drawn objects in the columns of The Met."""
 
     label = "culture"
+    applies_where = False
     total = None
     pictures_are_complete = True
 

@@ -34,6 +34,7 @@ class TableSource:
     """A table of objects; the pictures' addresses in it or in a second table."""
 
     label = "culture"
+    applies_where = False
     total = None
     pictures_are_complete = True
 

@@ -1,0 +1,33 @@
+"""What an API has answered so far, kept at a URI, so that a step that starts again does not ask again."""
+
+import json
+
+from components.shared import storage
+
+
+class Answers:
+    """Object id -> addresses of its pictures (none: it has none), in files of JSON lines below the folder `uri`.
+
+    Args:
+        uri: A folder; what an earlier try left there is read. Empty to keep nothing.
+
+    Raises:
+        StorageError: the folder cannot be read.
+    """
+
+    def __init__(self, uri: str) -> None:
+        self.uri = uri
+        self.known: dict[str, list[str]] = {}
+        files = storage.list_files(uri) if uri else []
+        for file in files:
+            lines = storage.read_bytes(file.uri).decode("utf-8").splitlines()
+            self.known.update(json.loads(line) for line in lines)
+        self._parts = len(files)
+
+    def keep(self, answers: dict[str, list[str]]) -> None:
+        """Adds `answers`; where there is a folder, in a file of their own, complete or not at all."""
+        self.known.update(answers)
+        if self.uri and answers:
+            lines = "".join(json.dumps(item) + "\n" for item in answers.items())
+            storage.write_bytes(storage.join(self.uri, f"{self._parts:06d}.jsonl"), lines.encode())
+            self._parts += 1
