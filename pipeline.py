@@ -125,7 +125,7 @@ def pipeline(
         requests_per_second: At most so many requests a second to one host, from all shards together; 0 for no limit.
         contact: Address or page that the User-Agent names, so that a museum can reach you.
         respect_robots: Obey robots.txt and noai headers; off only where you have the right.
-        allow_private_addresses: Let the table name private hosts, local files, any bucket; table's and image_base's own may be.
+        allow_private_addresses: Read from private hosts, files and buckets that neither table nor image_base names.
         conflicts: Equal pictures with different labels: exclude, keep or fail.
         duplicate_distance: Pictures whose perceptual hashes differ in at most so many bits are compared closely; -1 for off.
         min_examples_per_class: Fail if a class has fewer examples in the training split.

@@ -209,8 +209,8 @@ def _url(address: str) -> URL:
 
 
 def _is_usable(url: URL) -> bool:
-    """Whether it can be asked for: UnicodeError, a ValueError, says that the host is no possible name."""
-    return url.scheme in _DEFAULT_PORT and bool(url.port) and bool((url.raw_host or "").encode("idna"))
+    """Whether it can be asked for. Raises UnicodeError, a ValueError, if its host is no possible name."""
+    return url.scheme in _DEFAULT_PORT and bool(url.port and url.host) and bool(url.raw_host.encode("idna"))
 
 
 def _redirection(url: URL, response: aiohttp.ClientResponse) -> URL:
