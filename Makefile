@@ -3,18 +3,33 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
+# Ends with one line where a Python is missing, or of a version that TensorFlow has no build for: PYTHON, what to do.
+SUPPORTED := f() { "$$1" -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' 2> /dev/null || { \
+	echo "error: Python 3.11, 3.12 or 3.13 is needed, and $$1 is $$("$$1" --version 2> /dev/null || echo missing): $$2" >&2; \
+	exit 1; }; }; f
+
 .DEFAULT_GOAL := help
-.PHONY: help run test compile images push lock manifests test-containers clean
+.PHONY: help venv run test compile images push lock manifests test-containers clean
 
 help: ## what there is to make
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 20
 
 # An extra's stamp is older than setup.cfg only when something has to be installed.
 $(VENV)/.%: setup.cfg pyproject.toml constraints.txt
-	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@$(MAKE) --no-print-directory venv
 	@echo "installing what '$*' needs into $(VENV) (once)"
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[$*]'
 	@touch $@
+
+# An environment that was cut off while it was made has a python and no pip; it is completed.
+venv:
+	@$(BIN)/python -c '' 2> /dev/null || { \
+		$(SUPPORTED) $(PYTHON) 'name another, such as PYTHON=python3.12' && $(PYTHON) -m venv --clear --without-pip $(VENV); }
+	@$(SUPPORTED) $(BIN)/python 'make clean, then start again'
+	@$(BIN)/python -m pip --version > /dev/null 2>&1 || { \
+		$(BIN)/python -m ensurepip --default-pip > /dev/null 2>&1; $(BIN)/python -m pip --version > /dev/null 2>&1; } || { \
+		echo "error: $(VENV) has no pip: install Python's venv module (Debian: apt install python3-venv), make clean," \
+			"then start again" >&2; exit 1; }
 
 run: $(VENV)/.local ## the whole pipeline on this machine; ARGS="model=mobilenet_v2 epochs=5" changes parameters
 	@$(BIN)/python pipeline.py run $(ARGS)

@@ -1,15 +1,12 @@
 """What a run says at its end: what to look at, and commands that can be pasted as they stand."""
 
-import os
-import shlex
-import shutil
-import sys
 from pathlib import Path
 
 from rich.console import Console
 from rich.markup import escape
 
 from cli import runs
+from cli.shell import command, relative
 
 REPORTS = {
     "profile": "query/profile",
@@ -18,22 +15,12 @@ REPORTS = {
     "leaderboard": "train/leaderboard",
     "evaluation_report": "evaluate/report",
 }
-_SCRIPT = Path(__file__).resolve().parent.parent / "pipeline.py"
-
-
-def command(*arguments: str) -> str:
-    """The command line `pipeline.py ARGUMENTS`, with the interpreter that runs now, for a shell in this folder."""
-    active = shutil.which("python")
-    # The folder tells environments apart; what the link in it leads to does not.
-    same = active is not None and Path(active).absolute().parent == Path(sys.executable).absolute().parent
-    words = ["python" if same else _relative(sys.executable), _relative(str(_SCRIPT)), *arguments]
-    return shlex.join(words)
 
 
 def root_option(run_: runs.Run) -> list[str]:
     """`--root FOLDER`, where the run is not in the folder that is looked in without it."""
     root = run_.folder.parent
-    return [] if root == Path("runs").absolute() else ["--root", _relative(str(root))]
+    return [] if root == Path("runs").absolute() else ["--root", relative(str(root))]
 
 
 def after_success(run_: runs.Run, served: bool, console: Console) -> None:
@@ -58,13 +45,15 @@ def after_success(run_: runs.Run, served: bool, console: Console) -> None:
         (command("serve", *root), "a page to classify your own pictures"),
         (f"{command('predict', *root)} IMAGE_OR_URL", "the same on the command line"),
         (command("tensorboard", *root), "the curves"),
-        (command("inspect", f"{_relative(artifacts['dataset'])}/dataset.json"), "the data set"),
+        (command("inspect", f"{relative(artifacts['dataset'])}/dataset.json"), "the data set"),
     ):
         console.print(f"  {escape(line)}   [dim]{what}[/]", highlight=False, soft_wrap=True)
 
 
 def after_failure(run_: runs.Run, console: Console) -> None:
-    """Prints where it stopped and why, where the log is, and how to go on."""
+    """Prints where it stopped and why, where the log is, and how to go on; the log's end where no step said why."""
+    for line in run_.summary.get("log_tail", ()):
+        console.print(f"  {line}", style="dim", highlight=False, markup=False, soft_wrap=True)
     error = escape(f"{run_.summary['stopped_at']}: {run_.summary['error']}")
     console.print(f"[red]error[/]: {error}", highlight=False, soft_wrap=True)
     resume = command("run", "--resume", "--name", run_.folder.name, *root_option(run_))
@@ -73,9 +62,3 @@ def after_failure(run_: runs.Run, console: Console) -> None:
         highlight=False,
         soft_wrap=True,
     )
-
-
-def _relative(path: str) -> str:
-    """The path from here, where it lies below; else as it is."""
-    relative = os.path.relpath(path)
-    return path if relative.startswith("..") else relative

@@ -25,6 +25,7 @@ LOCATIONS = {
     "tensorboard": "tensorboard/logs",
 }
 METRIC_STAGES = ("assemble", "train", "evaluate")
+_TAIL_LINES = 25
 
 
 def run(run_: runs.Run, console: Console) -> int:
@@ -57,7 +58,8 @@ def run(run_: runs.Run, console: Console) -> int:
 
 def _execute(run_: runs.Run, board: Board, console: Console, group: ProcessGroup) -> None:
     run_.summary.update(status="running")
-    run_.summary.pop("error", None)
+    for name in ("error", "stopped_at", "log_tail"):
+        run_.summary.pop(name, None)
     run_.reserve()
     run_.save()
     console.print("[bold]museum-classifier[/]", end=" ")
@@ -141,14 +143,17 @@ def _words(error: OSError, run_: runs.Run) -> str:
 
 
 def _reason(run_: runs.Run, board: Board) -> str:
+    """The failed step's own `error:` line; else the last line of the log up to its end, which is kept in `log_tail`."""
     if board.reason or board.errors:
         return board.reason or board.errors[-1]
     try:
         lines = run_.log.read_text(errors="replace").splitlines()
     except OSError:
         lines = []
-    tail = [line.rstrip() for line in lines if line.strip()][-25:]
-    return "the step ended unexpectedly; the end of its log:\n" + "\n".join(tail)
+    ends = [number for number, line in enumerate(lines) if (event := events.parse(line)) and event.kind == "failed"]
+    tail = [line.strip() for line in lines[: ends[-1] if ends else None] if line.strip()][-_TAIL_LINES:]
+    run_.summary["log_tail"] = tail
+    return f"the step ended unexpectedly: {tail[-1] if tail else 'it said nothing'}"
 
 
 def _shards(run_: runs.Run) -> int:

@@ -27,11 +27,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except BrokenPipeError:  # `| head` read enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
-    except ModuleNotFoundError as error:
+    except ImportError as error:
         name = (error.name or "").partition(".")[0]
         if name in ("", "cli", "components", "pipeline"):
             raise
-        return _failed(f"{name} is not installed here: make run, or pip install --editable '.[local]'")
+        absent = isinstance(error, ModuleNotFoundError)
+        what = f"{name} is not installed here" if absent else f"{name} cannot be loaded here ({error})"
+        return _failed(f"{what}: make run, or pip install --editable '.[local]'")
     except OSError as error:
         if error.errno not in _EXPECTED or not error.filename:
             raise
@@ -61,7 +63,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
     for add in (_add_run, _add_compile, _add_submit, _add_attributes, _add_inspect, _add_predict, _add_serve,
-                _add_tensorboard, _add_drift):  # fmt: skip
+                _add_tensorboard, _add_drift, _add_rollback):  # fmt: skip
         add(commands)
     return parser
 
@@ -153,6 +155,15 @@ def _add_drift(commands) -> None:
     parser.add_argument("--root", default="runs", help="folder of the runs (default: runs)")
 
 
+def _add_rollback(commands) -> None:
+    summary = "put the previous version of a service on a cluster back, or end its canary"
+    parser = _add(commands, "rollback", _rollback, summary)
+    parser.add_argument("service", metavar="SERVICE", help="name of the service: the pipeline parameter `service`")
+    parser.add_argument("--namespace", default="", help="where it is (default: that of the kubeconfig's context)")
+    parser.add_argument("--kubeconfig", default="", metavar="FILE", help="default: $KUBECONFIG, then ~/.kube/config")
+    parser.add_argument("--context", default="", help="context of the kubeconfig (default: its current one)")
+
+
 def _run(options) -> int:
     from rich.console import Console
 
@@ -217,6 +228,15 @@ def _drift(options) -> int:
     report = drift.check(options.service, latest)
     print(report)
     return int(bool(report.due))
+
+
+def _rollback(options) -> int:
+    from components.serve import deploy
+    from components.shared import kubernetes
+
+    cluster = kubernetes.connect(options.kubeconfig, options.context, options.namespace)
+    print(deploy.rollback(cluster, options.service))
+    return 0
 
 
 def _arguments(assignments: Sequence[str], base: dict[str, Any] | None = None) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from cli.shell import command
 from components.shared import storage
 from components.shared.errors import PipelineError
 
@@ -139,7 +140,7 @@ def latest(root: Path) -> Run:
     """The last run that succeeded. Raises PipelineError if there is none."""
     link = root / LATEST
     if not link.exists():
-        raise PipelineError(f"no finished run in {root}; start one with: python pipeline.py run")
+        raise PipelineError(f"no finished run in {root}; start one with: {command('run')}")
     return open_run(link)
 
 
