@@ -1,7 +1,7 @@
 """Whether the pictures that come in still look like those the model was tested on.
 
-The server keeps a rolling histogram of its answers; the evaluation left the same histogram of the test split. Neither
-needs the pictures, nor their true labels.
+Each server keeps a rolling histogram of its answers; the evaluation left the same histogram of the test split. Neither
+needs the pictures, nor their true labels. Both name the version of the model, since another one answers otherwise.
 """
 
 import json
@@ -89,31 +89,55 @@ def histogram(labels: tuple[str, ...], predictions: np.ndarray, confidences: np.
     }
 
 
-def check(service: str, reference: str) -> DriftReport:
-    """Compares the histogram of the server at the URL `service` with the one in `reference`.
+def check(services: list[str], reference: str) -> DriftReport:
+    """Compares the histograms of the servers at the URLs `services`, added up, with the one in `reference`.
 
     Args:
-        service: address of the server; with more than one model on it, that of the model (`.../v1/models/<name>`).
+        services: addresses of the servers: one for each pod, since a pod knows its own answers only; with more than
+            one model on a server, that of the model (`.../v1/models/<name>`).
         reference: `reference.json`, or the folder that the evaluation wrote it to, as a path or URI.
 
     Raises:
-        PipelineError: the server does not answer, or one of the two is no histogram.
+        PipelineError: a server does not answer, one of them is no histogram, or they are of different models.
     """
     uri = reference if reference.endswith(".json") else storage.join(reference, REFERENCE)
     try:
         then = json.loads(storage.read_bytes(uri))
     except ValueError as error:
         raise PipelineError(f"{uri} is not JSON: give the folder that the evaluate step wrote") from error
-    return compare(service, then, fetch(service))
+    return compare(", ".join(services), then, total({service: fetch(service) for service in services}))
+
+
+def total(histograms: dict[str, dict]) -> dict:
+    """The histograms of several servers (by their address) as one. Raises PipelineError: they serve different models."""
+    (first, found), *others = histograms.items()
+    for service, other in others:
+        if _field(other, "version", service) != _field(found, "version", first):
+            raise PipelineError(f"{first} serves {found['version']} and {service} {other['version']}: ask one version")
+        labels = [*found["predictions"], *(label for label in other["predictions"] if label not in found["predictions"])]
+        starts = [part["since"] for part in (found, other) if part["since"] is not None]
+        found = found | {
+            "since": min(starts, default=None),
+            "predictions": {label: _count(found, label) + _count(other, label) for label in labels},
+            "confidence": np.add(found["confidence"], other["confidence"]).tolist(),
+            "window": found["window"] + other["window"],
+        }
+    return found
 
 
 def compare(service: str, then: dict, now: dict) -> DriftReport:
-    """Compares two histograms as `histogram` makes them; `now` also has `since`. Raises PipelineError."""
+    """Compares two histograms as `histogram` makes them; `then` names `versions`, `now` its `version` and `since`.
+
+    Raises:
+        PipelineError: they are of different models, or no histograms.
+    """
+    version, known = _field(now, "version", service), _field(then, "versions", "the reference")
+    if not version or not any(digest.startswith(version) for digest in known):
+        names = " or ".join(digest[:12] for digest in known)
+        raise PipelineError(f"{service} serves {version}, but the reference is of {names}: give that model's evaluation")
     labels = list(_field(then, "predictions", "the reference"))
-    unknown = sorted(set(_field(now, "predictions", service)) - set(labels))
-    if unknown:
-        raise PipelineError(f"{service} serves another model: the reference does not know its label {unknown[0]!r}")
-    classes = [np.array([part["predictions"].get(label, 0) for label in labels], float) for part in (then, now)]
+    _field(now, "predictions", service)
+    classes = [np.array([_count(part, label) for label in labels], float) for part in (then, now)]
     sureness = [np.array(_field(part, "confidence", service), float) for part in (then, now)]
     if len(sureness[0]) != len(sureness[1]):
         bins = " and ".join(str(len(counts)) for counts in sureness)
@@ -174,6 +198,10 @@ def _field(part: dict, name: str, where: str):
     if not isinstance(part, dict) or name not in part:
         raise PipelineError(f"the histogram of {where} has no {name!r}: is it from this version of the project?")
     return part[name]
+
+
+def _count(part: dict, label: str) -> int:
+    return part["predictions"].get(label, 0)
 
 
 def _mean(counts: np.ndarray) -> float:

@@ -87,7 +87,7 @@ def evaluate_model(
     found = _findings(analysis, test, answers, served, classifier_dir, replace(settings, champion=champion))
     page.write(found, gallery.build(analysis, test, served), report_path)
     Path(summary_path).write_text(words.markdown(found), encoding="utf-8")
-    _write_predictions(predictions_dir, analysis, test)
+    _write_predictions(predictions_dir, analysis, test, [served.digest, saved.digest])
     labels, matrix = metrics.condensed(analysis, _MATRIX_CLASSES)
     return EvaluationResult(found.verdict.passed, labels, matrix, metrics.micro_roc(analysis), found)
 
@@ -127,7 +127,7 @@ def _groups(test: TestSet) -> np.ndarray:
     return np.array([test.text(i, "group") or test.object_ids[i] for i in range(len(test))])
 
 
-def _write_predictions(directory: str, analysis: Analysis, test: TestSet) -> None:
+def _write_predictions(directory: str, analysis: Analysis, test: TestSet, versions: list[str]) -> None:
     import pyarrow
     from pyarrow import parquet
 
@@ -143,5 +143,6 @@ def _write_predictions(directory: str, analysis: Analysis, test: TestSet) -> Non
     }
     parquet.write_table(pyarrow.table(columns), folder / "predictions.parquet")
     reference = drift.histogram(analysis.labels, analysis.predictions, analysis.confidences)
-    text = json.dumps(reference | {"accuracy": analysis.scores["accuracy"], "snapshot": test.snapshot}, indent=1)
+    about = {"versions": versions, "accuracy": analysis.scores["accuracy"], "snapshot": test.snapshot}
+    text = json.dumps(reference | about, indent=1)
     (folder / drift.REFERENCE).write_text(text, encoding="utf-8")

@@ -37,7 +37,10 @@ class Window:
                 self._written[slot] += 1
 
     def histogram(self, labels: list[str]) -> dict:
-        """`{"since": seconds or None, "predictions": {label: count}, "confidence": [counts], "window": n}`."""
+        """`{"since": seconds or None, "predictions": {label: count}, "confidence": [counts], "window": n}`.
+
+        Of this server alone: of one pod, where there are several.
+        """
         parts = [ring[: min(int(count), self.length)] for ring, count in zip(self._rings, self._written)]
         entries = np.concatenate(parts)
         entries = entries[np.argsort(entries["time"], kind="stable")][-self._size :]
@@ -55,7 +58,7 @@ class Monitor:
     """Counts for one worker process; what it reports covers all of them."""
 
     def __init__(self, window: Window, slot: int, labels: list[str], version: str) -> None:
-        self._window, self._slot, self._labels = window, slot, labels
+        self._window, self._slot, self._labels, self._version = window, slot, labels, version
         registry = CollectorRegistry()
         self.requests = Counter(
             "classifier_requests", "Requests by route and status.", ["route", "status"], registry=registry
@@ -95,8 +98,8 @@ class Monitor:
         self.latency.labels(route).observe(seconds)
 
     def histogram(self) -> dict:
-        """The newest predictions: see Window.histogram."""
-        return self._window.histogram(self._labels)
+        """The newest predictions, and the `version` that made them: see Window.histogram."""
+        return {"version": self._version, **self._window.histogram(self._labels)}
 
     @staticmethod
     def exposition() -> bytes:

@@ -81,6 +81,7 @@ def _v1_paths(model: str) -> Schema:
     }
     request = {"oneOf": [_request(instances=pictures), _request(inputs=pictures)]}
     histogram = _object(
+        version={"type": "string"},
         since={"type": ["number", "null"]},
         predictions={"type": "object", "additionalProperties": {"type": "integer"}},
         confidence={"type": "array", "items": {"type": "integer"}},
@@ -98,7 +99,7 @@ def _v1_paths(model: str) -> Schema:
         model: status,
         f"{model}/versions/1": status,
         f"{model}/metadata": {"get": _operation("The signature and the model card.", {"type": "object"})},
-        f"{model}/histogram": {"get": _operation("The newest predictions, counted.", histogram)},
+        f"{model}/histogram": {"get": _operation("The newest predictions of this server (one pod), counted.", histogram)},
         f"{model}:predict": predict,
         f"{model}/versions/1:predict": predict,
     }

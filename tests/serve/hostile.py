@@ -1,6 +1,8 @@
 """Uploads that no server should be hurt by: cut off, bit-flipped, bombs, polyglots, wrong types, odd modes, names."""
 
+import base64
 import io
+import json
 import random
 import struct
 import zlib
@@ -42,22 +44,68 @@ FORMATS = [
 ]
 
 
-def uploads(number: int, seed: int = 1) -> Iterator[dict]:
-    """`number` times keyword arguments of requests.post; the same for the same seed."""
+def uploads(number: int, seed: int = 1) -> Iterator[tuple[str, dict]]:
+    """`number` times a path and keyword arguments of requests.post; the same for the same seed.
+
+    Half go to /classify, half to the protocols, where the model is `colours`.
+    """
     rng = random.Random(seed)
     bodies = list(_originals())
+    ways = [_in_a_form, _mistyped, _raw, _raw, _first_protocol, _first_protocol, _second_protocol, _second_protocol]
     for _ in range(number):
-        body = _damaged(rng, rng.choice(bodies))
-        how = rng.randrange(4)
-        if how == 0:
-            yield {"files": {"file": (rng.choice(NAMES), body, rng.choice(["image/png", "text/html", "nonsense"]))}}
-        elif how == 1:
-            yield {
-                "data": body,
-                "headers": {"Content-Type": rng.choice(["application/json", "multipart/form-data; boundary=x"])},
-            }
-        else:
-            yield {"data": body, "headers": {"Content-Type": rng.choice(["image/jpeg", "application/octet-stream"])}}
+        yield rng.choice(ways)(rng, _damaged(rng, rng.choice(bodies)))
+
+
+def _in_a_form(rng: random.Random, body: bytes) -> tuple[str, dict]:
+    return "/classify", {"files": {"file": (rng.choice(NAMES), body, rng.choice(["image/png", "text/html", "nonsense"]))}}
+
+
+def _mistyped(rng: random.Random, body: bytes) -> tuple[str, dict]:
+    kind = rng.choice(["application/json", "multipart/form-data; boundary=x"])
+    return "/classify", {"data": body, "headers": {"Content-Type": kind}}
+
+
+def _raw(rng: random.Random, body: bytes) -> tuple[str, dict]:
+    kind = rng.choice(["image/jpeg", "application/octet-stream"])
+    return "/classify", {"data": body, "headers": {"Content-Type": kind}}
+
+
+def _first_protocol(rng: random.Random, body: bytes) -> tuple[str, dict]:
+    """KServe V1, its JSON now and then damaged as well."""
+    picture = {"b64": base64.b64encode(body).decode()}
+    content = rng.choice([{"instances": [picture]}, {"instances": [picture] * 3}, {"inputs": {"image_bytes": [picture]}}])
+    text = json.dumps(content).encode()
+    return "/v1/models/colours:predict", {"data": _damaged(rng, text) if rng.random() < 0.2 else text}
+
+
+def _second_protocol(rng: random.Random, body: bytes) -> tuple[str, dict]:
+    """The Open Inference Protocol: binary, now and then with lengths that lie, or base64."""
+    tensor = {"name": "images", "datatype": "BYTES", "shape": [1]}
+    if rng.random() < 0.3:
+        content = {"inputs": [tensor | {"data": [base64.b64encode(body).decode()]}]}
+        return "/v2/models/colours/infer", {"json": content}
+    length = len(body) if rng.random() < 0.7 else rng.randrange(2**32)
+    binary = struct.pack("<I", length) + body
+    head = json.dumps({"inputs": [tensor | {"parameters": {"binary_data_size": len(binary)}}]}).encode()
+    told = len(head) if rng.random() < 0.8 else rng.randrange(2 * len(head))
+    return "/v2/models/colours/infer", {
+        "data": head + binary, "headers": {"Inference-Header-Content-Length": str(told)}
+    }  # fmt: skip
+
+
+def scan_bomb(size: int) -> bytes:
+    """A progressive JPEG of a megapixel, `size` bytes long: one scan repeated, each a pass over the whole picture."""
+    buffer = io.BytesIO()
+    Image.new("RGB", (1000, 1000), (90, 120, 30)).save(buffer, "JPEG", progressive=True)
+    data = buffer.getvalue()
+    scan = data[data.rindex(b"\xff\xda") : -2]
+    return data[:-2] + scan * ((size - len(data)) // len(scan)) + data[-2:]
+
+
+def large_png(megapixels: int) -> bytes:
+    """A PNG of so many megapixels in some ten thousand bytes."""
+    width, height = 5_000, megapixels * 200
+    return _png(width, height, zlib.compress(bytes(height * (3 * width + 1)), 9))
 
 
 def _originals() -> Iterator[bytes]:
@@ -85,7 +133,8 @@ def _originals() -> Iterator[bytes]:
     yield photo + b"PK\x05\x06" + bytes(18)
     # Bombs: few bytes that say they are, or become, very many pixels.
     yield _png(60_000, 60_000)
-    yield _png(5_000, 5_000, zlib.compress(bytes(5_000 * 15_001), 9))
+    yield large_png(25)
+    yield scan_bomb(50_000)
     yield _png(1, 65_000)
     yield _png(0, 0)
     yield b"BM" + struct.pack("<IHHIIiiHHIIiiII", 54, 0, 0, 54, 40, 100_000, 100_000, 1, 24, 0, 0, 0, 0, 0, 0)

@@ -13,7 +13,8 @@ def run(
 ) -> collections.Counter:
     """POSTs `body` to `url` over kept-alive connections; counts answers by status, and `lost` for what had none.
 
-    Each connection asks again as soon as it is answered. After a third of the time `during` is called.
+    Each connection asks again as soon as it is answered. After a third of the time `during` is called. Whoever is
+    refused a new connection counts as `refused`, and asks no more.
     """
     return asyncio.run(_run(url, body, connections, seconds, during))
 
@@ -38,7 +39,11 @@ async def _client(url: str, body: bytes, until: float, counts: collections.Count
             break
         try:
             if writer is None:
-                reader, writer = await asyncio.open_connection(parts.hostname, parts.port)
+                try:
+                    reader, writer = await asyncio.open_connection(parts.hostname, parts.port)
+                except ConnectionRefusedError:
+                    counts["refused"] += 1
+                    return
             writer.write(head + body)
             await writer.drain()
             status, closes = await _answer(reader)

@@ -22,3 +22,14 @@ def workers(url: str) -> list[psutil.Process]:
 def resident(url: str) -> int:
     """Memory of all its processes in bytes; what they share is counted once."""
     return sum(process.memory_full_info().pss for process in [master(url), *workers(url)])
+
+
+def peak(pid: int) -> int:
+    """The most memory in bytes that a process ever had resident."""
+    with open(f"/proc/{pid}/status", encoding="ascii") as file:
+        return next(int(line.split()[1]) * 1024 for line in file if line.startswith("VmHWM"))
+
+
+def connections(process: psutil.Process, port: int) -> int:
+    """The connections at `port` that `process` holds open."""
+    return sum(each.status == "ESTABLISHED" and each.laddr.port == port for each in process.net_connections("tcp"))

@@ -2,6 +2,7 @@
 
 import collections
 import concurrent.futures
+import os
 import select
 import signal
 import socket
@@ -20,8 +21,11 @@ RED = picture("red", 640, 480)
 
 @pytest.mark.slow
 def test_two_thousand_hostile_uploads(classifier_dir):
-    """No crash, no 5xx but 503, and memory that does not grow."""
-    with local.running_server(classifier_dir, "--workers", "2") as url:
+    """To every protocol: no crash, no 5xx but 503, and memory that does not grow.
+
+    With glibc's own settings of malloc it grew by 40 to 150 MB, with the server's by 2 to 9 MB (ten runs).
+    """
+    with local.running_server(classifier_dir, "--workers", "2", "--name", "colours") as url:
         before = {worker.pid for worker in processes.workers(url)}
         statuses = collections.Counter(_send_all(url, list(hostile.uploads(400, seed=1))))
         warm = processes.resident(url)
@@ -38,23 +42,99 @@ def test_two_thousand_hostile_uploads(classifier_dir):
 def _send_all(url: str, uploads: list[dict]) -> list[int]:
     session = requests.Session()
     with concurrent.futures.ThreadPoolExecutor(4) as pool:
-        return list(pool.map(lambda upload: session.post(f"{url}/classify", **upload).status_code, uploads))
+        return list(pool.map(lambda upload: session.post(url + upload[0], **upload[1]).status_code, uploads))
 
 
-def test_nothing_is_lost_while_a_worker_is_replaced(classifier_dir):
+def test_a_scan_bomb_is_refused(classifier_dir):
+    """800,000 passes over a megapixel would take a worker ten minutes."""
+    with local.running_server(classifier_dir, "--workers", "1") as url:
+        refused = requests.post(f"{url}/classify", data=hostile.scan_bomb(9_900_000), timeout=60)
+        assert refused.status_code in (413, 422), refused.text
+        assert requests.post(f"{url}/classify", data=RED).status_code == 200
+
+
+def test_large_pictures_at_once_are_decoded_one_at_a_time(classifier_dir):
+    """PNGs of 20 megapixels, 60 MB each when decoded: the worker never holds more than copies of one."""
+    bomb = hostile.large_png(20)
+    with local.running_server(classifier_dir, "--workers", "1") as url:
+        with concurrent.futures.ThreadPoolExecutor(24) as pool:
+            sent = [pool.submit(requests.post, f"{url}/classify", data=bomb, timeout=60) for _ in range(24)]
+            statuses = {request.result().status_code for request in sent}
+        [worker] = processes.workers(url)
+        peak = processes.peak(worker.pid)
+    # Those that a busy machine does not get to in time are told so.
+    assert 200 in statuses and statuses <= {200, 503}
+    assert peak < 600_000_000, f"{peak / 1e6:.0f} MB"
+
+
+@pytest.mark.slow
+def test_nothing_is_lost_while_workers_are_replaced(classifier_dir):
+    """LOAD_SECONDS=60 makes it the full minute."""
+    seconds = float(os.environ.get("LOAD_SECONDS", 9))
     with local.running_server(classifier_dir, "--workers", "2") as url:
         before = {worker.pid for worker in processes.workers(url)}
 
         def replace():
-            victim = processes.workers(url)[0]
-            victim.send_signal(signal.SIGTERM)
-            victim.wait(30)
+            for victim in processes.workers(url):
+                victim.send_signal(signal.SIGTERM)
+                victim.wait(30)
+                _wait_for_workers(url, 2)
 
-        counts = load.run(f"{url}/classify", RED, connections=64, seconds=9, during=replace)
+        counts = load.run(f"{url}/classify", RED, connections=64, seconds=seconds, during=replace)
         after = {worker.pid for worker in processes.workers(url)}
     assert counts["lost"] == 0 and set(counts) <= {200, "lost"}, counts
     assert counts[200] > 500
-    assert len(after) == 2 and len(after & before) == 1
+    assert len(after) == 2 and not after & before
+
+
+def _wait_for_workers(url: str, number: int) -> None:
+    _wait_until(lambda: len(processes.workers(url)) == number)
+
+
+def test_nothing_that_was_accepted_is_lost_when_the_server_is_stopped_under_load(classifier_dir):
+    """SIGTERM to the first process, 64 connections asking all the while: each has every answer, then is refused."""
+    with local.running_server(classifier_dir, "--workers", "2") as url:
+        server = processes.master(url)
+        counts = load.run(
+            f"{url}/classify", RED, connections=64, seconds=6, during=lambda: server.send_signal(signal.SIGTERM)
+        )
+    assert set(counts) == {200, "refused"}, counts
+    assert counts[200] > 200 and counts["refused"] == 64, counts
+
+
+def test_connections_that_come_at_once_are_spread_over_the_workers(classifier_dir):
+    """Whoever woke first took them all: of eight kept-alive connections one worker of two often held eight."""
+    spread = []
+    with local.running_server(classifier_dir, "--workers", "2") as url:
+        port = int(url.rpartition(":")[2])
+        for _ in range(5):
+            held = [socket.create_connection(("127.0.0.1", port)) for _ in range(8)]
+            for connection in held:
+                connection.sendall(b"GET /v2/health/live HTTP/1.1\r\nHost: a\r\n\r\n")
+            assert all(connection.recv(1000).startswith(b"HTTP/1.1 200") for connection in held)
+            spread.append([processes.connections(worker, port) for worker in processes.workers(url)])
+            for connection in held:
+                connection.close()
+            _wait_until(lambda: not any(processes.connections(worker, port) for worker in processes.workers(url)))
+    assert all(sum(counts) == 8 for counts in spread)
+    assert sum(min(counts) for counts in spread) >= 10, spread
+
+
+def _wait_until(condition) -> None:
+    deadline = time.monotonic() + 30
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+def test_a_killed_worker_is_not_waited_for(classifier_dir):
+    with local.running_server(classifier_dir, "--workers", "2") as url:
+        victim = processes.workers(url)[0]
+        victim.kill()
+        victim.wait(30)
+        for _ in range(20):
+            assert requests.post(f"{url}/classify", data=RED).status_code == 200
+        _wait_for_workers(url, 2)
 
 
 def test_accepted_requests_are_answered_before_it_stops(classifier_dir):
@@ -149,4 +229,5 @@ def test_many_large_uploads_at_once_do_not_fill_the_memory(classifier_dir):
         assert refused.recv(1000).startswith(b"HTTP/1.1 503")
         for connection in held:
             connection.close()
-        assert requests.post(f"{url}/classify", data=RED, timeout=30).status_code == 200
+        # The places are free as soon as the server has noticed.
+        _wait_until(lambda: requests.post(f"{url}/classify", data=RED, timeout=30).status_code == 200)
