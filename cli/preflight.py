@@ -6,6 +6,7 @@ from typing import Any
 
 from components.shared import storage
 from components.shared.errors import PipelineError
+from components.train import models
 
 _FILES = ("weights", "label_map", "previous_dataset")
 _NO_FILES = ("", "none", "imagenet")
@@ -24,6 +25,7 @@ def check(values: dict[str, Any]) -> None:
     classes = str(values["expected_classes"])
     if classes.endswith(".txt") and storage.local_path(classes) is not None and not storage.exists(classes):
         raise PipelineError(f"expected_classes={classes}: there is no such file; give a path or URI, or the names")
+    _check_image_size(values)
     present = len(glob.glob("/dev/nvidia[0-9]*"))
     if values["gpus"] > present:
         raise PipelineError(f"gpus={values['gpus']} was asked for and this machine has {present}: set gpus=0 for the CPU")
@@ -31,3 +33,12 @@ def check(values: dict[str, Any]) -> None:
 
 def _or_word(name: str) -> str:
     return ", or imagenet or none" if name == "weights" else ""
+
+
+def _check_image_size(values: dict[str, Any]) -> None:
+    from components.shared.imaging import input_size  # only when its libraries are known to be here
+
+    names = [name.strip() for name in values["model"].split(",")]
+    for name in names:
+        if name in models.ZOO:  # an unknown one is refused by the train step's own settings
+            models.check_size(name, input_size(values["image_size"]), values["weights"] not in ("", "none"))

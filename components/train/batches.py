@@ -6,7 +6,7 @@ from typing import Any, Callable
 import numpy as np
 import tensorflow as tf
 
-from components.train import augment
+from components.train import augment, devices
 from components.train.input_pipeline import Examples, Order
 
 
@@ -41,9 +41,9 @@ class Geometry:
 
 def images(
     examples: Examples, order: Order, share: Share, geometry: Geometry, first_step: int = 0,
-    class_weights: np.ndarray | None = None, threads: int = 2,
+    class_weights: np.ndarray | None = None, threads: int | None = None,
 ) -> tf.data.Dataset:  # fmt: skip
-    """Endless batches for this worker's replicas, from `first_step` on.
+    """Endless batches for this worker's replicas, from `first_step` on, decoded by `threads` (None: one a core).
 
     Elements: images [b, side, side, 3] uint8, targets [b, classes] float32 (one-hot, or mixed), weights [b] float32,
     which sum to about 1 over all replicas of a step (examples that fill the last batch of an epoch weigh 0).
@@ -59,7 +59,9 @@ def images(
     each = order.batch_size // share.of
     batches = tf.data.Dataset.counter(first_step * share.replicas)
     batches = batches.map(lambda turn: _shaped(tf.numpy_function(read, [turn], types), each))
-    pictures = batches.unbatch().map(_decoder(geometry), num_parallel_calls=threads, deterministic=True)
+    pictures = batches.unbatch().map(
+        _decoder(geometry), num_parallel_calls=threads or devices.cpus(), deterministic=True
+    )
     return pictures.batch(each, drop_remainder=True).map(_augmenter(geometry)).prefetch(2)
 
 

@@ -50,14 +50,17 @@ def _limit_threads(count: int) -> None:
 
 
 def policy(precision: str, gpus: list) -> str:
-    """Keras dtype policy for `precision`; `auto` is float32 on a CPU, bfloat16 or float16 on a GPU by its age."""
+    """Keras dtype policy for `precision`; `auto` is float32 on a CPU, bfloat16 or float16 on a GPU by its age.
+
+    With onednn_bf16 everything is float32, and oneDNN multiplies in bfloat16 where the CPU can (see loop.run).
+    """
     if precision == "auto":
         capabilities = [
             tf.config.experimental.get_device_details(gpu).get("compute_capability", (0, 0)) for gpu in gpus
         ]
         oldest = min(capabilities, default=(0, 0))
         precision = "bfloat16" if oldest >= (8, 0) else "float16" if oldest >= (7, 0) else "float32"
-    return precision if precision == "float32" else f"mixed_{precision}"
+    return "float32" if precision in ("float32", "onednn_bf16") else f"mixed_{precision}"
 
 
 def is_chief(strategy: tf.distribute.Strategy) -> bool:

@@ -5,7 +5,7 @@ import json
 import os
 from datetime import datetime, timezone
 from pathlib import Path
-from typing import TYPE_CHECKING, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Callable, Iterator, Mapping, Sequence
 
 import keras
 import numpy as np
@@ -29,7 +29,7 @@ INTENDED_USE = (
 )
 
 
-def logits(model: keras.Model, examples: Examples, size: int, batch_size: int = 64) -> np.ndarray:
+def logits(model: keras.Model, examples: Examples, size: int, batch_size: int) -> np.ndarray:
     """[n, classes] float32: the model's raw scores of all `examples`."""
     predict = tf.function(lambda images: model(tf.cast(images, tf.float32), training=False))
     parts = [predict(images).numpy() for images in _pictures(examples, size, batch_size)]
@@ -45,15 +45,20 @@ def metrics(scores: np.ndarray, labels: np.ndarray, temperature: float) -> dict[
     }
 
 
-def save(model: keras.Model, training: "Training", result: TrainingResult, output: str) -> None:
-    """Writes every form of `model` into the folder `output`."""
+def save(
+    model: keras.Model, training: "Training", result: TrainingResult, output: str, check: Callable[[], None]
+) -> None:  # fmt: skip
+    """Writes every form of `model` into the folder `output`; `check` is called in between and may raise to stop."""
     temperature = result.metrics["temperature"]
     Path(output, LABELS).write_text("".join(f"{label}\n" for label in training.info.labels), encoding="utf-8")
     model.save(os.path.join(output, KERAS))
+    check()
     save_saved_model(
         model, training.info.labels, training.info.stored_size, temperature, os.path.join(output, SAVED_MODEL)
     )
-    Path(output, TFLITE).write_bytes(_tflite(model, temperature))
+    check()
+    Path(output, TFLITE).write_bytes(tflite(model, temperature))
+    check()
     extra = {}
     if training.settings.quantize == "int8":
         extra = _quantize(model, temperature, training, os.path.join(output, TFLITE))
@@ -105,7 +110,7 @@ def model_input(data: tf.Tensor, stored_size: int, size: int) -> tf.Tensor:
     return tf.clip_by_value(tf.round(pixels[top : top + size, left : left + size]), 0, 255)
 
 
-def _tflite(model: keras.Model, temperature: float, representative: Iterator[np.ndarray] | None = None) -> bytes:
+def tflite(model: keras.Model, temperature: float, representative: Iterator[np.ndarray] | None = None) -> bytes:
     """The model as tflite: pixels [1, M, M, 3] 0..255 (uint8) to probabilities [1, classes] float32.
 
     With `representative` pictures ([1, M, M, 3] float32) weights and activations are int8.
@@ -139,7 +144,7 @@ def _quantize(model: keras.Model, temperature: float, training: "Training", path
         picture for batch in _pictures(training.train, size, 1) for picture in [batch.numpy().astype(np.float32)]
     )
     chosen = [picture for picture, _ in zip(pictures, range(CALIBRATION_PICTURES))]
-    Path(path).write_bytes(_tflite(model, temperature, iter(chosen)))
+    Path(path).write_bytes(tflite(model, temperature, iter(chosen)))
     after = tflite_probabilities(path, training.validation, size)
     labels = training.validation.labels[: len(after)]
     accuracies = [float((rows.argmax(axis=1) == labels).mean()) for rows in (before, after)]

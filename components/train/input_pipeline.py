@@ -9,13 +9,16 @@ import mmap
 import os
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Iterator
+from typing import Callable, Iterator
 
 import numpy as np
 
 from components.shared import records, storage
-from components.shared.dataset import DatasetInfo
+from components.shared.dataset import DatasetInfo, RecordFile
 from components.shared.errors import PipelineError
+from components.shared.progress import Progress
+
+COPIED_TOGETHER = 16  # record files between two lines of progress
 
 
 @dataclass(frozen=True)
@@ -44,8 +47,10 @@ class Examples:
         return self.maps[self.files[index]][start : start + self.lengths[index]]
 
 
-def load(info: DatasetInfo, split: str, folder: str) -> Examples:
+def load(info: DatasetInfo, split: str, folder: str, check: Callable[[str], None] = lambda doing: None) -> Examples:
     """The examples of `split`; remote record files are copied into the local `folder`, excluded objects are skipped.
+
+    `check` is called between files, with what is being done; it may raise to stop.
 
     Raises:
         PipelineError: a record file is missing or damaged, or the split is empty.
@@ -58,10 +63,13 @@ def load(info: DatasetInfo, split: str, folder: str) -> Examples:
     excluded = info.excluded_ids(split)
     rows: list[tuple[int, int, int, int, int, int]] = []
     maps = []
-    for number, file in enumerate(part.files):
-        content = _map(_local_copy(file.uri, file.bytes, folder))
-        maps.append(content)
-        for record, offset in _scan(content, file.uri):
+    progress = Progress(sum(file.records for file in part.files), f"{split} records read")
+    for number, path in enumerate(_local_copies(part.files, split, folder, check)):
+        check("reading record files")
+        uri = part.files[number].uri
+        maps.append(_map(path))
+        for record, offset in _scan(maps[-1], uri):
+            progress.update()
             if record.object_id not in excluded:
                 rows.append((record.label_index, record.height, record.width, number, offset, len(record.encoded)))
     if not rows:
@@ -72,15 +80,33 @@ def load(info: DatasetInfo, split: str, folder: str) -> Examples:
     )  # fmt: skip
 
 
-def _local_copy(uri: str, size: int, folder: str) -> str:
-    path = storage.local_path(uri)
-    if path is not None:
-        return path
+def _local_copies(
+    files: tuple[RecordFile, ...], split: str, folder: str, check: Callable[[str], None]
+) -> list[str]:  # fmt: skip
+    """A local path of each file; those that are remote are copied into `folder`, several side by side."""
+    paths = [storage.local_path(file.uri) or _copy_path(folder, number, file) for number, file in enumerate(files)]
+    missing = [
+        (file.uri, path)
+        for file, path in zip(files, paths, strict=True)
+        if storage.local_path(file.uri) is None and not _has_size(path, file.bytes)
+    ]
     os.makedirs(folder, exist_ok=True)
-    path = os.path.join(folder, uri.rsplit("/", 1)[-1])
-    if not os.path.isfile(path) or os.path.getsize(path) != size:
-        storage.download(uri, path)
-    return path
+    progress = Progress(len(missing), f"{split} files copied")
+    for start in range(0, len(missing), COPIED_TOGETHER):
+        check("copying record files")
+        together = missing[start : start + COPIED_TOGETHER]
+        storage.download_all(together)
+        progress.update(len(together))
+    return paths
+
+
+def _copy_path(folder: str, number: int, file: RecordFile) -> str:
+    # The number keeps files of one name but of different folders apart.
+    return os.path.join(folder, f"{number}-{file.uri.rsplit('/', 1)[-1]}")
+
+
+def _has_size(path: str, size: int) -> bool:
+    return os.path.isfile(path) and os.path.getsize(path) == size
 
 
 def _map(path: str) -> mmap.mmap:

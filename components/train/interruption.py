@@ -7,7 +7,7 @@ from typing import Any
 
 
 class Preempted(Exception):
-    """Training was asked to stop (SIGTERM) and wrote a checkpoint: start it again to continue."""
+    """Training was asked to stop (SIGTERM), and what it had done is saved: start it again to continue."""
 
 
 class StopRequest:
@@ -29,6 +29,11 @@ class StopRequest:
         if threading.current_thread() is threading.main_thread():
             return signal.signal(signal.SIGTERM, self._note)
         return None
+
+    def check(self, doing: str) -> None:
+        """Raises Preempted if SIGTERM came; for work with nothing to save, such as `doing` "copying record files"."""
+        if self.requested:
+            raise Preempted(f"stopped while {doing}; nothing is lost")
 
     def __exit__(self, *_: object) -> None:
         if self._previous is not None:

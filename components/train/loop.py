@@ -6,6 +6,7 @@ import tempfile
 from components.shared import dataset as datasets
 from components.shared import storage
 from components.shared.errors import PipelineError
+from components.train import memory
 from components.train.interruption import Preempted, StopRequest
 from components.train.result import RESULT, TrainingResult
 from components.train.settings import Settings
@@ -24,6 +25,8 @@ def run(settings: Settings, dataset: str, output: str, checkpoints: str) -> Trai
         Preempted: SIGTERM came, or another worker was lost; a checkpoint was written, the same call continues.
     """
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    if settings.precision == "onednn_bf16":
+        os.environ["ONEDNN_DEFAULT_FPMATH_MODE"] = "BF16"  # read once, when TensorFlow's first operation runs
     info = datasets.load(dataset)
     with StopRequest() as stop, tempfile.TemporaryDirectory(prefix="records-") as folder:
         import tensorflow as tf
@@ -33,7 +36,10 @@ def run(settings: Settings, dataset: str, output: str, checkpoints: str) -> Trai
         try:
             return _to_store(Training(settings, info, checkpoints, folder, stop), output)
         except tf.errors.ResourceExhaustedError as error:
-            raise PipelineError(_out_of_memory(settings, info)) from error
+            raise PipelineError(
+                f"out of memory with model={settings.model}, batch_size={settings.batch_size} and "
+                f"image_size={info.stored_size}: {memory.advice(settings, info.stored_size)}"
+            ) from error
         except (tf.errors.UnavailableError, tf.errors.AbortedError, tf.errors.CancelledError) as error:
             if settings.workers == 1:
                 raise
@@ -53,11 +59,3 @@ def _to_store(training, output: str) -> TrainingResult:
         for file in sorted(files, key=lambda file: file.uri.endswith(RESULT)):
             storage.upload(file.uri, storage.join(output, os.path.relpath(file.uri, folder)))
     return result
-
-
-def _out_of_memory(settings: Settings, info: datasets.DatasetInfo) -> str:
-    batch = max(settings.replicas, settings.batch_size // 2 // settings.replicas * settings.replicas)
-    return (
-        f"out of memory with model={settings.model}, batch_size={settings.batch_size} and pictures of "
-        f"image_size={info.stored_size}: try batch_size={batch}, or image_size={max(32, info.stored_size * 3 // 4)}"
-    )

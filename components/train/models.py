@@ -3,7 +3,7 @@
 Everything but the two hand-written networks comes from keras.applications. A new model is one entry in ZOO.
 """
 
-import math
+import itertools
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Mapping
 
@@ -12,7 +12,7 @@ from components.shared.errors import PipelineError
 if TYPE_CHECKING:
     import keras
 
-IMAGENET = "imagenet"
+IMAGENET, NONE = "imagenet", "none"  # values of the parameter `weights` that are no URI
 
 
 @dataclass(frozen=True)
@@ -22,8 +22,8 @@ class Architecture:
     Attributes:
         builder: name in components.train.networks or in keras.applications.
         native_size: side in pixels of the pictures it was designed for.
-        preprocessing: what the network expects: "tf" (-1..1), "torch" (ImageNet mean and deviation), "caffe" (BGR less
-            the mean), or "inside" if its first layers do it.
+        preprocessing: what the network expects: "tf" (-1..1), "caffe" (BGR less the mean), or "inside" if its first
+            layers do it.
         weights: where pre-trained weights come from: "imagenet" (keras.applications) or "none" (from scratch only).
         options: further arguments of the builder.
         minimum_size: smallest side in pixels that the network can take.
@@ -78,6 +78,35 @@ def check_name(name: str) -> None:
     check_choice("model", name, tuple(ZOO))
 
 
+def check_weights(name: str, weights: str) -> None:
+    """Raises SettingsError if the known model `name` has no ImageNet weights and `weights` asks for them."""
+    from components.train.settings import SettingsError
+
+    if weights == IMAGENET and ZOO[name].weights != IMAGENET:
+        known = ", ".join(other for other, entry in ZOO.items() if entry.weights == IMAGENET)
+        raise SettingsError(f"there are no ImageNet weights for model={name}: use weights=none, or one of {known}")
+
+
+def check_size(name: str, size: int, pre_trained: bool) -> None:
+    """Raises PipelineError if pictures of `size` pixels are too small for the known model `name`."""
+    if base_size(name, size, pre_trained) < ZOO[name].minimum_size:
+        raise PipelineError(
+            f"model={name} needs pictures of at least {ZOO[name].minimum_size} pixels and gets {size}; "
+            f"set image_size={smallest_image_size(name, pre_trained)} or more, or choose another model"
+        )
+
+
+def smallest_image_size(name: str, pre_trained: bool) -> int:
+    """The smallest parameter image_size (stored pictures) with which the model `name` can work."""
+    from components.shared.imaging import input_size  # not above: `submit` checks settings without its libraries
+
+    return next(
+        stored
+        for stored in itertools.count(1)
+        if base_size(name, input_size(stored), pre_trained) >= ZOO[name].minimum_size
+    )
+
+
 def base_size(name: str, size: int, pre_trained: bool) -> int:
     """Side in pixels at which the network works on pictures of `size`.
 
@@ -97,13 +126,8 @@ def build(
     """
     import keras
 
+    check_size(name, size, pre_trained)
     architecture, side = ZOO[name], base_size(name, size, pre_trained)
-    if side < architecture.minimum_size:
-        wanted = math.ceil(architecture.minimum_size / 16) * 16 * 8 // 7 + 1
-        raise PipelineError(
-            f"model={name} needs pictures of at least {architecture.minimum_size} pixels and gets {size}; "
-            f"set image_size={wanted} or more, or choose another model"
-        )
     pixels = keras.Input((size, size, 3), name="pixels")
     enlarged = pixels if side == size else keras.layers.Resizing(side, side, name="enlarge")(pixels)
     body = _body(architecture, side, dict(architecture.options, **(options or {})))
@@ -151,14 +175,7 @@ def _preprocess(pixels, mode: str):
 
     if mode == "tf":
         return keras.layers.Rescaling(1 / 127.5, offset=-1.0)(pixels)
-    if mode == "torch":
-        scale, offset = _standardise((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
-        return keras.layers.Rescaling(scale, offset)(pixels)
     if mode == "caffe":
         bgr = keras.ops.flip(pixels, axis=-1)
         return keras.layers.Rescaling(1.0, offset=(-103.939, -116.779, -123.68))(bgr)
     return pixels
-
-
-def _standardise(mean: tuple[float, ...], deviation: tuple[float, ...]) -> tuple[list[float], list[float]]:
-    return [1 / 255 / d for d in deviation], [-m / d for m, d in zip(mean, deviation)]

@@ -11,7 +11,7 @@ from components.shared.errors import PipelineError
 OPTIMIZERS = ("adamw", "sgd")
 AUGMENTATIONS = ("none", "light", "strong")
 BALANCES = ("none", "weights", "sampling")
-PRECISIONS = ("auto", "float32", "bfloat16", "float16")
+PRECISIONS = ("auto", "float32", "bfloat16", "float16", "onednn_bf16")
 QUANTIZATIONS = ("none", "int8")
 
 _CHOICES = {
@@ -31,6 +31,9 @@ _AT_LEAST = {
     "gpus": 0,
     "max_restarts": 0,
 }
+
+
+_LARGEST_SEED = 2**32 - 1  # NumPy's
 
 
 class SettingsError(PipelineError):
@@ -66,7 +69,7 @@ class Settings:
     seed: int
 
     def __post_init__(self) -> None:
-        from components.train.models import check_name
+        from components.train.models import check_name, check_weights
 
         for name, allowed in _CHOICES.items():
             check_choice(name, getattr(self, name), allowed)
@@ -77,6 +80,10 @@ class Settings:
             raise SettingsError(
                 f"learning_rate={self.learning_rate} is not allowed: it must be above 0 and at most 1000"
             )
+        if not 0 <= self.seed <= _LARGEST_SEED:
+            raise SettingsError(f"seed={self.seed} is not allowed: it must be between 0 and {_LARGEST_SEED}")
+        if self.gpus and not self.accelerator:
+            raise SettingsError(f"gpus={self.gpus} needs accelerator=NAME, such as nvidia.com/gpu; or set gpus=0")
         if self.batch_size % self.replicas:
             raise SettingsError(
                 f"batch_size={self.batch_size} cannot be shared equally by {self.replicas} replicas "
@@ -86,11 +93,17 @@ class Settings:
             raise SettingsError(f"model={self.model!r} is empty: name a model, such as simple_cnn")
         for name in self.models:
             check_name(name)
+            check_weights(name, self.weights)
 
     @property
     def models(self) -> tuple[str, ...]:
         """The names in `model`, in order, each once."""
         return tuple(dict.fromkeys(name.strip() for name in self.model.split(",") if name.strip()))
+
+    @property
+    def pre_trained(self) -> bool:
+        """Whether training starts from weights of an earlier one."""
+        return self.weights not in ("none", "")
 
     @property
     def replicas(self) -> int:

@@ -11,6 +11,7 @@ import numpy as np
 import tensorflow as tf
 
 from components.train import schedule
+from components.train.interruption import StopRequest
 from components.train.settings import Settings
 
 CLIP_NORM = 1.0
@@ -35,6 +36,12 @@ def per_replica_variables(strategy: tf.distribute.Strategy):
         return create(**arguments)
 
     return tf.variable_creator_scope(creator)
+
+
+def local_value(strategy: tf.distribute.Strategy, variable: Any) -> np.ndarray:
+    """What this worker's first replica has in `variable` (of Keras or of TensorFlow)."""
+    value = getattr(variable, "value", variable) if isinstance(variable, keras.Variable) else variable
+    return strategy.experimental_local_results(value)[0].numpy()
 
 
 class Trainer:
@@ -66,16 +73,30 @@ class Trainer:
         """One step on a global batch; returns STEP_VALUES, the same on every worker. `stop` asks all to stop."""
         return self._step(element, tf.constant(float(stop)))
 
-    def logits(self, batches: Iterator[tuple[Any, ...]], steps: int, examples: int) -> np.ndarray:
-        """[examples, classes] float32: the averaged model's answers on `steps` global batches, on every worker."""
+    def logits(
+        self, batches: Iterator[tuple[Any, ...]], steps: int, examples: int, stop: StopRequest
+    ) -> np.ndarray | None:  # fmt: skip
+        """[examples, classes] float32: the averaged model's answers on `steps` global batches, on every worker.
+
+        None, on every worker, as soon as one of them was asked to stop.
+        """
         if self.strategy.num_replicas_in_sync > 1 and len(self._changing) > self._trained:
             self._synchronise()
-        parts = [self._predict(next(batches)[0]).numpy() for _ in range(steps)]
+        parts = []
+        for _ in range(steps):
+            answers = self._predict(next(batches)[0], tf.constant(float(stop.requested))).numpy()
+            if answers[:, -1].any():
+                return None
+            parts.append(answers[:, :-1])
         return np.concatenate(parts)[:examples]
 
     def state(self) -> dict[str, np.ndarray]:
         """Everything that training changes, by name: what `restore` needs to go on from here."""
-        return {f"{kind}/{i}": self._local(v) for kind, group in self._groups().items() for i, v in enumerate(group)}
+        return {
+            f"{kind}/{i}": local_value(self.strategy, variable)
+            for kind, group in self._groups().items()
+            for i, variable in enumerate(group)
+        }
 
     def restore(self, arrays: dict[str, np.ndarray]) -> None:
         """Sets what `state` returned."""
@@ -86,7 +107,7 @@ class Trainer:
     def averaged_weights(self, model: keras.Model) -> list[np.ndarray]:
         """The weights of `model` (which shares this trainer's variables), averaged where they were trained."""
         averages = {id(v): average for v, average in zip(self._changing, self._averages)}
-        return [self._local(averages.get(id(v), v)) for v in model.weights]
+        return [local_value(self.strategy, averages.get(id(v), v)) for v in model.weights]
 
     def graph(self, element: tuple[Any, ...]) -> tf.Graph:
         """The graph of the training step for batches like `element`."""
@@ -98,10 +119,6 @@ class Trainer:
             "optimizer": self._optimizer.variables,
             "average": self._averages,
         }
-
-    def _local(self, variable: Any) -> np.ndarray:
-        value = getattr(variable, "value", variable) if isinstance(variable, keras.Variable) else variable
-        return self.strategy.experimental_local_results(value)[0].numpy()
 
     def _distributed_step(self, element: tuple[Any, ...], stop: tf.Tensor) -> tf.Tensor:
         values = self.strategy.run(self._replica_step, args=(*element, stop))
@@ -138,15 +155,20 @@ class Trainer:
         for variable, mean in zip(statistics, means):
             variable.assign(mean)
 
-    def _distributed_predict(self, inputs: Any) -> tf.Tensor:
-        return self.strategy.gather(self.strategy.run(self._replica_predict, args=(inputs,)), axis=0)
+    def _distributed_predict(self, inputs: Any, stop: tf.Tensor) -> tf.Tensor:
+        return self.strategy.gather(self.strategy.run(self._replica_predict, args=(inputs, stop)), axis=0)
 
-    def _replica_predict(self, inputs: tf.Tensor) -> tf.Tensor:
+    def _replica_predict(self, inputs: tf.Tensor, stop: tf.Tensor) -> tf.Tensor:
         values = {id(v): tf.convert_to_tensor(average) for v, average in zip(self._changing, self._averages)}
         trained = [values[id(v)] for v in self.model.trainable_variables]
         others = [values.get(id(v), v.value) for v in self.model.non_trainable_variables]
         logits, _ = self.model.stateless_call(trained, others, _pixels(inputs), training=False)
-        return tf.cast(logits, tf.float32)
+        return with_column(logits, stop)
+
+
+def with_column(values: tf.Tensor, stop: tf.Tensor) -> tf.Tensor:
+    """`values` [n, m] as float32 and `stop` in a column of its own: so it reaches the other workers by one exchange."""
+    return tf.concat([tf.cast(values, tf.float32), tf.fill([tf.shape(values)[0], 1], stop)], axis=1)
 
 
 def _optimizer(settings: Settings, rate: Any) -> keras.optimizers.Optimizer:

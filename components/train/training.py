@@ -12,20 +12,22 @@ from components.shared import storage
 from components.shared.calibration import fit_temperature
 from components.shared.dataset import DatasetInfo
 from components.shared.imaging import input_size
-from components.train import batches, devices, export, input_pipeline, models, weights
+from components.train import batches, devices, export, input_pipeline, memory, models, weights
 from components.train.checkpoints import BEST, LAST, Checkpoint, Checkpoints
 from components.train.events import EventLog
 from components.train.interruption import StopRequest
-from components.train.phase import PhaseRun, plan
+from components.train.phase import HYPER_PARAMETERS, PhaseRun, plan
 from components.train.result import TrainingResult
 from components.train.settings import Settings
-from components.train.trainer import Trainer, per_replica_variables
+from components.train.trainer import Trainer, local_value, per_replica_variables
 
 # Settings that shape the numbers: a checkpoint of other ones is of another training.
 _IDENTITY = (
     "snapshot", "model", "weights", "epochs", "fine_tune_epochs", "batch_size", "optimizer", "learning_rate",
     "augmentation", "balance", "precision", "seed",
 )  # fmt: skip
+_FORMAT = 2  # of the checkpoints
+_START = "start/"  # arrays of a checkpoint between two phases: all weights that the next one starts from
 
 
 @dataclass
@@ -34,6 +36,7 @@ class State:
 
     Attributes:
         step: steps done, over all phases.
+        phase: phases that are finished, so the number of the running one; it began after `phase_epoch` epochs.
         history: a dict for each epoch that was evaluated.
         sums: loss, correct and counted examples of the unfinished epoch.
         best: validation accuracy and loss (negative) of the best epoch, which is `best_epoch` (from 1).
@@ -41,13 +44,15 @@ class State:
     """
 
     step: int = 0
+    phase: int = 0
+    phase_epoch: int = 0
     history: list[dict[str, float]] = dataclasses.field(default_factory=list)
     sums: list[float] = dataclasses.field(default_factory=lambda: [0.0, 0.0, 0.0])
     best_epoch: int = 0
     best: list[float] = dataclasses.field(default_factory=lambda: [-1.0, -math.inf])
     seconds: float = 0.0
     timed_seconds: float = 0.0
-    timed_images: int = 0
+    timed_images: float = 0.0
 
 
 class Training:
@@ -57,13 +62,15 @@ class Training:
         self, settings: Settings, info: DatasetInfo, checkpoints: str, folder: str, stop: StopRequest
     ) -> None:  # fmt: skip
         self.settings, self.info, self.stop = settings, info, stop
+        self.size = input_size(info.stored_size)
+        self.pre_trained = settings.pre_trained
+        models.check_size(settings.model, self.size, self.pre_trained)
         self.strategy = devices.prepare(settings)
         stop.listen()
         self.chief = devices.is_chief(self.strategy)
-        self.size = input_size(info.stored_size)
-        self.train = input_pipeline.load(info, "train", f"{folder}/train")
-        self.validation = input_pipeline.load(info, "validation", f"{folder}/validation")
-        self._build()
+        self.train = input_pipeline.load(info, "train", f"{folder}/train", stop.check)
+        self.validation = input_pipeline.load(info, "validation", f"{folder}/validation", stop.check)
+        self._build(f"{folder}/weights")
         self.order = input_pipeline.Order(
             self.train.labels, settings.batch_size, settings.seed, settings.balance == "sampling"
         )
@@ -77,21 +84,18 @@ class Training:
         """Trains, and on the chief exports into the local folder `output`."""
         self._log_start()
         saved = self._resume()
-        with EventLog(storage.join(self.settings.logs, self.settings.model), self.chief) as events:
-            for phase in plan(self.settings, self.pre_trained):
-                if self.state.step < phase.last_epoch * self.order.steps or self.evaluation_due():
-                    PhaseRun(self, phase, events).train(saved)
+        uri = storage.join(self.settings.logs, self.settings.model)
+        with EventLog(uri, self.chief, self.state.step) as events:
+            events.hyper_parameters({name: getattr(self.settings, name) for name in HYPER_PARAMETERS})
+            for phase in plan(self.settings)[self.state.phase :]:
+                PhaseRun(self, phase, events).train(saved)
                 saved = None
+                self._end_phase()
         return self._finish(output)
 
     def save(self, trainer: Trainer) -> None:
         """Writes the best weights, if they are new, and then the last state: in this order both always fit."""
-        if not self.chief:
-            return
-        if not self._best_saved:
-            self._checkpoints.save(BEST, Checkpoint({str(i): array for i, array in enumerate(self._best)}))
-            self._best_saved = True
-        self._checkpoints.save(LAST, Checkpoint(trainer.state(), dataclasses.asdict(self.state)))
+        self._save(trainer.state)
 
     def note_best(self, accuracy: float, loss: float, trainer: Trainer) -> None:
         """Keeps the averaged weights if this epoch's validation is the best so far (ties: the lower loss)."""
@@ -108,10 +112,10 @@ class Training:
         own = max(self.settings.gpus, 1)
         return batches.Share(devices.worker_index(self.strategy) * own, own, self.settings.replicas)
 
-    def _build(self) -> None:
-        path = weights.fetch(self.settings.weights, self.settings.model)
-        self.pre_trained = path is not None
+    def _build(self, folder: str) -> None:
+        path = weights.fetch(self.settings.weights, self.settings.model, folder)
         self._options = weights.options(path, self.settings.model)
+        self.weights_hash = weights.digest(path)
         with self.strategy.scope(), per_replica_variables(self.strategy):
             self.network = models.build(
                 self.settings.model, self.size, len(self.info.labels), self._options, self.pre_trained
@@ -119,7 +123,35 @@ class Training:
             if path:
                 weights.load(self.network.base, path, self.settings.model)
 
+    def _save(self, arrays) -> None:
+        if not self.chief:
+            return
+        if not self._best_saved:
+            self._checkpoints.save(BEST, Checkpoint({str(i): array for i, array in enumerate(self._best)}))
+            self._best_saved = True
+        self._checkpoints.save(LAST, Checkpoint(arrays(), dataclasses.asdict(self.state)))
+
+    def _end_phase(self) -> None:
+        """The next phase starts from the best weights so far, and they are what a checkpoint between the two holds.
+
+        (The best ones by themselves are no start: a crash can leave those of the next phase in their place.)
+        """
+        self.state.phase += 1
+        self.state.phase_epoch = len(self.state.history)
+        best = {id(weight): array for weight, array in zip(self.network.model.weights, self._best, strict=True)}
+        arrays = {
+            f"{_START}{i}": best[id(v)] if id(v) in best else local_value(self.strategy, v)
+            for i, v in enumerate(self.network.model.variables)
+        }
+        self._start_from(arrays)
+        self._save(lambda: arrays)
+
+    def _start_from(self, arrays: dict[str, np.ndarray]) -> None:
+        for i, variable in enumerate(self.network.model.variables):
+            variable.assign(arrays[f"{_START}{i}"])
+
     def _resume(self) -> Checkpoint | None:
+        """Takes over the state of the last checkpoint; returns it if it is for a trainer, from inside a phase."""
         saved = self._checkpoints.load(LAST)
         if not saved:
             return None
@@ -127,7 +159,10 @@ class Training:
         best = self._checkpoints.load(BEST)
         self._best = [best.arrays[str(i)] for i in range(len(best.arrays))] if best else []
         print(f"continuing at step {self.state.step} from the checkpoint in {self.checkpoint_uri}", flush=True)
-        return saved
+        if f"{_START}0" not in saved.arrays:
+            return saved
+        self._start_from(saved.arrays)
+        return None
 
     def _exported(self) -> keras.Model:
         """The best weights in float32, outside any distribution strategy."""
@@ -140,6 +175,7 @@ class Training:
 
     def _identity(self) -> dict[str, Any]:
         return {
+            "format": _FORMAT,
             "labels": list(self.info.labels),
             "image_size": self.info.stored_size,
             **{name: getattr(self.settings, name) for name in _IDENTITY},
@@ -164,9 +200,10 @@ class Training:
             print("note: fine_tune_epochs has no effect with weights=none: everything is trained anyway", flush=True)
 
     def _finish(self, output: str) -> TrainingResult:
-        state, labels = self.state, self.validation.labels
+        state, labels, doing = self.state, self.validation.labels, "exporting the model"
         network = self._exported()
-        logits = export.logits(network, self.validation, self.size)
+        self.stop.check(doing)
+        logits = export.logits(network, self.validation, self.size, memory.evaluation_batch(self.settings))
         temperature = fit_temperature(logits, labels)
         result = TrainingResult(
             model=self.settings.model,
@@ -182,6 +219,6 @@ class Training:
             images_per_second=round(state.timed_images / max(state.timed_seconds, 1e-9), 2),
         )
         if self.chief:
-            export.save(network, self, result, output)
+            export.save(network, self, result, output, lambda: self.stop.check(doing))
             result.save(output)
         return result

@@ -1,39 +1,47 @@
 """Pre-trained weights: from keras.applications, or from a file in the store whose shapes say what it is for."""
 
+import hashlib
 import os
-import tempfile
 from typing import TYPE_CHECKING, Any
 
 from components.shared import storage
 from components.shared.errors import PipelineError, TransientError
-from components.train.models import IMAGENET, ZOO, pre_trained_part
+from components.train.models import IMAGENET, NONE, ZOO, check_weights, pre_trained_part
 
 if TYPE_CHECKING:
     import keras
-
-NONE = "none"
 
 
 class WeightsError(PipelineError):
     """Weights that do not fit the model; the message names what was expected and what was found."""
 
 
-def fetch(weights: str, name: str) -> str | None:
-    """A local path of the weights that `weights` (none, imagenet or a URI) means for the model `name`; None for none.
+def fetch(weights: str, name: str, folder: str) -> str | None:
+    """The weights that `weights` (none, imagenet or a URI) means for the model `name`, as a file in the local `folder`.
+
+    None for none.
 
     Raises:
-        WeightsError: the model has no ImageNet weights.
+        SettingsError: the model has no ImageNet weights.
         TransientError: the ImageNet weights cannot be downloaded.
         StorageError: the file cannot be read.
     """
     if weights in (NONE, ""):
         return None
+    os.makedirs(folder, exist_ok=True)
     if weights == IMAGENET:
-        return _imagenet(name)
-    folder = tempfile.mkdtemp(prefix="weights-")
+        return _imagenet(name, folder)
     path = os.path.join(folder, os.path.basename(weights))
     storage.download(weights, path)
     return path
+
+
+def digest(path: str | None) -> str:
+    """The sha256 of the weights file, empty for none: a URI may hold other weights tomorrow."""
+    if path is None:
+        return ""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def options(path: str | None, name: str) -> dict[str, Any]:
@@ -88,14 +96,12 @@ def _shapes(path: str) -> list[tuple[int, ...]]:
     return found
 
 
-def _imagenet(name: str) -> str:
+def _imagenet(name: str, folder: str) -> str:
     """Has keras.applications download (or find in its cache) the weights; saves them as a file of their own."""
     import keras
 
+    check_weights(name, IMAGENET)
     architecture = ZOO[name]
-    if architecture.weights != IMAGENET:
-        known = ", ".join(other for other, entry in ZOO.items() if entry.weights == IMAGENET)
-        raise WeightsError(f"there are no ImageNet weights for model={name}: use weights=none, or one of {known}")
     builder = getattr(keras.applications, architecture.builder)
     side = architecture.native_size
     try:
@@ -107,6 +113,6 @@ def _imagenet(name: str) -> str:
             f"cannot download the ImageNet weights of {name} ({error}): where there is no internet, put the file into "
             "the store and give weights=URI"
         ) from error
-    path = os.path.join(tempfile.mkdtemp(prefix="weights-"), f"{name}.weights.h5")
+    path = os.path.join(folder, f"{name}.weights.h5")
     network.save_weights(path)
     return path

@@ -88,8 +88,10 @@ def test_events_show_the_training(trained):
 
     events = EventAccumulator(str(trained[0] / "logs" / "simple_cnn"), {"tensors": 0, "graph": 1}).Reload()
     tags = events.Tags()
-    for tag in ("loss", "accuracy", "learning_rate", "images_per_second", "input_wait_share"):
+    for tag in ("loss", "accuracy", "learning_rate"):
         assert len(events.Tensors(f"step/{tag}")) == 12 * 10
+    for tag in ("images_per_second", "input_wait_share"):
+        assert len(events.Tensors(f"step/{tag}")) == 12 * 10 - 1, "the first step is traced, so it has no speed"
     assert [event.step for event in events.Tensors("epoch/validation_accuracy")] == list(range(1, 13))
     assert {"augmented", "validation_confusion"} <= set(tags["tensors"]) and tags["graph"]
 
@@ -168,5 +170,5 @@ def test_out_of_memory_names_what_to_try(make_settings, dataset, tmp_path, monke
         raise tf.errors.ResourceExhaustedError(None, None, "OOM when allocating tensor")
 
     monkeypatch.setattr(Trainer, "step", exhausted)
-    with pytest.raises(PipelineError, match="out of memory with .*batch_size=16 .*try batch_size=8, or image_size=32"):
+    with pytest.raises(PipelineError, match="out of memory with .*batch_size=16 .*try batch_size=8, or image_size=30"):
         train(make_settings(), dataset, tmp_path)

@@ -20,20 +20,20 @@ def mobilenet_file(tmp_path_factory) -> str:
     return path
 
 
-def test_none_means_from_scratch():
-    assert weights.fetch("none", "mobilenet") is None
+def test_none_means_from_scratch(tmp_path):
+    assert weights.fetch("none", "mobilenet", str(tmp_path)) is None
     assert weights.options(None, "mobilenet") == {}
 
 
-def test_imagenet_weights_of_a_model_that_has_none():
+def test_imagenet_weights_of_a_model_that_has_none(tmp_path):
     with pytest.raises(
         PipelineError, match="no ImageNet weights for model=simple_cnn: use weights=none, or one of vgg16"
     ):
-        weights.fetch("imagenet", "simple_cnn")
+        weights.fetch("imagenet", "simple_cnn", str(tmp_path))
 
 
-def test_width_of_a_mobilenet_comes_from_its_file(mobilenet_file):
-    path = weights.fetch(mobilenet_file, "mobilenet")
+def test_width_of_a_mobilenet_comes_from_its_file(mobilenet_file, tmp_path):
+    path = weights.fetch(mobilenet_file, "mobilenet", str(tmp_path))
     assert weights.options(path, "mobilenet") == {"alpha": 0.25}
     assert weights.options(path, "mobilenet_025") == {}
 
@@ -67,8 +67,8 @@ def test_file_that_is_no_weights(tmp_path):
 
 
 @pytest.mark.skipif(not REAL.exists(), reason="../shared/data is not there")
-def test_real_imagenet_weights_fit():
-    path = weights.fetch(str(REAL), "mobilenet")
+def test_real_imagenet_weights_fit(tmp_path):
+    path = weights.fetch(str(REAL), "mobilenet", str(tmp_path))
     assert weights.options(path, "mobilenet") == {"alpha": 0.25}
     network = models.build("mobilenet", 64, 3, {"alpha": 0.25}, pre_trained=True)
     weights.load(network.base, path, "mobilenet")
