@@ -43,7 +43,7 @@ class Worker:
         """Reads the log until `step` steps of this attempt are done."""
         for line in self.process.stdout:
             self.lines.append(line)
-            done = re.match(r"progress: (\d+)/", line)
+            done = re.match(r"progress: (\d+)/\d+ steps", line)
             if done and int(done[1]) >= step:
                 return
         raise AssertionError("the worker ended early:\n" + "".join(self.lines))
