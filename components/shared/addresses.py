@@ -12,7 +12,10 @@ Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 # IPv4 addresses inside IPv6 ones: NAT64 (RFC 6052) would lead to them, whatever the IPv6 address looks like.
 _NAT64 = ipaddress.ip_network("64:ff9b::/96")
 # Python counts 192.0.0.0/24 and 100.64.0.0/10 (carrier-grade NAT, pods of some clouds) differently by version.
-_EXTRA_PRIVATE = tuple(map(ipaddress.ip_network, ("100.64.0.0/10", "192.0.0.0/24", "64:ff9b:1::/48")))
+# 168.63.129.16 looks public, but is what a machine of Azure asks about itself.
+_EXTRA_PRIVATE = tuple(
+    map(ipaddress.ip_network, ("100.64.0.0/10", "192.0.0.0/24", "64:ff9b:1::/48", "168.63.129.16/32"))
+)
 
 
 class AddressError(ValueError):

@@ -3,7 +3,9 @@
 import base64
 import json
 import os
+import resource
 import shutil
+import socket
 import subprocess
 import sys
 import tempfile
@@ -16,6 +18,7 @@ import requests
 from components.serve import local
 from components.serve.predict import predict_files
 from components.shared import classifier
+from tests.serve import processes
 from tests.serve.model_fixture import picture
 
 RED = picture("red", 640, 480)
@@ -84,20 +87,31 @@ def test_unknown_paths_and_methods_are_json_too(server):
     assert "POST" in response.headers["Allow"]
 
 
-def test_nothing_that_was_uploaded_is_written(classifier_dir, tmp_path):
+def test_nothing_that_was_uploaded_is_written(classifier_dir, tmp_path, monkeypatch):
     """The course's checked upload: neither under the name that came with it, nor under any other."""
-    before = set(tmp_path.rglob("*"))
-    # 3 MB: beyond what form parsers keep in memory.
+    current, temporary = tmp_path / "a" / "current", tmp_path / "a" / "temporary"
+    for folder in (current, temporary):
+        folder.mkdir(parents=True)
+    monkeypatch.chdir(current)
+    monkeypatch.setenv("TMPDIR", str(temporary))
+    # Beyond what form parsers keep in memory.
     large = picture("green", 1500, 1500, quality=100)
-    assert len(large) > 1_000_000
+    assert len(large) > 2_000_000
     with local.running_server(classifier_dir, "--workers", "1") as url:
-        inside = _open_files(url)
+        # No file may become as large, also one without a name: that would be an error, and the answer 500.
+        resource.prlimit(processes.workers(url)[0].pid, resource.RLIMIT_FSIZE, (2_000_000, 2_000_000))
+        inside, before = _open_files(url), _changes(tmp_path)
         for name in ("../../evil.jpg", "/tmp/evil.jpg", "evil\x00.php", "con.jpg", "a" * 500, "<script>.jpg"):
             response = requests.post(f"{url}/classify", files={"file": (name, large, "text/html")})
             assert labels(response)[0] == "green" and "evil" not in response.text
         assert _open_files(url) == inside
-    assert set(tmp_path.rglob("*")) == before
+        assert _changes(tmp_path) == before
     assert not [path for path in map(Path, ("/tmp/evil.jpg", "/evil.jpg", "../../evil.jpg")) if path.exists()]
+
+
+def _changes(directory: Path) -> dict[Path, int]:
+    """When each folder last changed: a file that came and went again has left its mark."""
+    return {path: path.stat().st_mtime_ns for path in (directory, *directory.rglob("*"))}
 
 
 def _open_files(url: str) -> set[str]:
@@ -145,10 +159,20 @@ def test_metrics_and_histogram_cover_all_workers(classifier_dir):
     ],
 )
 def test_a_wrong_model_is_one_line(classifier_dir, arguments, message):
-    command = [sys.executable, "-m", "components.serve", "--port", "1"]
+    command = [sys.executable, "-m", "components.serve", "--port", str(local.free_port())]
     command += [argument.replace("MODEL", classifier_dir) for argument in arguments]
     ran = subprocess.run(command, capture_output=True, text=True)
     assert ran.returncode == 1 and message in ran.stderr and "Traceback" not in ran.stderr
+
+
+def test_an_address_that_cannot_be_had_is_one_line(classifier_dir):
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        for host, reason in (("127.0.0.1", "another program listens there"), ("192.0.2.1", "--host"), ("a.invalid", "--host")):
+            command = [sys.executable, "-m", "components.serve", "--model", classifier_dir, "--host", host]
+            ran = subprocess.run([*command, "--port", str(port)], capture_output=True, text=True)
+            [line] = ran.stderr.strip().splitlines()
+            assert ran.returncode == 1 and line.startswith(f"error: cannot listen at {host}:{port}: ") and reason in line
 
 
 @pytest.mark.slow

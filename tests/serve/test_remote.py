@@ -1,5 +1,7 @@
 """URLs that strangers give: what may be fetched, what not, and what a bad server can do."""
 
+import contextlib
+import socket
 import threading
 
 import pytest
@@ -40,7 +42,7 @@ def _chunked(handler):
     "url",
     [
         "http://127.0.0.1/", "http://localhost:8080/", "http://[::1]/", "http://169.254.169.254/latest/meta-data/",
-        "http://10.0.0.1/", "http://0/", "http://2130706433/", "http://[::ffff:10.0.0.1]/", "http://100.64.0.1/",
+        "http://168.63.129.16/", "http://10.0.0.1/", "http://0/", "http://2130706433/", "http://[::ffff:10.0.0.1]/", "http://100.64.0.1/",
     ],
 )  # fmt: skip
 def test_private_addresses_are_refused(server, url):
@@ -128,6 +130,55 @@ def test_slow_servers_cannot_hold_a_worker(when):
             fetch(f"{url}/slow", seconds=0.5)
         stop.set()
     assert "in time" in refused.value.message
+
+
+@contextlib.contextmanager
+def dripping(record: bytes):
+    """The port of a server at every local address that sends the beginning of a TLS record, and then byte after byte."""
+    stop = threading.Event()
+
+    def drip(connection: socket.socket) -> None:
+        with connection, contextlib.suppress(OSError):
+            connection.sendall(record)
+            while not stop.wait(0.05):
+                connection.sendall(b"x")
+
+    def accept(listener: socket.socket) -> None:
+        with contextlib.suppress(OSError):
+            while True:
+                threading.Thread(target=drip, args=[listener.accept()[0]], daemon=True).start()
+
+    with socket.create_server(("0.0.0.0", 0)) as listener:
+        threading.Thread(target=accept, args=[listener], daemon=True).start()
+        yield listener.getsockname()[1]
+        stop.set()
+        listener.shutdown(socket.SHUT_RDWR)
+
+
+def test_a_handshake_that_never_ends_at_any_of_three_addresses(monkeypatch):
+    """Had each address a time of its own, or the handshake none, it would take the threefold, or for ever."""
+    asked = []
+    connect = socket.create_connection
+    monkeypatch.setattr(socket, "create_connection", lambda address, left: asked.append(left) or connect(address, left))
+    monkeypatch.setattr(remote.addresses, "resolve", lambda *_: ["127.0.0.1", "127.0.0.2", "127.0.0.3"])
+    with dripping(b"\x16\x03\x03\x40\x00") as port:
+        with pytest.raises(RequestError, match="in time"):
+            fetch(f"https://museum.example:{port}/a", seconds=0.5)
+    assert len(asked) == 1 and asked[0] <= 0.5, "no further address once the time is over"
+
+
+def test_a_name_that_is_looked_up_for_ever(monkeypatch):
+    """The resolver cannot be broken off, but is not waited for; and only so many may be under way."""
+    answer = threading.Event()
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: answer.wait(60) and [])
+    monkeypatch.setattr(remote, "_lookups", threading.BoundedSemaphore(2))
+    for _ in range(2):
+        with pytest.raises(RequestError, match="in time"):
+            fetch("http://slow.example/a", seconds=0.2)
+    with pytest.raises(RequestError) as refused:
+        fetch("http://slow.example/a", seconds=0.2)
+    assert refused.value.status == 503
+    answer.set()
 
 
 def test_a_refused_connection_does_not_tell_the_address():
