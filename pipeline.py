@@ -14,6 +14,7 @@ from components.evaluate.component import evaluate as evaluate_step
 from components.fetch.component import fetch as fetch_step
 from components.images import image
 from components.query.component import query as query_step
+from components.query.probe.component import probe as probe_step
 from components.serve.component import serve as serve_step
 from components.tensorboard.component import tensorboard as tensorboard_step
 from components.train.component import train as train_step
@@ -169,6 +170,17 @@ def pipeline(
         flickr_secret: On a cluster: Secret with FLICKR_API_KEY; need not exist.
     """
     secrets = {"store": store_secret, "google": google_secret, "flickr": flickr_secret}
+    probed = probe_step(
+        source=source,
+        table=table,
+        images=images,
+        keywords=keywords,
+        columns=columns,
+        label_map=label_map,
+        project=project,
+    ).set_caching_options(False)  # it looks whether query may be taken from the cache
+    fit(probed, "probe", secrets)
+
     selected = query_step(
         source=source,
         table=table,
@@ -196,6 +208,7 @@ def pipeline(
         max_failed_fraction=max_failed_fraction,
         contact=contact,
         expected_classes=expected_classes,
+        state=probed.output,
     )
     fit(selected, "query", secrets)
 

@@ -33,6 +33,7 @@ class Needs:
 
 # Requests are small, so that everything fits two nodes of two CPUs; limits are what the step can use.
 NEEDS = {
+    "probe": Needs(("100m", "1"), ("128Mi", "1Gi"), "1Gi", 0.5, 2, ("store", "google", "flickr")),
     "query": Needs(("250m", "2"), ("512Mi", "4Gi"), "10Gi", 4, 2, ("store", "google", "flickr")),
     "fetch": Needs(("250m", "2"), ("512Mi", "2Gi"), "20Gi", 48, 3),
     "convert": Needs(("250m", "2"), ("512Mi", "2Gi"), "20Gi", 12, 3),

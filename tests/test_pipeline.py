@@ -41,6 +41,7 @@ def edges(dag) -> set[tuple[str, str]]:
 
 def test_edges(spec):
     assert edges(spec.root.dag) == {
+        ("probe", "query"),
         ("query", "for-loop-1"),
         ("query", "assemble"),
         ("for-loop-1", "assemble"),
@@ -67,7 +68,7 @@ def test_images(spec):
     executors = spec.deployment_spec["executors"]
     images = {name.removeprefix("exec-"): executor["container"]["image"] for name, executor in executors.items()}
     assert images == {
-        **dict.fromkeys(["query", "fetch", "convert", "assemble", "tensorboard", "serve"], image("data")),
+        **dict.fromkeys(["probe", "query", "fetch", "convert", "assemble", "tensorboard", "serve"], image("data")),
         **dict.fromkeys(["train", "evaluate"], image("train")),
     }
 
@@ -112,6 +113,14 @@ def test_parameters_have_plain_types():
     for parameter in PARAMETERS.values():
         assert parameter.type in (str, int, float, bool)
         assert isinstance(parameter.default, parameter.type)
+
+
+def test_a_changed_source_is_no_cache_hit(spec):
+    """KFP's key holds a step's parameters: what the source's state is, asked anew in every run, is one of query's."""
+    tasks = spec.root.dag.tasks
+    assert not tasks["probe"].caching_options.enable_cache and tasks["query"].caching_options.enable_cache
+    source = tasks["query"].inputs.parameters["state"].task_output_parameter
+    assert (source.producer_task, source.output_parameter_key) == ("probe", "Output")
 
 
 def test_serving_is_never_cached(spec):

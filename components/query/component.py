@@ -36,6 +36,7 @@ def query(
     max_failed_fraction: float,
     contact: str,
     expected_classes: str,
+    state: str,
     objects: Output[Dataset],
     labels: Output[Artifact],
     profile: Output[HTML],
@@ -48,5 +49,5 @@ def query(
     with reported():
         selection = select(Settings(**arguments), objects.path, labels.path, profile.path, objects.uri)
     print(selection)
-    objects.metadata.update(selection.metadata())
+    objects.metadata.update(selection.metadata(), source_state=state)
     return list(selection.shards)

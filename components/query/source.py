@@ -29,6 +29,9 @@ class Source(Protocol):
     total: int | None
     pictures_are_complete: bool
 
+    def state(self) -> str:
+        """A text that changes when the source does, had without loading it. See state.py."""
+
     def load(self, database: duckdb.DuckDBPyConnection) -> None:
         """Creates `raw`: a row an object, with `object_id` and whatever columns the source has."""
 

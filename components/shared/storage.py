@@ -111,6 +111,11 @@ def size(uri: str) -> int:
     return stat(uri).size
 
 
+def info(uri: str) -> FileInfo:
+    """Size of the file `uri` and, where its store tells them, checksum and version. Raises StorageError."""
+    return _store(uri).stat(uri)
+
+
 def list_files(uri: str) -> list[FileInfo]:
     """All files below the folder `uri`, sorted by URI (plain paths for file://); empty if there is none."""
     return sorted(_store(uri).list(uri), key=lambda file: file.uri)

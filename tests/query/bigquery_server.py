@@ -37,6 +37,7 @@ class BigQueryServer:
         pages: Result pages given out.
         failures: Errors that the next requests get, whatever they ask for.
         page_failures: Start row -> error of the result page from there on.
+        modified: Table -> when it was last changed, in milliseconds; 1 where nothing is said.
         views: Names of tables that do not tell their number of rows.
     """
 
@@ -55,6 +56,7 @@ class BigQueryServer:
         self.failures: list[BigQueryError] = []
         self.page_failures: dict[int, BigQueryError] = {}
         self.views: set[str] = set()
+        self.modified: dict[str, int] = {}
 
     def add_table(self, name: str, source: str) -> None:
         """Makes the result of the DuckDB query `source` a table called project.dataset.table."""
@@ -84,6 +86,9 @@ class BigQueryServer:
         return {
             "kind": "bigquery#table",
             "tableReference": {"projectId": project, "datasetId": dataset, "tableId": table},
+            "id": f"{project}:{dataset}.{table}",
+            "type": "VIEW" if name in self.views else "TABLE",
+            "lastModifiedTime": str(self.modified.get(name, 1)),
             "schema": {"fields": [_field(row[0], row[1]) for row in described]},
         } | ({} if name in self.views else {"numRows": str(rows)})
 

@@ -315,11 +315,15 @@ def test_settings_are_the_components_parameters() -> None:
     import inspect
 
     from components.query.component import query
+    from components.query.probe.component import probe
 
     names = [
-        name for name in inspect.signature(query.python_func).parameters if name not in ("objects", "labels", "profile")
+        name
+        for name in inspect.signature(query.python_func).parameters
+        if name not in ("state", "objects", "labels", "profile")
     ]
     assert names == list(Settings.__annotations__)
+    assert set(inspect.signature(probe.python_func).parameters) <= set(names)
     assert set(NO_LIMITS) <= set(names)
 
 

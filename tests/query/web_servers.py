@@ -19,6 +19,7 @@ class WebApi:
         requests: (path, parameters, headers), in the order of arrival.
         moments: When each of them arrived, by time.monotonic.
         connections: TCP connections that were opened.
+        knows_head: Whether HEAD requests are answered; some servers refuse them.
     """
 
     def __init__(self, respond: Callable[[str, dict[str, str]], Answer]) -> None:
@@ -27,6 +28,7 @@ class WebApi:
         self.moments: list[float] = []
         self.faults: dict[str, list[Answer]] = {}
         self.connections = 0
+        self.knows_head = True
         self.lock = threading.Lock()
 
     def answer(self, path: str, parameters: dict[str, str], headers: dict[str, str]) -> Answer:
@@ -115,7 +117,14 @@ def serve(respond: Callable[[str, dict[str, str]], Answer]) -> Iterator[tuple[We
                 self.send_header(name, value)
             self.send_header("Content-Length", str(len(data)))
             self.end_headers()
-            self.wfile.write(data)
+            if self.command != "HEAD":
+                self.wfile.write(data)
+
+        def do_HEAD(self) -> None:
+            if api.knows_head:
+                self.do_GET()
+            else:
+                self.send_error(501)
 
         def log_message(self, *arguments: object) -> None:
             """Quiet."""

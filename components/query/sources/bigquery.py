@@ -3,6 +3,7 @@
 import contextlib
 import itertools
 import os
+import time
 from concurrent.futures import ThreadPoolExecutor
 from typing import Iterator
 
@@ -58,6 +59,7 @@ class BigQuerySource:
             self.client = _client(settings.project)
             objects = self.client.get_table(table)
             pictures = self.client.get_table(images) if images else objects
+        self._tables = (objects, pictures)
         # Our name -> the table's; a view does not tell its number of rows.
         self._theirs, image_names = _names_of(objects, settings.renamed), _names_of(pictures, settings.renamed)
         self._columns, self.total = list(self._theirs), objects.num_rows
@@ -71,6 +73,12 @@ class BigQuerySource:
         wanted = {name: image_names[name] for name in ("object_id", *self._addresses)}
         self.images = sql.renamed(images, wanted) if images else ""
         self._image_ids = sql.renamed(images, {"object_id": image_names["object_id"]}) if images else ""
+
+    def state(self) -> str:
+        """When the tables were last changed; of a view that cannot be told, so that it is read anew each time."""
+        if any(table.table_type not in (None, "TABLE") for table in self._tables):
+            return f"a view at {time.time()}"
+        return " ".join(f"{table.full_table_id} {table.etag} {table.modified}" for table in self._tables)
 
     def load(self, database: duckdb.DuckDBPyConnection) -> None:
         """Creates `raw`: a row an object that matches `where`, with the list `addresses`."""

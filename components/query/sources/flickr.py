@@ -7,6 +7,7 @@ import pyarrow
 
 from components.query.pictures import create_pictures
 from components.query.settings import QueryError, Settings, split_list
+from components.query.state import today
 from components.query.web import Api
 from components.shared.errors import TransientError
 from components.shared.progress import Progress
@@ -64,6 +65,10 @@ class FlickrSource:
         self.keywords, self.key = keywords, key
         self.most = min(settings.max_images_per_class or MOST_PHOTOS, MOST_PHOTOS)
         self.api = Api(os.environ.get(API_VARIABLE, API), "Flickr", REQUESTS_PER_SECOND, settings.contact)
+
+    def state(self) -> str:
+        """The day: a search does not tell whether its result has changed."""
+        return today()
 
     def load(self, database: duckdb.DuckDBPyConnection) -> None:
         """Creates `raw`, a row a photo and keyword. Raises QueryError if a keyword finds nothing."""

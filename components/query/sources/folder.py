@@ -1,5 +1,6 @@
 """source=folder: a folder per class, local or in a bucket."""
 
+import hashlib
 import os
 from collections import Counter
 from pathlib import PurePosixPath
@@ -9,6 +10,7 @@ import pyarrow
 
 from components.query.pictures import create_pictures
 from components.query.settings import QueryError, Settings
+from components.query.state import file_state
 from components.shared import storage
 
 EXTENSIONS = {".jpg", ".jpeg", ".png", ".webp", ".gif", ".tif", ".tiff", ".bmp", ".avif"}
@@ -35,6 +37,16 @@ class FolderSource:
     def __init__(self, root: str) -> None:
         local = storage.local_path(root)
         self.root = os.path.abspath(local) if local is not None else root.rstrip("/")
+
+    def state(self) -> str:
+        """Of every file in the folder."""
+        digest = hashlib.sha256()
+        for file in storage.list_files(self.root):
+            told = f"{file.uri} {file.size} {file.checksum and file.checksum.value} {file.version}"
+            if storage.local_path(file.uri) is not None:
+                told = file_state(file.uri)
+            digest.update(told.encode("utf-8", "surrogateescape") + b"\n")
+        return digest.hexdigest()
 
     def load(self, database: duckdb.DuckDBPyConnection) -> None:
         """Creates `raw`, a row a picture. Raises QueryError if there is none."""

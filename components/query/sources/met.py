@@ -16,6 +16,7 @@ from components.query.conditions import condition_columns
 from components.query.database import scalar
 from components.query.settings import QueryError, Settings
 from components.query.sources.table import create_view, file_columns
+from components.query.state import file_state, today
 from components.query.web import Api
 from components.shared.errors import PipelineError, TransientError
 from components.shared.progress import Progress
@@ -55,6 +56,10 @@ class MetSource:
         self.api = Api(base, "The Met's API", REQUESTS_PER_SECOND, settings.contact, CONNECTIONS)
         self.failed: dict[str, str] = {}
         self._failures_in_a_row = 0
+
+    def state(self) -> str:
+        """Of the CSV, and the day: what the API answers does not tell its state."""
+        return f"{file_state(self.settings.table)} {today()}"
 
     def load(self, database: duckdb.DuckDBPyConnection) -> None:
         """Creates `raw` from the CSV."""

@@ -10,6 +10,7 @@ from components.query.conditions import condition_columns
 from components.query.database import first_line, identifier, literal
 from components.query.pictures import ADDRESS_COLUMNS, base_of, create_pictures
 from components.query.settings import QueryError, Settings, near
+from components.query.state import file_state
 from components.shared import storage
 
 FORMATS = {
@@ -40,6 +41,10 @@ class TableSource:
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
+
+    def state(self) -> str:
+        """Of both files."""
+        return f"{file_state(self.settings.table)} {file_state(self.settings.images)}"
 
     def load(self, database: duckdb.DuckDBPyConnection) -> None:
         """Creates the view `raw`. Only columns in `where` get a type: elsewhere, 007 stays 007."""

@@ -1,0 +1,61 @@
+"""The state of a source: a text that changes when what the source holds has changed.
+
+KFP looks a step up in its cache by its parameters. A table that was corrected under its old name would give the old
+result, so the state travels as a parameter: the probe step, which is never cached, asks for it in every run.
+"""
+
+import contextlib
+import hashlib
+import os
+import time
+from datetime import UTC, datetime
+from typing import Mapping
+
+from components.query.settings import Settings
+from components.query.source import open_source
+from components.shared import storage
+from components.shared.errors import PipelineError
+
+
+def source_state(parameters: Mapping[str, object]) -> str:
+    """A hash of what the source and `label_map` tell about their content; equal as long as that is.
+
+    Where it cannot be told, it is one that never was: the query step then runs, and says what is wrong.
+
+    Args:
+        parameters: Those of `Settings` that say where the source is.
+    """
+    try:
+        settings = Settings(**parameters)
+        parts = [settings.source, open_source(settings).state(), file_state(settings.label_map)]
+    except PipelineError as error:
+        return f"unknown at {time.time():.0f}: {error}"
+    return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:32]
+
+
+def today() -> str:
+    """The state of what answers differently at any time: such an answer is trusted until midnight (UTC)."""
+    return datetime.now(UTC).date().isoformat()
+
+
+def file_state(uri: str) -> str:
+    """Checksum and version of the file `uri` as its store tells them; empty for no file.
+
+    A local file is told by its size and time; one whose server tells neither is read.
+
+    Raises:
+        StorageError: it cannot be read.
+    """
+    if not uri:
+        return ""
+    path = storage.local_path(uri)
+    if path is not None:
+        with storage.open_read(uri) as file:
+            told = os.fstat(file.fileno())
+        return f"{uri} {told.st_size} {told.st_mtime_ns}"
+    with contextlib.suppress(storage.StorageError):  # such as a server that refuses HEAD requests
+        info = storage.info(uri)
+        if info.checksum or info.version:
+            return f"{uri} {info.size} {info.checksum and info.checksum.value} {info.version}"
+    with storage.open_read(uri) as file:
+        return f"{uri} {hashlib.file_digest(file, 'sha256').hexdigest()}"
