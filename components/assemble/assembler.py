@@ -1,11 +1,12 @@
 """All indexes to one data set: dataset.json, the merged index, the report."""
 
+import contextlib
 import hashlib
 import json
 import os
 from collections import Counter
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, Iterator
 
 import numpy as np
 import pyarrow as pa
@@ -17,7 +18,7 @@ from components.assemble.data_report import Findings, write_report
 from components.assemble.mislabels import find_suspects
 from components.assemble.resolution import Resolution, resolve
 from components.assemble.settings import Settings
-from components.shared.dataset import FILE_NAME, FORMAT, SPLITS
+from components.shared.dataset import FILE_NAME, FORMAT, SELECTION_KEY, SPLITS
 from components.shared.errors import PipelineError
 
 OK = "ok"
@@ -32,19 +33,25 @@ class AssembleSummary:
     examples: dict[str, int]
     duplicates: int
     conflicts: int
-    outcome: str
+    check: validation.Check
 
     def metrics(self) -> dict[str, float]:
         """Metrics of the step, as KFP shows them."""
         counts = {f"examples_{split}": number for split, number in self.examples.items()}
-        return {"objects": self.objects, **counts, "duplicates": self.duplicates, "conflicts": self.conflicts}
+        rules = {f"rules_{outcome}": self.check.count(outcome) for outcome in ("warn", "fail")}
+        return {"objects": self.objects, **counts, "duplicates": self.duplicates, "conflicts": self.conflicts, **rules}
+
+    def metadata(self) -> dict[str, object]:
+        """What the artifact `dataset` carries: the outcome of the check is seen where the data set is."""
+        return {"snapshot": self.snapshot, "check": self.check.outcome, "reasons": "; ".join(self.check.reasons)}
 
     def __str__(self) -> str:
         counts = ", ".join(f"{number} {split}" for split, number in self.examples.items())
+        reasons = "".join(f"\n- {finding.outcome}: {finding.reason}" for finding in self.check.findings)
         return (
             f"{sum(self.examples.values())} examples of {self.objects} objects ({counts}); "
             f"{self.duplicates} duplicates, "
-            f"{self.conflicts} in conflicts; check: {self.outcome}; snapshot {self.snapshot[:12]}"
+            f"{self.conflicts} in conflicts; check: {self.check.outcome}; snapshot {self.snapshot[:12]}{reasons}"
         )
 
 
@@ -58,34 +65,40 @@ def assemble_dataset(
 ) -> AssembleSummary:
     """Merges the indexes, drops duplicates and conflicts, checks the rules; writes data set and report.
 
+    A rule that fails does not stop this step, because KFP keeps nothing of a step that fails and the report is wanted
+    then most: the outcome is written into dataset.json, and the train step begins by asking for it.
+
     Raises:
-        PipelineError: the indexes do not fit together, a setting is wrong, or a rule fails (after the report is
-            written).
+        PipelineError: the indexes do not fit together, or a setting is wrong.
     """
     labels = _read_labels(labels_path)
-    objects = pq.read_table(objects_path)
+    objects = pq.read_table(objects_path, columns=["object_id", "split"])
     index = _read_indexes(index_paths)
-    resolution = _deduplicate(index, settings)
+    found, resolution = _deduplicate(index, settings)
     examples = _with_outcome(index, resolution)
-    content = _content(examples, labels, resolution, settings)
+    content = _content(examples, labels, resolution, settings, _selection(objects_path))
     per_class = {name: split["per_class"] for name, split in content["splits"].items()}
-    subject = validation.Subject(objects, examples, labels, per_class, content["stored_size"])
+    subject = validation.Subject(objects, examples, labels, per_class, content["stored_size"], found)
     check = validation.check(subject, settings)
     content["check"] = {"outcome": check.outcome, "reasons": check.reasons}
     _write(content, examples, labels, dataset_path)
     kept = np.flatnonzero(examples["kept"].to_numpy(zero_copy_only=False))
     suspects = find_suspects(examples, kept, len(labels))
     write_report(report_path, content, examples, Findings(check, suspects, resolution.of))
-    if check.outcome == "fail":
-        raise PipelineError("the data set is not fit for training: " + "; ".join(check.reasons))
     return AssembleSummary(
         snapshot=content["snapshot"],
         objects=len(objects),
         examples={name: split["examples"] for name, split in content["splits"].items()},
         duplicates=int(sum(reason in ("duplicate", "near_duplicate") for reason in resolution.reasons)),
-        conflicts=int(sum(reason == "conflict" for reason in resolution.reasons)),
-        outcome=check.outcome,
+        conflicts=sum(resolution.conflict),
+        check=check,
     )
+
+
+def _selection(objects_path: str) -> dict[str, Any]:
+    """The parameters and the funnel of the query step; without either where objects.parquet is not query's own."""
+    described = (pq.read_schema(objects_path).metadata or {}).get(SELECTION_KEY.encode(), b"{}")
+    return {"parameters": {}, "funnel": [], **json.loads(described)}
 
 
 def _read_labels(path: str) -> list[str]:
@@ -105,15 +118,17 @@ def _read_indexes(paths: list[str]) -> pa.Table:
     return table
 
 
-def _deduplicate(index: pa.Table, settings: Settings) -> Resolution:
+def _deduplicate(index: pa.Table, settings: Settings) -> tuple[duplicates.Found, Resolution]:
     """Which rows of `index` go; rows without a picture take no part."""
     rows = np.flatnonzero(pc.equal(index["status"], OK).to_numpy(zero_copy_only=False))
-    found = duplicates.find_pairs(index.take(rows), settings.duplicate_distance)
-    pairs = duplicates.Pairs(rows[found.first], rows[found.second], found.distance)
-    return resolve(index, pairs, settings.conflicts)
+    pictures = index.select(duplicates.COLUMNS).take(pa.array(rows))
+    found = duplicates.find_pairs(pictures, settings.duplicate_distance)
+    return found, resolve(index, found.pairs.of(rows), settings.conflicts)
 
 
-def _content(examples: pa.Table, labels: list[str], resolution: Resolution, settings: Settings) -> dict[str, Any]:
+def _content(
+    examples: pa.Table, labels: list[str], resolution: Resolution, settings: Settings, selection: dict[str, Any]
+) -> dict[str, Any]:
     """dataset.json without its check."""
     kept = examples.filter(examples["kept"])
     return {
@@ -123,7 +138,8 @@ def _content(examples: pa.Table, labels: list[str], resolution: Resolution, sett
         "stored_size": _stored_size(kept),
         "splits": {split: _split(examples, split, len(labels)) for split in SPLITS},
         "excluded": _excluded(examples, resolution),
-        "parameters": asdict(settings),
+        "parameters": {**selection["parameters"], **asdict(settings)},
+        "selection": selection["funnel"],
     }
 
 
@@ -178,20 +194,32 @@ def _excluded(index: pa.Table, resolution: Resolution) -> list[dict[str, Any]]:
 
 
 def _with_outcome(index: pa.Table, resolution: Resolution) -> pa.Table:
-    """`index` with `kept` and `reason`: empty, the status of a failed picture, or why the picture was excluded."""
+    """`index` with `kept`, `reason` (empty, the status of a failed picture, or why the picture was excluded) and
+    `conflict`."""
     statuses = index["status"].to_pylist()
     reasons = [reason or ("" if status == OK else status) for reason, status in zip(resolution.reasons, statuses)]
     table = index.append_column("kept", pa.array([not reason for reason in reasons]))
-    return table.append_column("reason", pa.array(reasons))
+    table = table.append_column("reason", pa.array(reasons))
+    return table.append_column("conflict", pa.array(resolution.conflict))
 
 
 def _write(content: dict[str, Any], examples: pa.Table, labels: list[str], dataset_path: str) -> None:
+    """dataset.json is written last and, if one stands there, removed first: where it is, it belongs to the others."""
     os.makedirs(dataset_path, exist_ok=True)
-    pq.write_table(examples, os.path.join(dataset_path, "examples.parquet"))
-    with open(os.path.join(dataset_path, "labels.txt"), "w", encoding="utf-8") as file:
+    path = {name: os.path.join(dataset_path, name) for name in (FILE_NAME, "examples.parquet", "labels.txt")}
+    if os.path.exists(path[FILE_NAME]):
+        os.unlink(path[FILE_NAME])
+    with _replacing(path["examples.parquet"]) as partial:
+        # Thumbnails are for finding duplicates and mislabels; no later step wants them.
+        pq.write_table(examples.drop_columns(["thumbnail"]), partial)
+    with _replacing(path["labels.txt"]) as partial, open(partial, "w", encoding="utf-8") as file:
         file.write("".join(f"{label}\n" for label in labels))
-    # Last, so that a folder with dataset.json is complete.
-    partial = os.path.join(dataset_path, f"{FILE_NAME}.partial")
-    with open(partial, "w", encoding="utf-8") as file:
+    with _replacing(path[FILE_NAME]) as partial, open(partial, "w", encoding="utf-8") as file:
         json.dump(content, file, indent=1, ensure_ascii=False)
-    os.replace(partial, os.path.join(dataset_path, FILE_NAME))
+
+
+@contextlib.contextmanager
+def _replacing(path: str) -> Iterator[str]:
+    """A name to write to, which becomes `path` when all is written."""
+    yield f"{path}.partial"
+    os.replace(f"{path}.partial", path)

@@ -27,7 +27,10 @@ def assemble(
     report: Output[HTML],
     metrics: Output[Metrics],
 ) -> str:
-    """Checks the whole set, writes `dataset.json` and the data report; returns the snapshot hash."""
+    """Checks the whole set, writes `dataset.json` and the data report; returns the snapshot hash.
+
+    A rule that fails does not fail this step, or KFP would lose the report: the train step stops at its start.
+    """
     from components.assemble.assembler import assemble_dataset
     from components.assemble.settings import Settings
     from components.shared.errors import reported
@@ -40,4 +43,5 @@ def assemble(
     print(summary)
     open(metrics.path, "w").close()  # kfp.local repeats a finished step whose artifacts have no file
     metrics.metadata.update(summary.metrics())
+    dataset.metadata.update(summary.metadata())
     return summary.snapshot

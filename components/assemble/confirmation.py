@@ -5,6 +5,9 @@ are reduced to it (the local mean removed, the local contrast evened out), one i
 the other best, and the correlation of the two decides.
 """
 
+import functools
+import math
+
 import numpy as np
 import simplejpeg
 from PIL import Image
@@ -23,8 +26,10 @@ _WINDOW = 9
 # Cuts at a side, as shares of the picture: those tried first on all sides; the steps of the search, each with the
 # correlation below which no copy was ever seen at that stage; its limit.
 _FIRST_TRIMS = (0.0, -0.05, -0.025, 0.025, 0.05)
-_STEPS = ((0.025, 0.2), (0.0125, 0.5), (0.006, 0.65))
+_STEPS = ((0.025, 0.3), (0.0125, 0.5), (0.006, 0.65))
 _LIMIT = 0.08
+# Pairs begun at a time: 160 KB each.
+_CHUNK = 128
 
 
 def detail(jpeg: bytes) -> np.ndarray:
@@ -36,58 +41,90 @@ def detail(jpeg: bytes) -> np.ndarray:
     return (pixels - mean) / (contrast + _NOISE)
 
 
+def agreements(details: np.ndarray, first: np.ndarray, second: np.ndarray) -> np.ndarray:
+    """Correlation (-1 to 1) of pairs of `details` (float32 [n, 64, 64]) in the best alignment, mirrored or not.
+
+    Args:
+        first, second: Indices into `details`; [pairs]. The order within a pair does not matter.
+    """
+    best = np.zeros(len(first))
+    views = _views(details)
+    for start in range(0, len(first), _CHUNK):
+        part = slice(start, start + _CHUNK)
+        starts = _starts(views, first[part], second[part])
+        for k, (one, other) in enumerate(zip(first[part], second[part])):
+            best[start + k] = _agreement(details[one], details[other], starts[k])
+    return best
+
+
 def agreement(one: np.ndarray, other: np.ndarray) -> float:
-    """Correlation (-1 to 1) of two details [64, 64] in the best alignment, mirrored or not; symmetric."""
+    """`agreements` of two details [64, 64]."""
+    return float(agreements(np.stack([one, other]), np.array([0]), np.array([1]))[0])
+
+
+def _views(details: np.ndarray) -> np.ndarray:
+    """Each detail with all sides cut alike by each of _FIRST_TRIMS, and the whole mirrored: unit vectors [n, 6, 4096]."""
+    cut = [_stretch(trim, trim) @ details @ _stretch(trim, trim).T if trim else details for trim in _FIRST_TRIMS]
+    views = np.stack([*cut, details[:, :, ::-1]], axis=1).reshape(len(details), len(cut) + 1, SIDE * SIDE)
+    views -= views.mean(axis=2, keepdims=True)
+    return views / (np.linalg.norm(views, axis=2, keepdims=True) + 1e-6)
+
+
+def _starts(views: np.ndarray, first: np.ndarray, second: np.ndarray) -> np.ndarray:
+    """Correlations [pairs, 4, trims]: second cut, second cut and mirrored, first cut, first cut and mirrored."""
+    found = []
+    for whole, cut in ((first, second), (second, first)):
+        plain_and_mirrored = views[whole][:, [0, -1]]
+        found.append(plain_and_mirrored @ views[cut][:, :-1].transpose(0, 2, 1))
+    return np.concatenate(found, axis=1)
+
+
+def _agreement(one: np.ndarray, other: np.ndarray, starts: np.ndarray) -> float:
     views = [(whole, view) for whole, cut in ((one, other), (other, one)) for view in (cut, cut[:, ::-1])]
-    starts = [_start(whole, view) for whole, view in views]
+    trims = starts.argmax(axis=1)
     best = -1.0
     # The most promising view first: mostly it settles the matter.
-    for k in sorted(range(len(views)), key=lambda k: -starts[k][0])[:2]:
-        best = max(best, _aligned(*views[k], *starts[k]))
+    for k in np.argsort(-starts.max(axis=1), kind="stable")[:2]:
+        best = max(best, _aligned(*views[k], float(starts[k, trims[k]]), _FIRST_TRIMS[trims[k]]))
         if not _DOUBTFUL <= best <= _SURELY_SAME:
             break
     return best
 
 
-def _start(one: np.ndarray, other: np.ndarray) -> tuple[float, np.ndarray]:
-    """The best correlation when all sides of `other` are cut alike, and these cuts."""
-    tried = [np.full(4, trim) for trim in _FIRST_TRIMS]
-    values = [_correlation(one, _cut(other, cuts) if cuts.any() else other) for cuts in tried]
-    best = int(np.argmax(values))
-    return values[best], tried[best]
-
-
-def _aligned(one: np.ndarray, other: np.ndarray, best: float, cuts: np.ndarray) -> float:
+def _aligned(one: np.ndarray, other: np.ndarray, best: float, trim: float) -> float:
     """Coordinate descent over what is cut off the four sides of `other`; negative: what `one` lacks."""
+    one = one - one.mean()
+    one /= np.sqrt(np.vdot(one, one)) + 1e-6
+    cuts = [trim] * 4
     for step, hopeless in _STEPS:
         if not hopeless <= best <= _SURELY_SAME:
             break
-        best, cuts = _descend(one, other, best, cuts, step)
+        best = _descend(one, other, best, cuts, step)
     return best
 
 
-def _descend(
-    one: np.ndarray, other: np.ndarray, best: float, cuts: np.ndarray, step: float
-) -> tuple[float, np.ndarray]:
+def _descend(one: np.ndarray, other: np.ndarray, best: float, cuts: list[float], step: float) -> float:
+    """Improves `cuts` (left, right, top, bottom) in place; returns the correlation. `one` is a unit vector."""
+    left, right = slice(0, 2), slice(2, 4)
     improved = True
     while improved:
         improved = False
         for side in range(4):
+            # Columns are stretched apart from rows: of the two products only one is new.
+            done = _stretch(*cuts[right]) @ other if side < 2 else other @ _stretch(*cuts[left]).T
             for change in (-step, step):
                 tried = cuts.copy()
-                tried[side] += change
-                value = _correlation(one, _cut(other, tried)) if abs(tried[side]) <= _LIMIT else -1.0
+                tried[side] = round(tried[side] + change, 4)
+                if abs(tried[side]) > _LIMIT:
+                    continue
+                view = done @ _stretch(*tried[left]).T if side < 2 else _stretch(*tried[right]) @ done
+                value = _correlation(one, view)
                 if value > best + 1e-3:
-                    best, cuts, improved = value, tried, True
-    return best, cuts
+                    best, improved, cuts[side] = value, True, tried[side]
+    return best
 
 
-def _cut(pixels: np.ndarray, cuts: np.ndarray) -> np.ndarray:
-    """`pixels` without the shares `cuts` of its left, right, top and bottom, stretched to the same size."""
-    left, right, top, bottom = cuts
-    return _stretch(top, bottom) @ pixels @ _stretch(left, right).T
-
-
+@functools.cache
 def _stretch(low: float, high: float) -> np.ndarray:
     """Linear interpolation [64, 64] of 64 samples from the part between the shares `low` and 1 - `high`."""
     positions = ((low + (np.arange(SIDE) + 0.5) / SIDE * (1 - low - high)) * SIDE - 0.5).clip(0, SIDE - 1)
@@ -95,8 +132,10 @@ def _stretch(low: float, high: float) -> np.ndarray:
 
 
 def _correlation(one: np.ndarray, other: np.ndarray) -> float:
-    one, other = one - one.mean(), other - other.mean()
-    return float((one * other).sum() / (np.sqrt((one**2).sum() * (other**2).sum()) + 1e-6))
+    """Of a unit vector without mean, and any other; both [64, 64]."""
+    total = float(other.sum())
+    spread = max(float(np.vdot(other, other)) - total * total / other.size, 0.0)
+    return float(np.vdot(one, other)) / (math.sqrt(spread) + 1e-6)
 
 
 def _local_mean(pixels: np.ndarray) -> np.ndarray:

@@ -12,7 +12,7 @@ from PIL import Image
 
 from components.assemble import losses, provenance
 from components.assemble.mislabels import Suspect
-from components.assemble.resolution import CONFLICT
+from components.assemble.resolution import CONFLICT, DUPLICATE
 from components.assemble.stored import read_pictures
 from components.assemble.validation import Check
 from components.shared import report
@@ -53,7 +53,7 @@ class _Page:
     def __init__(self, content: dict[str, Any], examples: pa.Table, findings: Findings) -> None:
         self.content, self.examples, self.findings = content, examples, findings
         self.labels: list[str] = content["labels"]
-        names = ("object_id", "label", "split", "title", "artist", "link", "kept", "reason", "label_index")
+        names = ("object_id", "label", "split", "title", "artist", "link", "kept", "reason", "conflict", "label_index")
         self.columns = {name: examples[name].to_pylist() for name in names if name in examples.column_names}
 
     def report(self) -> Report:
@@ -70,7 +70,7 @@ class _Page:
             footer=f"Snapshot {self.content['snapshot']}: the same pictures, labels and splits give the same number.",
         )
         page.section("Check", *self._check(), intro="Rules that the data must meet before a model is trained on them.")
-        page.section("From collection to examples", report.stages(losses.funnel(self.examples)), *self._failures())
+        page.section("From collection to examples", report.stages(losses.funnel(self.examples, self.content["selection"])), *self._failures())
         page.section("Classes and splits", *self._classes())
         page.section("Pictures", self._galleries(), intro="A sample of each class, as the model will see it.")
         for heading, intro, blocks in self._doubts():
@@ -148,12 +148,13 @@ class _Page:
     def _resolved_pairs(self) -> tuple[list[tuple[int, int]], list[tuple[int, int]]]:
         """(stays or goes, goes) of conflicts and of duplicates, each picture once as the one that goes."""
         conflicts, copies = [], []
-        for row, other in enumerate(self.findings.of):
+        labels, of = self.columns["label"], self.findings.of
+        for row, other in enumerate(of):
             if other < 0:
                 continue
-            if self.columns["reason"][row] != CONFLICT:
+            if not self.columns["conflict"][row] or labels[row] == labels[other]:
                 copies.append((other, row))
-            elif row > other or self.findings.of[other] != row:
+            elif row > other or of[other] != row:
                 conflicts.append((other, row))
         return conflicts, copies
 
@@ -171,10 +172,10 @@ class _Page:
 
     def _relation(self, one: int, other: int) -> str:
         labels = [self.columns["label"][row] for row in (one, other)]
-        reason = {"duplicate": "the same file", "near_duplicate": "the same picture, another file"}
-        if self.columns["reason"][other] == CONFLICT:
-            return f"{labels[0]} or {labels[1]}?"
-        return f"{reason[self.columns['reason'][other]]} · {labels[0]}"
+        reason = self.columns["reason"][other]
+        if labels[0] != labels[1]:
+            return f"{labels[0]} or {labels[1]}?" + ("" if reason == CONFLICT else f" · kept as {labels[0]}")
+        return f"{'the same file' if reason == DUPLICATE else 'the same picture, another file'} · {labels[0]}"
 
     def _suspects(self) -> Markup:
         suspects = {suspect.row: suspect for suspect in self.findings.suspects}

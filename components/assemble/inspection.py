@@ -65,7 +65,7 @@ def _print_dataset(console: Console, info: dataset.DatasetInfo, examples: pa.Tab
     console.print(
         f"check: [{_COLORS[outcome]}]{outcome}[/]", *(f"\n  - {reason}" for reason in info.check["reasons"]), "\n"
     )
-    for label, count, gone in losses.funnel(examples):
+    for label, count, gone in losses.funnel(examples, info.selection):
         lost = Text("".join(f"  −{number:,} {reason}" for reason, number in gone), style="dim")
         console.print(Text(f"{count:>10,}  {label}").append(lost), soft_wrap=True)
     console.print()
@@ -99,7 +99,7 @@ def _print_object(console: Console, info: dataset.DatasetInfo, examples: pa.Tabl
         hint = f"; near: {', '.join(near)}" if near else ""
         raise PipelineError(f"no object {object_id!r} in this data set of {len(ids)} objects{hint}")
     row = ids.index(object_id)
-    values = examples.slice(row, 1).drop_columns(["thumbnail"]).to_pylist()[0]
+    values = examples.slice(row, 1).to_pylist()[0]
     console.print()
     if values["record_uri"] and console.color_system in ("truecolor", "256"):
         console.print(Padding(_drawn(read_pictures(examples, [row])[0]), (0, 0, 1, 0)))

@@ -18,16 +18,23 @@ _SHAPES = (0, 0.5, 0.67, 0.8, 0.95, 1.05, 1.25, 1.5, 2.0)
 _SHAPE_NAMES = ("< 1:2", "1:2", "2:3", "4:5", "1:1", "5:4", "3:2", "2:1 >")
 
 
-def funnel(examples: pa.Table) -> list[tuple[str, int, list[tuple[str, int]]]]:
-    """(what is left, how many, [(why the others went, how many)]) from all objects to the examples."""
+Stages = list[tuple[str, int, list[tuple[str, int]]]]
+
+
+def funnel(examples: pa.Table, selection: Sequence = ()) -> Stages:
+    """(what is left, how many, [(why the others went, how many)]) from the collection to the examples.
+
+    `selection` is the part of the query step, as dataset.json has it: [name, count, [[reason, count], ...]] each.
+    """
     reasons = Counter(examples["reason"].to_pylist())
     failed = [
         (reason.replace("_", " "), count) for reason, count in reasons.most_common() if reason and reason not in _COPIES
     ]
     copies = [(text, reasons[reason]) for reason, text in _COPIES.items() if reasons[reason]]
     pictures = len(examples) - sum(count for _, count in failed)
+    before = [(name, count, [tuple(loss) for loss in lost]) for name, count, lost in selection]
     return [
-        ("objects selected", len(examples), []),
+        *(before or [("objects selected", len(examples), [])]),
         ("with a good picture", pictures, failed),
         ("examples", pictures - sum(count for _, count in copies), copies),
     ]

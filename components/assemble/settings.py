@@ -1,5 +1,6 @@
 """Parameters of the assemble step."""
 
+import math
 from dataclasses import dataclass, fields
 
 from components.shared.errors import PipelineError
@@ -38,7 +39,8 @@ class Settings:
             )
         for field in fields(self):
             value = getattr(self, field.name)
-            if field.name.startswith(("min_", "max_")) and value < 0:
-                raise PipelineError(f"{field.name}={value} is not allowed; use 0 or more")
+            # Not `value < 0`: of nan every comparison is false, and the rule would never be broken.
+            if field.name.startswith(("min_", "max_")) and not (math.isfinite(value) and value >= 0):
+                raise PipelineError(f"{field.name}={value} is not allowed; use a number from 0")
         if self.max_imbalance < 1:
             raise PipelineError(f"max_imbalance={self.max_imbalance} is not allowed; use 1 (all classes equal) or more")

@@ -1,14 +1,15 @@
 """Rules that a data set must meet before a model is trained on it."""
 
 import math
+from collections import Counter
 from dataclasses import dataclass
 from typing import Iterator, Mapping, Sequence
 
 import pyarrow as pa
 
-from components.assemble.resolution import CONFLICT
+from components.assemble.duplicates import Found
 from components.assemble.settings import Settings
-from components.shared import dataset, storage
+from components.shared import dataset
 
 OUTCOMES = ("ok", "warn", "fail")
 # So many names are listed in a reason; the report has all.
@@ -17,13 +18,15 @@ _NAMED = 5
 
 @dataclass(frozen=True)
 class Subject:
-    """What is checked: objects selected, the index with `kept` and `reason`, and the counts of each split and class."""
+    """What is checked: objects selected, the index with `kept` and `reason`, the counts of each split and class, the
+    short side of the pictures, and what the search for duplicates found."""
 
     objects: pa.Table
     examples: pa.Table
     labels: Sequence[str]
     per_class: Mapping[str, Sequence[int]]
     stored_size: int
+    duplicates: Found
 
 
 @dataclass(frozen=True)
@@ -44,6 +47,10 @@ class Check:
     def outcome(self) -> str:
         """ok, warn or fail: that of the worst finding."""
         return max((finding.outcome for finding in self.findings), key=OUTCOMES.index, default="ok")
+
+    def count(self, outcome: str) -> int:
+        """How many findings are that bad."""
+        return sum(finding.outcome == outcome for finding in self.findings)
 
     @property
     def reasons(self) -> list[str]:
@@ -100,13 +107,36 @@ def _failed_pictures(subject: Subject, settings: Settings) -> Iterator[Finding]:
 
 
 def _conflicts(subject: Subject, settings: Settings) -> Iterator[Finding]:
-    columns = (subject.examples[name].to_pylist() for name in ("object_id", "label", "reason"))
-    names = [f"{object_id} ({label})" for object_id, label, reason in zip(*columns) if reason == CONFLICT]
+    columns = (subject.examples[name].to_pylist() for name in ("object_id", "label", "conflict"))
+    names = [f"{object_id} ({label})" for object_id, label, conflict in zip(*columns) if conflict]
     if names and settings.conflicts == "fail":
         yield Finding(
             "fail",
             f"{len(names)} equal pictures have different labels: {_listed(names)}; correct the labels, or set "
             "conflicts to exclude or keep",
+        )
+
+
+def _emptied_splits(subject: Subject, settings: Settings) -> Iterator[Finding]:
+    """A split that was never asked for (validation_fraction or test_fraction 0) has no objects and is none."""
+    selected = Counter(subject.objects["split"].to_pylist())
+    for split, counts in subject.per_class.items():
+        if selected[split] and not any(counts):
+            yield Finding(
+                "fail",
+                f"no {split} example is left of {selected[split]:,} objects: their pictures failed or are copies of "
+                "others; see the data report, and give the split more objects",
+            )
+
+
+def _unfinished_search(subject: Subject, settings: Settings) -> Iterator[Finding]:
+    found = subject.duplicates
+    if found.left or not found.complete:
+        number = f"{'' if found.complete else 'more than '}{found.left:,}"
+        yield Finding(
+            "warn",
+            f"{number} pairs that look alike were left unconfirmed, those within one split first: copies may remain; "
+            "a smaller duplicate_distance leaves fewer",
         )
 
 
@@ -117,7 +147,7 @@ def _small_classes(subject: Subject, settings: Settings) -> Iterator[Finding]:
         ("test", settings.min_eval_examples_per_class, "warn"),
     ):
         counts = subject.per_class[split]
-        # A split that is empty as a whole was not asked for (validation_fraction or test_fraction 0).
+        # A split that is empty as a whole was not asked for, or is a finding of its own.
         small = [(count, label) for count, label in zip(counts, subject.labels) if count < least]
         if small and (any(counts) or split == "train"):
             listed = _listed([f"{label} ({count})" for count, label in sorted(small)])
@@ -151,7 +181,7 @@ def _enlarged_pictures(subject: Subject, settings: Settings) -> Iterator[Finding
 def _unexpected_classes(subject: Subject, settings: Settings) -> Iterator[Finding]:
     if not settings.expected_classes:
         return
-    expected = _expected(settings.expected_classes)
+    expected = dataset.expected_classes(settings.expected_classes)
     if strange := sorted(set(subject.labels) - expected):
         yield Finding("fail", f"unexpected classes: {_listed(strange)}; add them to expected_classes or to label_map")
     if absent := sorted(expected - set(subject.labels)):
@@ -175,11 +205,6 @@ def _drift(subject: Subject, settings: Settings) -> Iterator[Finding]:
         yield Finding("warn", f"classes of the previous data set are gone: {_listed(vanished)}")
 
 
-def _expected(value: str) -> set[str]:
-    names = storage.read_bytes(value).decode().splitlines() if value.endswith(".txt") else value.split(",")
-    return {name.strip() for name in names if name.strip()}
-
-
 def _totals(labels: Sequence[str], per_class: Sequence[Sequence[int]]) -> dict[str, int]:
     return {label: sum(counts) for label, counts in zip(labels, zip(*per_class))}
 
@@ -193,9 +218,11 @@ _RULES = (
     _lost_objects,
     _failed_pictures,
     _conflicts,
+    _emptied_splits,
     _small_classes,
     _unexpected_classes,
     _imbalance,
     _enlarged_pictures,
     _drift,
+    _unfinished_search,
 )

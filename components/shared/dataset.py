@@ -10,6 +10,8 @@ from components.shared.errors import PipelineError
 FILE_NAME = "dataset.json"
 FORMAT = 1
 SPLITS = ("train", "validation", "test")
+# Key of the metadata of objects.parquet under which query describes its selection, as JSON (see query/origin.py).
+SELECTION_KEY = "selection"
 
 
 @dataclass(frozen=True)
@@ -33,7 +35,8 @@ class Split:
 
 @dataclass(frozen=True)
 class DatasetInfo:
-    """`dataset.json`: `snapshot` is the hash of the content, `stored_size` the short side of a picture in pixels."""
+    """`dataset.json`: `snapshot` is the hash of the content, `stored_size` the short side of a picture in pixels,
+    `selection` where objects went before the pictures were fetched: (what is left, how many, [(why, how many)])."""
 
     snapshot: str
     labels: tuple[str, ...]
@@ -42,6 +45,7 @@ class DatasetInfo:
     excluded: tuple[dict[str, Any], ...]
     parameters: dict[str, Any]
     check: dict[str, Any]
+    selection: tuple[Any, ...] = ()
 
     def excluded_ids(self, split: str) -> frozenset[str]:
         """Objects in the record files of `split` that a reader must skip."""
@@ -72,7 +76,34 @@ def load(path: str) -> DatasetInfo:
         excluded=tuple(content["excluded"]),
         parameters=content["parameters"],
         check=content["check"],
+        selection=tuple(content.get("selection", ())),
     )
+
+
+def require_fit(path: str) -> None:
+    """Raises PipelineError with the reasons if a rule that the data set must meet failed (see `load` for `path`)."""
+    check = load(path).check
+    if check["outcome"] == "fail":
+        raise PipelineError(
+            f"the data set is not fit for training: {'; '.join(check['reasons'])}. The data report of the assemble "
+            "step shows more; correct the collection or the parameter named, and run it again"
+        )
+
+
+def expected_classes(value: str) -> set[str]:
+    """The names in the parameter `expected_classes`: comma-separated, or a line each in a .txt file (path or URI).
+
+    Raises:
+        PipelineError: the file cannot be read, or is no UTF-8 text.
+    """
+    if not value.endswith(".txt"):
+        names = value.split(",")
+    else:
+        try:
+            names = storage.read_bytes(value).decode("utf-8-sig").splitlines()
+        except UnicodeDecodeError as error:
+            raise PipelineError(f"expected_classes={value} is not UTF-8 text: save it as such") from error
+    return {name.strip() for name in names if name.strip()}
 
 
 def read_examples(path: str, split: str) -> Iterator[Example]:

@@ -1,13 +1,16 @@
 """The assemble step on small collections, converted for real."""
 
 import json
+from pathlib import Path
 
+import pyarrow.parquet as pq
 import pytest
 from PIL import ImageOps
 
+from components.assemble import assembler
 from components.shared import dataset
 from components.shared.errors import PipelineError
-from tests.convert.shards import Item, assemble, drawing, stored
+from tests.convert.shards import Item, assemble, drawing, settings, stored
 
 
 def collection(count: int = 24) -> list[Item]:
@@ -69,16 +72,30 @@ def test_excluded_pictures_are_skipped_and_named_with_their_place(tmp_path):
     assert (metrics["examples_train"], metrics["duplicates"], metrics["conflicts"]) == (9, 1, 2)
 
 
-def test_conflicts_may_be_kept_as_duplicates(tmp_path):
-    reasons = [row["reason"] for row in read(assemble(tmp_path, doubtful(), conflicts="keep"))["excluded"]]
-    assert reasons == ["near_duplicate", "duplicate"]
+def test_conflicts_may_be_kept_as_duplicates_and_are_counted_and_shown(tmp_path):
+    result = assemble(tmp_path, doubtful(), conflicts="keep")
+    assert [row["reason"] for row in read(result)["excluded"]] == ["near_duplicate", "duplicate"]
+    assert (result.summary.duplicates, result.summary.conflicts) == (2, 2)
+    rows = pq.read_table(result.dataset / "examples.parquet").to_pylist()
+    assert {row["object_id"]: row["kept"] for row in rows if row["conflict"]} == {"0004": True, "0009": False}
+    page = result.report.read_text()
+    section = page[page.index("Conflicting labels</h2>") :].split("</section>")[0]
+    assert section.count("<img") == 2 and "kept as French" in section
 
 
-def test_conflicts_may_stop_the_run_after_the_report_is_written(tmp_path):
-    with pytest.raises(PipelineError, match=r"2 equal pictures have different labels: 0004 \(French\), 0009 \(Dutch\)"):
-        assemble(tmp_path, doubtful(), conflicts="fail")
-    assert "0004 (French)" in (tmp_path / "report.html").read_text()
-    assert json.loads((tmp_path / "dataset" / "dataset.json").read_text())["check"]["outcome"] == "fail"
+def test_conflicts_may_stop_the_run_before_it_trains(tmp_path):
+    result = assemble(tmp_path, doubtful(), conflicts="fail")
+    reason = "2 equal pictures have different labels: 0004 (French), 0009 (Dutch)"
+    assert reason in result.report.read_text() and reason in str(result.summary)
+    assert result.summary.metadata()["check"] == "fail" and result.summary.metrics()["rules_fail"] == 1
+    with pytest.raises(PipelineError, match=r"not fit for training: 2 equal pictures have different labels: 0004"):
+        dataset.require_fit(str(result.dataset))
+
+
+def test_a_set_with_warnings_may_be_trained_on(tmp_path):
+    result = assemble(tmp_path, collection(), min_eval_examples_per_class=9)
+    assert result.summary.metadata()["check"] == "warn"
+    dataset.require_fit(str(result.dataset))
 
 
 def without_places(content: dict) -> str:
@@ -143,8 +160,47 @@ def test_shards_of_different_sizes_are_refused(tmp_path):
         ({"conflicts": "drop"}, "conflicts=drop is not allowed; use one of exclude, keep, fail"),
         ({"duplicate_distance": 40}, "duplicate_distance=40 is not allowed; use 0 to 12, or -1 for off"),
         ({"max_failed_fraction": -1}, "max_failed_fraction=-1 is not allowed"),
+        ({"max_imbalance": float("nan")}, "max_imbalance=nan is not allowed; use a number from 0"),
+        ({"max_drift": float("nan")}, "max_drift=nan is not allowed"),
+        ({"max_drift": float("inf")}, "max_drift=inf is not allowed"),
     ],
 )
 def test_a_wrong_setting_names_what_is_allowed(tmp_path, change, message):
     with pytest.raises(PipelineError, match=message):
         assemble(tmp_path, collection(4), **change)
+
+
+def test_an_interrupted_rewrite_leaves_no_dataset_json_beside_other_files(tmp_path, monkeypatch):
+    before = assemble(tmp_path, collection())
+    rows = (before.dataset / "examples.parquet").read_bytes()
+    monkeypatch.setattr(assembler.pq, "write_table", _interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        _reassemble(tmp_path)
+    assert not (before.dataset / "dataset.json").exists()
+    assert (before.dataset / "examples.parquet").read_bytes() == rows, "the old file is replaced as a whole or not at all"
+
+
+def _interrupted(table, path):
+    Path(path).write_bytes(b"half of it")
+    raise KeyboardInterrupt
+
+
+def _reassemble(root: Path) -> None:
+    inputs = [str(root / "00000-of-00001" / "index")], str(root / "objects"), str(root / "labels")
+    assembler.assemble_dataset(*inputs, str(root / "dataset"), str(root / "report.html"), settings())
+
+
+def test_what_the_query_step_says_of_itself_is_stored_and_shown(tmp_path):
+    plain = assemble(tmp_path, collection())
+    objects = pq.read_table(tmp_path / "objects")
+    funnel = [["objects in the collection", 900, []], ["with a class", 100, [["have no value to learn", 800]]],
+              ["selected", 24, [["in classes of fewer than 10", 76]]]]  # fmt: skip
+    selection = json.dumps({"parameters": {"source": "table", "label": "culture", "where": "a < b"}, "funnel": funnel})
+    pq.write_table(objects.replace_schema_metadata({"selection": selection}), tmp_path / "objects")
+    _reassemble(tmp_path)
+    content = read(plain)
+    assert content["parameters"]["label"] == "culture" and content["parameters"]["conflicts"] == "exclude"
+    assert content["selection"] == funnel
+    assert content["snapshot"] == plain.summary.snapshot, "the same examples, whatever they were selected by"
+    page = plain.report.read_text()
+    assert "objects in the collection" in page and "have no value to learn" in page and "a &lt; b" in page

@@ -1,4 +1,4 @@
-"""Paintings of the Louvre for tests, where the data are there; see the README of ../shared/data."""
+"""Paintings of the Louvre, and other real pictures, for tests, where the data are there; see ../shared/data's README."""
 
 import csv
 from functools import cache
@@ -23,3 +23,13 @@ def paintings(count: int = 0) -> list[tuple[str, str, Path]]:
 
 def picture(path: Path) -> Image.Image:
     return Image.open(path).convert("RGB")
+
+
+def objects() -> list[Path]:
+    """The pictures of 153 objects of The Met, of all departments."""
+    return sorted((FOLDER.parent / "met_sample" / "images").rglob("*.jpg"))
+
+
+def photographs() -> list[Path]:
+    """1,670 photographs of animals, houses, guitars and people."""
+    return sorted((FOLDER.parent / "pacs_photo").rglob("*.jpg"))
