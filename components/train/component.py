@@ -35,6 +35,7 @@ def train(
     metrics: Output[Metrics],
 ):
     """Trains `model` (or several, comma-separated: the best goes on) and exports it into `classifier`."""
+    from components.shared.dataset import require_fit
     from components.shared.errors import reported
     from components.shared.storage import published_uri
     from components.train.launch import Settings, launch
@@ -42,6 +43,7 @@ def train(
     arguments = {name: value for name, value in locals().items() if name in Settings.__annotations__}
     outputs = (classifier.path, published_uri(classifier.uri), curves.path, leaderboard.path)
     with reported():
+        require_fit(dataset.path)
         summary = launch(Settings(**arguments), dataset.path, published_uri(dataset.uri), *outputs)
     print(summary)
     open(metrics.path, "w").close()  # kfp.local repeats a finished step whose artifacts have no file
