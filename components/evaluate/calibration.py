@@ -33,13 +33,18 @@ def reliability(confidences: np.ndarray, correct: np.ndarray) -> Reliability:
 
     Source: Guo et al., On Calibration of Modern Neural Networks (2017), equations 2 to 5.
     """
-    bins = np.clip(np.ceil(np.asarray(confidences) * BINS).astype(int) - 1, 0, BINS - 1)
+    bins = bin_of(confidences)
     counts = np.bincount(bins, minlength=BINS)
     filled = counts > 0
     sure = np.bincount(bins, confidences, BINS)[filled] / counts[filled]
     right = np.bincount(bins, correct, BINS)[filled] / counts[filled]
     ece = float(np.abs(sure - right) @ counts[filled] / counts.sum())
     return Reliability(tuple(sure.tolist()), tuple(right.tolist()), tuple(counts[filled].tolist()), ece)
+
+
+def bin_of(confidences: np.ndarray) -> np.ndarray:
+    """The bin, 0 to BINS - 1, of each of [n] confidences; the upper edge belongs to a bin."""
+    return np.clip(np.ceil(np.asarray(confidences) * BINS).astype(int) - 1, 0, BINS - 1)
 
 
 def without_temperature(probabilities: np.ndarray, temperature: float) -> np.ndarray:

@@ -1,14 +1,15 @@
 """Judges a classifier on the test split: from the very files that are served, beside the champion, with a verdict."""
 
 import json
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from components.evaluate import drift, gallery, gate, metrics, models, page, testset, words
+from components.evaluate import drift, fairness, gallery, gate, metrics, models, page, testset, words
 from components.evaluate.champion import resolve
 from components.evaluate.findings import Findings
+from components.evaluate.gate import Comparison
 from components.evaluate.metrics import Analysis
 from components.evaluate.settings import Settings
 from components.evaluate.testset import TestSet
@@ -78,18 +79,28 @@ def evaluate_model(
     compared = {"served": served, "saved_model": saved}
     champion = resolve(settings.champion)
     if champion:
-        compared["champion"] = models.load(champion, "litert", test.labels, "the champion")
+        compared["champion"] = models.load_champion(champion, test.labels)
     answers = models.answers(compared, test)
     temperature = float(served.card.get("temperature", 1.0))
     analysis = metrics.analyse(
-        answers["served"].probabilities, test.targets, list(test.labels), temperature, _groups(test)
+        answers["served"].probabilities[:, :-1], test.targets, list(test.labels), temperature, _groups(test)
     )
-    found = _findings(analysis, test, answers, served, classifier_dir, replace(settings, champion=champion))
+    comparison = _compare(analysis, test, answers, champion, compared["champion"]) if champion else None
+    found = _findings(analysis, test, answers, served, classifier_dir, comparison, settings)
     page.write(found, gallery.build(analysis, test, served), report_path)
     Path(summary_path).write_text(words.markdown(found), encoding="utf-8")
     _write_predictions(predictions_dir, analysis, test, [served.digest, saved.digest])
     labels, matrix = metrics.condensed(analysis, _MATRIX_CLASSES)
     return EvaluationResult(found.verdict.passed, labels, matrix, metrics.micro_roc(analysis), found)
+
+
+def _compare(
+    analysis: Analysis, test: TestSet, answers: dict[str, models.Answers], champion: str, model: models.Classifier
+) -> Comparison:
+    before = answers["champion"].predictions
+    labels = fairness.label_caveats(model.labels, test.labels, test.targets, analysis.predictions, before)
+    caveats = [*labels, *fairness.caveats(model.card, test.info)]
+    return gate.compare(champion, test.targets, analysis.predictions, before, test.labels, caveats)
 
 
 def _findings(
@@ -98,12 +109,9 @@ def _findings(
     answers: dict[str, models.Answers],
     served: models.Classifier,
     classifier_dir: str,
+    comparison: Comparison | None,
     settings: Settings,
 ) -> Findings:
-    comparison = None
-    if "champion" in answers:
-        before = answers["champion"].predictions
-        comparison = gate.compare(settings.champion, test.targets, analysis.predictions, before, test.labels)
     saved = answers["saved_model"].predictions
     lite_bytes, saved_bytes = models.sizes(classifier_dir)
     return Findings(
@@ -143,6 +151,6 @@ def _write_predictions(directory: str, analysis: Analysis, test: TestSet, versio
     }
     parquet.write_table(pyarrow.table(columns), folder / "predictions.parquet")
     reference = drift.histogram(analysis.labels, analysis.predictions, analysis.confidences)
-    about = {"versions": versions, "accuracy": analysis.scores["accuracy"], "snapshot": test.snapshot}
+    about = {"versions": versions, "accuracy": analysis.scores["accuracy"], "snapshot": test.info.snapshot}
     text = json.dumps(reference | about, indent=1)
     (folder / drift.REFERENCE).write_text(text, encoding="utf-8")

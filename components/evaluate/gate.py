@@ -1,6 +1,7 @@
 """May the model be served: its own accuracy, and its answers beside those of the champion on the same pictures."""
 
 from dataclasses import dataclass
+from typing import Sequence
 
 import numpy as np
 from scipy.stats import binomtest
@@ -28,6 +29,7 @@ class Comparison:
         both, gained, lost, neither: pictures that both, only the new, only the old, or no model got right.
         p_value: McNemar's exact test, two-sided: how likely so uneven a split is if both models are equally good.
         classes: every class of the test split, largest loss first.
+        caveats: why the two are not quite comparable, see components.evaluate.fairness.
     """
 
     champion: str
@@ -39,6 +41,7 @@ class Comparison:
     neither: int
     p_value: float
     classes: tuple[ClassChange, ...]
+    caveats: tuple[str, ...] = ()
 
     @property
     def outcome(self) -> str:
@@ -61,19 +64,28 @@ class Comparison:
 
 @dataclass(frozen=True)
 class Verdict:
-    """Whether the model passed, and why: one sentence a rule."""
+    """Whether the model passed, and why: one sentence a rule; and what to keep in mind about the comparison."""
 
     passed: bool
     reasons: tuple[str, ...]
+    caveats: tuple[str, ...] = ()
 
     def __str__(self) -> str:
-        return f"{'passed' if self.passed else 'not passed'}: {'; '.join(self.reasons)}"
+        caveats = "".join(f"; but note: {caveat}" for caveat in self.caveats)
+        return f"{'passed' if self.passed else 'not passed'}: {'; '.join(self.reasons)}{caveats}"
 
 
 def compare(
-    champion: str, targets: np.ndarray, new: np.ndarray, old: np.ndarray, labels: tuple[str, ...]
+    champion: str,
+    targets: np.ndarray,
+    new: np.ndarray,
+    old: np.ndarray,
+    labels: tuple[str, ...],
+    caveats: Sequence[str] = (),
 ) -> Comparison:
     """Compares [n] predicted classes of the new and the old model on the same n pictures.
+
+    A class that the old model does not know counts as its mistake, as it would in service.
 
     Source of the test: Q. McNemar (1947); exact binomial form as in Edwards (1948), since the counts may be small.
     """
@@ -98,6 +110,7 @@ def compare(
         neither=int((~right & ~right_before).sum()),
         p_value=p_value,
         classes=tuple(changes),
+        caveats=tuple(caveats),
     )
 
 
@@ -112,7 +125,8 @@ def judge(
     if comparison:
         checks += [_champion_rule(comparison), _class_rule(comparison, max_class_regression)]
     failed = tuple(reason for passed, reason in checks if not passed)
-    return Verdict(not failed, failed or tuple(reason for _, reason in checks))
+    reasons = failed or tuple(reason for _, reason in checks)
+    return Verdict(not failed, reasons, comparison.caveats if comparison else ())
 
 
 def _accuracy_rule(accuracy: float, minimum: float) -> tuple[bool, str]:

@@ -6,16 +6,12 @@ import numpy as np
 from scipy.stats import norm
 from sklearn import metrics as sklearn_metrics
 
+from components.evaluate import bootstrap
+from components.evaluate.bootstrap import Interval
 from components.evaluate.calibration import Reliability, reliability, without_temperature
+from components.evaluate.scores import score
 
-RESAMPLES = 1000
-# Fewer groups than this say nothing about the spread between groups; then pictures are resampled one by one.
-MIN_GROUPS = 10
-# A probability of exactly 0 (int8 models have them) would make one picture's log loss infinite.
-SMALLEST = 1e-7
 _CURVE_POINTS = 200
-
-Interval = tuple[float, float]
 
 
 @dataclass(frozen=True)
@@ -59,7 +55,7 @@ class Analysis:
         probabilities: [n, classes] float64, rows sum to 1; targets, predictions: [n] class indexes.
         confidences: [n] probability of the predicted class.
         confusion: [classes, classes] counts; rows are the true class, columns the predicted one.
-        scores: name -> value, see `score`; intervals: 95 % bootstrap intervals of some of them.
+        scores: name -> value, see `score`, and ece; intervals: their 95 % bootstrap intervals.
         before, after: calibration without and with the temperature that is in the model.
     """
 
@@ -119,59 +115,11 @@ def analyse(
         confidences=confidences,
         confusion=confusion,
         scores=score(probabilities, targets) | {"ece": after.ece},
-        intervals=bootstrap(probabilities, targets, groups, seed),
+        intervals=bootstrap.intervals(probabilities, targets, groups, seed),
         classes=_class_scores(probabilities, targets, confusion, labels),
         before=reliability(raw.max(axis=1), correct),
         after=after,
     )
-
-
-def score(probabilities: np.ndarray, targets: np.ndarray) -> dict[str, float]:
-    """accuracy, top5_accuracy, log_loss, and macro and weighted precision, recall, f1.
-
-    Macro averages are over the classes that the split has; a class that is never predicted has precision 0.
-    """
-    predictions = probabilities.argmax(axis=1)
-    present = np.unique(targets)
-    scores = {
-        "accuracy": float((predictions == targets).mean()),
-        "top5_accuracy": float(_in_top(probabilities, targets, 5).mean()),
-        "log_loss": float(_losses(probabilities, targets).mean()),
-    }
-    for average in ("macro", "weighted"):
-        values = sklearn_metrics.precision_recall_fscore_support(
-            targets, predictions, labels=present, average=average, zero_division=0
-        )
-        for name, value in zip(("precision", "recall", "f1"), values):
-            scores[f"{average}_{name}"] = float(value)
-    return scores
-
-
-def bootstrap(
-    probabilities: np.ndarray, targets: np.ndarray, groups: np.ndarray | None = None, seed: int = 0
-) -> dict[str, Interval]:
-    """95 % percentile intervals of accuracy, top5_accuracy, log_loss and macro_f1 from RESAMPLES resamples.
-
-    Whole groups are drawn, since two works of one artist are not two independent trials.
-    Source: Efron and Tibshirani, An Introduction to the Bootstrap (1993), chapter 13.
-    """
-    predictions = probabilities.argmax(axis=1)
-    means = {
-        "accuracy": (predictions == targets).astype(float),
-        "top5_accuracy": _in_top(probabilities, targets, 5).astype(float),
-        "log_loss": _losses(probabilities, targets),
-    }
-    group_count, member_of = _groups(groups, len(targets))
-    random = np.random.default_rng(seed)
-    drawn: dict[str, list[float]] = {name: [] for name in (*means, "macro_f1")}
-    for _ in range(RESAMPLES):
-        weights = np.bincount(random.integers(0, group_count, group_count), minlength=group_count)[member_of]
-        total = weights.sum()
-        for name, values in means.items():
-            # Not `@`: that is BLAS, whose threads wait for each other on a busy machine.
-            drawn[name].append(float((weights * values).sum() / total))
-        drawn["macro_f1"].append(_macro_f1(targets, predictions, weights, probabilities.shape[1]))
-    return {name: _percentiles(values) for name, values in drawn.items()}
 
 
 def slices(correct: np.ndarray, columns: dict[str, list[str]], min_support: int = 5) -> list[Slice]:
@@ -312,36 +260,3 @@ def ranking(truth: np.ndarray, scores: np.ndarray) -> tuple[float | None, float 
 def _normalized(probabilities: np.ndarray) -> np.ndarray:
     values = np.asarray(probabilities, np.float64)
     return values / values.sum(axis=1, keepdims=True)
-
-
-def _in_top(probabilities: np.ndarray, targets: np.ndarray, k: int) -> np.ndarray:
-    if probabilities.shape[1] <= k:
-        return np.ones(len(targets), bool)
-    own = probabilities[np.arange(len(targets)), targets]
-    return (probabilities > own[:, None]).sum(axis=1) < k
-
-
-def _losses(probabilities: np.ndarray, targets: np.ndarray) -> np.ndarray:
-    return -np.log(np.maximum(probabilities[np.arange(len(targets)), targets], SMALLEST))
-
-
-def _groups(groups: np.ndarray | None, n: int) -> tuple[int, np.ndarray]:
-    if groups is not None:
-        names, member_of = np.unique(np.asarray(groups).astype(str), return_inverse=True)
-        if len(names) >= MIN_GROUPS:
-            return len(names), member_of
-    return n, np.arange(n)
-
-
-def _macro_f1(targets: np.ndarray, predictions: np.ndarray, weights: np.ndarray, classes: int) -> float:
-    hit_weights = weights * (targets == predictions)
-    hits = np.bincount(targets, hit_weights, classes)
-    support = np.bincount(targets, weights, classes)
-    predicted = np.bincount(predictions, weights, classes)
-    present = support > 0
-    return float((2 * hits[present] / (support[present] + predicted[present])).mean())
-
-
-def _percentiles(values: list[float]) -> Interval:
-    low, high = np.percentile(values, [2.5, 97.5])
-    return float(low), float(high)

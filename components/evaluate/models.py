@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from components.evaluate.fairness import named
 from components.evaluate.testset import TestSet
 from components.shared import classifier, imaging, storage
 from components.shared.classifier import Classifier
@@ -19,19 +20,22 @@ _WARM_UP = 3
 
 @dataclass(frozen=True)
 class Answers:
-    """What a model says to the n test pictures: [n, classes] probabilities in the order of the data set's labels."""
+    """What a model says to the n test pictures: [n, classes + 1] probabilities in the order of the data set's labels.
+
+    A label that the model does not know has 0; the last column is the likeliest of those that only the model knows.
+    """
 
     name: str
     probabilities: np.ndarray
 
     @property
     def predictions(self) -> np.ndarray:
-        """[n] class indexes."""
+        """[n] class indexes; the number of classes for an answer that is none of them."""
         return self.probabilities.argmax(axis=1)
 
 
 def load(directory: str, engine: str, labels: tuple[str, ...], name: str) -> Classifier:
-    """Loads a classifier and makes sure that it knows the data set's labels, in whatever order.
+    """Loads a classifier and makes sure that it knows the data set's labels, in whatever order, and no others.
 
     Raises:
         PipelineError: it cannot be loaded, or it knows other labels.
@@ -39,11 +43,26 @@ def load(directory: str, engine: str, labels: tuple[str, ...], name: str) -> Cla
     model = classifier.load(directory, engine)
     missing, additional = sorted(set(labels) - set(model.labels)), sorted(set(model.labels) - set(labels))
     if missing or additional:
-        lacks = f"it lacks {_some(missing)}" if missing else ""
-        has = f"it also has {_some(additional)}" if additional else ""
+        lacks = f"it lacks {named(missing)}" if missing else ""
+        has = f"it also has {named(additional)}" if additional else ""
         raise PipelineError(
             f"{name} {directory} knows other labels than the data set: {' and '.join(filter(None, [lacks, has]))}; "
-            "only models with the same labels can be compared"
+            "evaluate it on the data set that it was trained on"
+        )
+    return model
+
+
+def load_champion(directory: str, labels: tuple[str, ...]) -> Classifier:
+    """Loads the classifier to compare with; a collection that grew a class since may be judged all the same.
+
+    Raises:
+        PipelineError: it cannot be loaded, or has no label in common with the data set.
+    """
+    model = classifier.load(directory, "litert")
+    if not set(labels) & set(model.labels):
+        raise PipelineError(
+            f"the champion {directory} has no label in common with the data set: it knows {named(model.labels)}; "
+            "give a model of the same question, or none"
         )
     return model
 
@@ -51,13 +70,12 @@ def load(directory: str, engine: str, labels: tuple[str, ...], name: str) -> Cla
 def answers(models: dict[str, Classifier], test: TestSet) -> dict[str, Answers]:
     """The answers of every model (by name), from one pass over the pictures. Raises PipelineError."""
     progress = Progress(len(test), "pictures")
-    orders = {name: [model.labels.index(label) for label in test.labels] for name, model in models.items()}
     parts: dict[str, list[np.ndarray]] = {name: [] for name in models}
     # The engines release the interpreter's lock, so several models take hardly longer than the slowest.
     with ThreadPoolExecutor(len(models)) as pool:
         for batch in test.batches(_BATCH):
             for name, found in zip(models, pool.map(_predict, models.values(), [batch] * len(models))):
-                parts[name].append(found[:, orders[name]])
+                parts[name].append(_aligned(found, models[name].labels, test.labels))
             progress.update(len(batch))
     return {name: Answers(name, np.concatenate(found)) for name, found in parts.items()}
 
@@ -93,6 +111,12 @@ def _predict(model: Classifier, batch: list[bytes]) -> np.ndarray:
     return found
 
 
-def _some(names: list[str]) -> str:
-    shown = ", ".join(repr(name) for name in names[:5])
-    return shown + (f" and {len(names) - 5} more" if len(names) > 5 else "")
+def _aligned(found: np.ndarray, known: list[str], labels: tuple[str, ...]) -> np.ndarray:
+    """[n, len(known)] probabilities in the order of `labels`, and the likeliest other one: see Answers."""
+    aligned = np.zeros([len(found), len(labels) + 1], found.dtype)
+    for column, label in enumerate(labels):
+        if label in known:
+            aligned[:, column] = found[:, known.index(label)]
+    others = [column for column, label in enumerate(known) if label not in labels]
+    aligned[:, -1] = found[:, others].max(axis=1, initial=0)
+    return aligned

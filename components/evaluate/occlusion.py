@@ -11,7 +11,7 @@ import matplotlib
 import numpy as np
 from PIL import Image
 
-from components.evaluate.metrics import SMALLEST
+from components.evaluate.scores import SMALLEST
 from components.shared import imaging
 from components.shared.classifier import Classifier
 

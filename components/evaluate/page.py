@@ -72,6 +72,7 @@ def _champion(report: Report, found: Findings) -> None:
             table(["the same pictures", "count"], rows, sortable=False),
             table(["class", "pictures", "recall before", "recall now", "change"], shown),
         ),
+        *(notice(f"Not quite comparable: {text}.", "warn") for text in comparison.caveats),
         intro=(
             f"Champion: {comparison.champion}, accuracy {comparison.champion_accuracy:.3f} on the same pictures. On "
             f"{differ} of them just one of the two is right; if both were equally good, chance would split these as "
@@ -226,7 +227,7 @@ def _numbers(report: Report, found: Findings) -> None:
             table(["model", ""], list(about.items()), sortable=False),
         ),
         intro="Of model.tflite, the file that the server runs. Macro averages are over the classes of the test split. "
-        "Intervals are percentile bootstrap intervals from 1,000 resamples of whole groups.",
+        "Intervals are bootstrap intervals from 1,000 resamples of whole groups.",
     )
 
 

@@ -8,6 +8,7 @@ import numpy as np
 import pyarrow.parquet as parquet
 
 from components.shared import dataset, records, storage
+from components.shared.dataset import DatasetInfo
 from components.shared.errors import PipelineError
 
 SPLIT = "test"
@@ -31,11 +32,15 @@ class TestSet:
     __test__ = False  # a name that pytest would take for tests
 
     path: str
-    labels: tuple[str, ...]
-    snapshot: str
+    info: DatasetInfo
     object_ids: list[str]
     targets: np.ndarray
     rows: list[dict]
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """The data set's labels, in the order of the class indexes."""
+        return self.info.labels
 
     def __len__(self) -> int:
         return len(self.object_ids)
@@ -94,7 +99,7 @@ def load(path: str) -> TestSet:
     ids, targets = [row["object_id"] for row in rows], [row["label_index"] for row in rows]
     if not ids:
         raise PipelineError("the test split is empty: raise test_fraction, or take more objects, and run again")
-    return TestSet(path, info.labels, info.snapshot, ids, np.array(targets), rows)
+    return TestSet(path, info, ids, np.array(targets), rows)
 
 
 def _index(path: str) -> list[dict]:

@@ -97,7 +97,7 @@ def contradicted(analysis: Analysis) -> str:
 def gate(found: Findings) -> str:
     """The verdict with its reasons as a sentence."""
     start = "Passed the gate: " if found.verdict.passed else "Did not pass the gate: "
-    return start + "; ".join(found.verdict.reasons) + "."
+    return start + "; ".join(found.verdict.reasons) + "." + "".join(f" Note: {text}." for text in found.verdict.caveats)
 
 
 def origin(found: Findings) -> str:

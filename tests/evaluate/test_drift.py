@@ -115,7 +115,8 @@ def test_a_running_server_first_without_drift_then_with(colours_model, reference
         ask(url, ["blue"] * 200)
         after = drift.check([f"{url}/v1/models/colours"], f"{reference}/{drift.REFERENCE}")
         assert after.due is True and after.movers[0][0] == "blue", str(after)
-        command = [sys.executable, "pipeline.py", "drift", "--service", url, url, "--reference", reference]
+        command = [sys.executable, "pipeline.py", "drift", "--service", url, f"{url}/v1/models/colours"]
+        command += ["--reference", reference]
         done = subprocess.run(command, capture_output=True, text=True)
         assert done.returncode == 1 and "retraining is due" in done.stdout, done
         assert f"{2 * after.window} predictions" in done.stdout, "two addresses, though of one server"

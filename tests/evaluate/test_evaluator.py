@@ -1,6 +1,7 @@
 import json
 import math
 import re
+import shutil
 from pathlib import Path
 
 import pytest
@@ -8,6 +9,7 @@ from pyarrow import parquet
 
 from components.evaluate.evaluator import EvaluationResult, evaluate_model
 from components.evaluate.settings import Settings
+from components.shared import classifier
 from components.shared.errors import PipelineError
 from tests.evaluate.conftest import LABELS, write_dataset
 from tests.serve import model_fixture
@@ -65,7 +67,7 @@ def test_the_summary_gives_the_reason(evaluated):
     assert "| Accuracy | 0.938 |" in summary
 
 
-def test_every_answer_is_kept(evaluated):
+def test_every_answer_is_kept(evaluated, colours_model):
     folder = evaluated[1] / "predictions"
     rows = parquet.read_table(folder / "predictions.parquet").to_pylist()
     wrong = [row["object_id"] for row in rows if row["label"] != row["predicted"]]
@@ -74,6 +76,7 @@ def test_every_answer_is_kept(evaluated):
     reference = json.loads((folder / "reference.json").read_text())
     assert reference["predictions"] == {"red": 15, "green": 17, "blue": 16}
     assert sum(reference["confidence"]) == reference["window"] == 48
+    assert reference["versions"] == [classifier.digest(colours_model, engine) for engine in ("litert", "savedmodel")]
 
 
 def test_min_accuracy_decides(colours_dataset, colours_model, tmp_path):
@@ -101,6 +104,41 @@ def test_a_champion_with_its_labels_in_another_order_is_compared_by_name(colours
     assert "better than the champion by more than chance" in str(result)
 
 
+def test_a_collection_that_grew_a_class_is_judged(colours_dataset, colours_model, tmp_path):
+    """The champion knows pink instead of blue: it is wrong on every blue picture, and the verdict says so."""
+    older = model_fixture.build(tmp_path / "older", labels=["red", "green", "pink"], saved_model=False)
+    result = run(colours_dataset, colours_model, tmp_path, champion=older)
+    assert result.passed and "better than the champion by more than chance" in str(result)
+    assert result.metrics()["champion_accuracy"] == pytest.approx(30 / 48, abs=1e-6)
+    for text in (str(result), (tmp_path / "report.html").read_text(), (tmp_path / "summary.md").read_text()):
+        text = text.replace("&#39;", "'").replace("&#x27;", "'")
+        assert "the champion does not know 'blue' and is wrong there" in text
+        # One of the 33 pictures that are red or green by their labels is a mistake of both: so are two red ones.
+        assert "on the other classes: accuracy 0.909 now, 0.909 the champion's" in text
+        assert "also knows 'pink', which this model can no longer answer" in text
+
+
+def test_an_uneven_comparison_is_told(colours_dataset, colours_model, tmp_path):
+    """A champion that saw larger pictures, of a data set that was split otherwise."""
+    dataset = Path(shutil.copytree(colours_dataset, tmp_path / "data"))
+    content = json.loads((dataset / "dataset.json").read_text())
+    split = {"seed": 1, "group": "artist", "folds": 0, "fold": 0, "test_fraction": 0.2, "validation_fraction": 0.1}
+    (dataset / "dataset.json").write_text(json.dumps(content | {"parameters": split}))
+    champion = Path(model_fixture.build(tmp_path / "champion", stored_size=96, saved_model=False))
+    card = json.loads((champion / "model_card.json").read_text())
+
+    def verdict(parameters: dict | None) -> str:
+        card["data"]["parameters"] = parameters or {}
+        (champion / "model_card.json").write_text(json.dumps(card))
+        return str(run(str(dataset), colours_model, tmp_path, champion=str(champion)))
+
+    assert "its data were split by seed=2 then, 1 now" in verdict(split | {"seed": 2})
+    assert "its model card does not say how its data were split" in verdict(None)
+    same = verdict(split | {"label": "culture"})
+    assert "may have learned from these test pictures" not in same
+    assert "trained on pictures of 96 pixels and sees these, of 64, enlarged" in same
+
+
 def test_a_model_without_mistakes_has_a_report_too(colours_model, tmp_path):
     dataset = write_dataset(tmp_path / "right", [(name, name) for name in LABELS] * 4)
     result = run(dataset, colours_model, tmp_path)
@@ -124,13 +162,13 @@ def test_one_single_test_picture(colours_model, tmp_path):
     [
         ([], "", "the test split is empty: raise test_fraction"),
         ([("red", "red")], "data", "the champion .*: no model|no model in .*data"),
-        ([("red", "red")], "other", "the champion .* knows other labels than the data set: it lacks 'red'"),
+        ([("red", "red")], "other", "the champion .* has no label in common with the data set: it knows 'cyan'"),
     ],
 )
 def test_bad_input_is_one_clear_line(colours_model, tmp_path, objects, champion, reason):
     dataset = write_dataset(tmp_path / "data", objects)
     if champion == "other":
-        model_fixture.build(tmp_path / "other", labels=["green", "blue", "pink"], saved_model=False)
+        model_fixture.build(tmp_path / "other", labels=["cyan", "lime", "pink"], saved_model=False)
     with pytest.raises(PipelineError, match=reason) as raised:
         run(dataset, colours_model, tmp_path, champion=champion and str(tmp_path / champion))
     assert "\n" not in str(raised.value)

@@ -47,17 +47,33 @@ def test_a_confusion_is_shown_beside_its_most_alike_correct_picture(analysis, te
     assert alike == right[distances.argmin()]
 
 
-def test_the_uncertain_mistakes_are_other_ones_than_the_worst():
+def test_the_uncertain_mistakes_are_other_ones_than_the_worst(test, model):
+    """Of 48 pictures a model that knows nothing mistakes about 32: the surest and the least sure twelve are shown."""
     random = np.random.default_rng(0)
-    found = metrics.analyse(random.dirichlet([1, 1, 1], 200), random.integers(0, 3, 200), LABELS)
-    wrong = np.flatnonzero(~found.correct)
+    found = metrics.analyse(random.dirichlet([1, 1, 1], len(test)), test.targets, LABELS)
+    wrong = np.sort(found.confidences[~found.correct])
     assert len(wrong) > 2 * gallery.MISTAKES
-    assert found.confidences[wrong].min() < 0.45 < 0.9 < found.confidences[wrong].max()
+    built = gallery.build(found, test, model)
+    shown = [[item.note for item in part] for part in (built.worst, built.uncertain)]
+    assert len(shown[0]) == len(shown[1]) == gallery.MISTAKES and not set(shown[0]) & set(shown[1])
+    for notes, expected in zip(shown, (wrong[::-1], wrong)):
+        beginnings = [gallery.percent(confidence) for confidence in expected[: gallery.MISTAKES]]
+        assert [note.startswith(first) for note, first in zip(notes, beginnings)] == [True] * gallery.MISTAKES
+
+
+def test_few_mistakes_are_not_shown_twice(test, model):
+    """Fifteen mistakes: twelve are the worst, the three others the most uncertain."""
+    probabilities = np.eye(3)[test.targets] * 0.9 + 0.03
+    probabilities[:15] = np.roll(probabilities[:15], 1, axis=1) * np.linspace(1, 2, 15)[:, None] + 0.1
+    found = metrics.analyse(probabilities, test.targets, LABELS)
+    assert (~found.correct).sum() == 15
+    built = gallery.build(found, test, model)
+    assert (len(built.worst), len(built.uncertain)) == (12, 3)
 
 
 def test_only_web_addresses_become_links(test):
     row = dict(test.rows[0], link="javascript:alert(1)")
-    hostile = testset.TestSet(test.path, test.labels, "", test.object_ids[:1], test.targets[:1], [row])
+    hostile = testset.TestSet(test.path, test.info, test.object_ids[:1], test.targets[:1], [row])
     assert gallery.link(hostile, 0) == "" and gallery.link(test, 0) == "https://museum.example/0"
 
 

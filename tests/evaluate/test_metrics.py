@@ -2,19 +2,38 @@ import numpy as np
 import pytest
 from sklearn import metrics as sklearn_metrics
 
-from components.evaluate import metrics
+from components.evaluate import bootstrap, metrics
+from components.evaluate.scores import in_top, score
 from tests.evaluate.findings_fixture import analysis
 from tests.evaluate.findings_fixture import probabilities as answers
 
 
 def test_scores_are_those_of_scikit_learn():
     probabilities, targets = answers(500, 7, 1.5)
-    scores = metrics.score(probabilities, targets)
+    scores = score(probabilities, targets)
     predictions = probabilities.argmax(axis=1)
     assert scores["accuracy"] == pytest.approx(sklearn_metrics.accuracy_score(targets, predictions))
     assert scores["top5_accuracy"] == pytest.approx(sklearn_metrics.top_k_accuracy_score(targets, probabilities, k=5))
     assert scores["log_loss"] == pytest.approx(sklearn_metrics.log_loss(targets, probabilities))
-    assert scores["macro_f1"] == pytest.approx(sklearn_metrics.f1_score(targets, predictions, average="macro"))
+    for average in ("macro", "weighted"):
+        values = sklearn_metrics.precision_recall_fscore_support(targets, predictions, average=average)
+        for name, value in zip(("precision", "recall", "f1"), values):
+            assert scores[f"{average}_{name}"] == pytest.approx(value)
+
+
+def test_a_class_that_is_never_predicted_has_precision_0():
+    probabilities = np.array([[0.9, 0.1], [0.8, 0.2], [0.7, 0.3]])
+    scores = score(probabilities, np.array([0, 0, 1]))
+    assert scores["macro_precision"] == pytest.approx((2 / 3 + 0) / 2) and scores["macro_recall"] == 0.5
+
+
+def test_ties_do_not_count_in_the_model_s_favour():
+    """int8 models give many equal probabilities: eight equal classes cannot all be among the first five."""
+    probabilities = np.full([8, 8], 1 / 8)
+    assert in_top(probabilities, np.arange(8), 5).tolist() == [True] * 5 + [False] * 3
+    assert score(probabilities, np.arange(8))["top5_accuracy"] == 5 / 8
+    # The same order as that of the answers: argmax takes the first of equals.
+    assert in_top(probabilities, np.arange(8), 1).tolist() == [True] + [False] * 7
 
 
 def test_ranking_is_that_of_scikit_learn_with_ties_too():
@@ -31,13 +50,13 @@ def test_ranking_is_that_of_scikit_learn_with_ties_too():
 def test_a_class_without_pictures_is_left_out_of_the_averages():
     probabilities, targets = answers(200, 4, 6.0)
     wider = np.hstack([probabilities, np.full([200, 1], 1e-9)])
-    assert metrics.score(wider, targets)["macro_recall"] == metrics.score(probabilities, targets)["macro_recall"]
+    assert score(wider, targets)["macro_recall"] == score(probabilities, targets)["macro_recall"]
     absent = metrics.analyse(wider, targets, list("abcde")).classes[4]
     assert (absent.support, absent.recall, absent.roc_auc, absent.average_precision) == (0, None, None, None)
 
 
 def test_an_impossible_truth_costs_much_but_not_infinitely():
-    assert np.isfinite(metrics.score(np.array([[0.0, 1.0]]), np.array([0]))["log_loss"])
+    assert np.isfinite(score(np.array([[0.0, 1.0]]), np.array([0]))["log_loss"])
 
 
 def test_the_bootstrap_interval_covers_the_true_accuracy():
@@ -46,7 +65,7 @@ def test_the_bootstrap_interval_covers_the_true_accuracy():
     for seed in range(25):
         right = np.random.default_rng(seed).random(300) < 0.8
         probabilities = np.where(right[:, None], [[0.9, 0.1]], [[0.1, 0.9]])
-        low, high = metrics.bootstrap(probabilities, np.zeros(300, int), seed=seed)["accuracy"]
+        low, high = bootstrap.intervals(probabilities, np.zeros(300, int), seed=seed)["accuracy"]
         missed += not low <= 0.8 <= high
     assert missed <= 4
 
@@ -55,9 +74,28 @@ def test_pictures_of_one_group_count_as_one_trial():
     right = np.repeat(np.random.default_rng(0).random(30) < 0.7, 10)
     probabilities = np.where(right[:, None], [[0.9, 0.1]], [[0.1, 0.9]])
     targets, groups = np.zeros(300, int), np.repeat(np.arange(30), 10)
-    alone = metrics.bootstrap(probabilities, targets)["accuracy"]
-    together = metrics.bootstrap(probabilities, targets, groups)["accuracy"]
+    alone = bootstrap.intervals(probabilities, targets)["accuracy"]
+    together = bootstrap.intervals(probabilities, targets, groups)["accuracy"]
     assert together[1] - together[0] > 2 * (alone[1] - alone[0])
+
+
+def test_every_score_has_an_interval_around_it():
+    found = analysis(n=400, classes=7, skill=2.0)
+    assert set(found.intervals) == set(found.scores) and len(found.scores) == 10
+    for name, (low, high) in found.intervals.items():
+        assert 0 <= low <= found.scores[name] <= high, name
+
+
+def test_the_interval_of_the_calibration_error_reaches_down_for_a_calibrated_model():
+    """A calibrated model has an error of 0, a sample of it one above; percentiles of resamples would lie higher still."""
+    reached = 0
+    for seed in range(20):
+        random = np.random.default_rng(seed)
+        sure = random.uniform(0.5, 1, 300)
+        targets = (random.random(300) > sure).astype(int)
+        low, high = bootstrap.intervals(np.stack([sure, 1 - sure], axis=1), targets, seed=seed)["ece"]
+        reached += low < 0.02 and high < 0.15
+    assert reached >= 17
 
 
 def test_wilson_stays_within_0_and_1():
