@@ -33,13 +33,12 @@ def metadata(name: str) -> Response:
     """What goes in and comes out, and the model card."""
     checked_model(name)
     classifier = current_app.engine.classifier
+    row = {"dim": [{"size": "-1"}, {"size": str(len(classifier.labels))}]}
     signature = {
-        "inputs": {"images": {"dtype": "DT_STRING", "tensor_shape": {"dim": [{"size": "-1"}]}}},
+        "inputs": {"image_bytes": {"dtype": "DT_STRING", "tensor_shape": {"dim": [{"size": "-1"}]}}},
         "outputs": {
-            "probabilities": {
-                "dtype": "DT_FLOAT",
-                "tensor_shape": {"dim": [{"size": "-1"}, {"size": str(len(classifier.labels))}]},
-            }
+            "probabilities": {"dtype": "DT_FLOAT", "tensor_shape": row},
+            "labels": {"dtype": "DT_STRING", "tensor_shape": row},
         },
     }
     signatures = {"signature_def": {"signature_def": {"serving_default": signature}}}
@@ -58,19 +57,25 @@ def histogram(name: str) -> Response:
 @blueprint.post("/<model:name>:predict")
 @blueprint.post("/<model:name>/versions/1:predict")
 def predict(name: str) -> Response:
-    """Probabilities of `instances` (a row each) or `inputs` (columns): pictures as `{"b64": "..."}`."""
+    """Probabilities of `instances` (a row each) or `inputs` (columns): pictures as `{"b64": "..."}`.
+
+    As TensorFlow Serving answers for the SavedModel: `probabilities` and `labels`, a list of all classes for each
+    picture. A row also has the likeliest `label` and its `probability`.
+    """
     checked_model(name)
     engine = current_app.engine
     with engine.admitted(announced_size(request)):
         content = parse_json(request, read_body(request))
         _check_signature(content)
         rows = engine.predict(_pictures(content), g.until, g.counted)
+    labels = engine.classifier.labels
     if "inputs" in content:
-        return jsonify(outputs={"probabilities": probabilities(rows), "labels": engine.classifier.labels})
+        return jsonify(outputs={"probabilities": probabilities(rows), "labels": [labels] * len(rows)})
     predictions = [
-        {**vars(engine.best(row, 1)[0]), "probabilities": values} for row, values in zip(rows, probabilities(rows))
+        {**vars(engine.best(row, 1)[0]), "probabilities": values, "labels": labels}
+        for row, values in zip(rows, probabilities(rows))
     ]
-    return jsonify(predictions=predictions, labels=engine.classifier.labels)
+    return jsonify(predictions=predictions)
 
 
 def _check_signature(content: dict) -> None:

@@ -74,8 +74,11 @@ def test_v1_rows_and_columns(server, expected):
     rows = requests.post(url, json={"instances": [encoded(data) for data in PICTURES]}).json()
     np.testing.assert_allclose([row["probabilities"] for row in rows["predictions"]], expected, atol=1e-5)
     assert [row["label"] for row in rows["predictions"]] == ["red", "green", "blue"]
-    columns = requests.post(url, json={"inputs": {"images": [encoded(PICTURES[1])]}}).json()["outputs"]
-    assert columns["labels"][int(np.argmax(columns["probabilities"][0]))] == "green"
+    # As from TensorFlow Serving, whose answers have the batch dimension in every output.
+    assert [row["labels"] for row in rows["predictions"]] == [["red", "green", "blue"]] * 3
+    columns = requests.post(url, json={"inputs": {"image_bytes": [encoded(PICTURES[1])] * 2}}).json()["outputs"]
+    np.testing.assert_allclose(columns["probabilities"], expected[[1, 1]], atol=1e-5)
+    assert columns["labels"] == [["red", "green", "blue"]] * 2
     named = {"instances": [{"images": encoded(PICTURES[2])}], "signature_name": "serving_default"}
     assert requests.post(url, json=named).json()["predictions"][0]["label"] == "blue"
 
@@ -86,7 +89,8 @@ def test_v1_status_and_metadata(server, classifier_dir):
     assert requests.get(f"{server}/v1/models").json() == {"models": ["colours"]}
     metadata = requests.get(f"{server}/v1/models/colours/metadata").json()
     assert metadata["card"] == classifier.read_card(classifier_dir)
-    assert "serving_default" in metadata["metadata"]["signature_def"]["signature_def"]
+    signature = metadata["metadata"]["signature_def"]["signature_def"]["serving_default"]
+    assert set(signature["inputs"]) == {"image_bytes"} and set(signature["outputs"]) == {"probabilities", "labels"}
 
 
 @pytest.mark.parametrize(

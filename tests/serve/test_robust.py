@@ -23,7 +23,7 @@ RED = picture("red", 640, 480)
 def test_two_thousand_hostile_uploads(classifier_dir):
     """To every protocol: no crash, no 5xx but 503, and memory that does not grow.
 
-    With glibc's own settings of malloc it grew by 40 to 150 MB, with the server's by 2 to 9 MB (ten runs).
+    With glibc's own settings of malloc it grew by 40 to 150 MB, with the server's by 0 to 9 MB (ten runs).
     """
     with local.running_server(classifier_dir, "--workers", "2", "--name", "colours") as url:
         before = {worker.pid for worker in processes.workers(url)}
