@@ -106,6 +106,7 @@ def met(pictures: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Itera
     ]
     text = Path(write_csv(tmp_path / "MetObjects.csv", rows)).read_text()
     main_pictures = {number: address(pictures, number) for number in NUMBERS}
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     with serve(met_objects(main_pictures)) as (_, api), serve(lambda *_: (200, {}, text)) as (_, files):
         monkeypatch.setenv("MET_API", api)
         yield ["source=met", f"table={files}/MetObjects.csv"]

@@ -13,7 +13,7 @@ import io
 import os
 from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
 from importlib import import_module
-from typing import BinaryIO, Iterable, Iterator
+from typing import BinaryIO, Callable, Iterable, Iterator
 
 from components.shared.storage_base import (
     FileInfo,
@@ -126,13 +126,17 @@ def delete(uri: str) -> None:
     _store(uri).delete(uri)
 
 
-def download(uri: str, path: str) -> None:
-    """Copies the file `uri` to the local `path`, atomically, and checks its checksum. Raises StorageError."""
+def download(uri: str, path: str, report: Callable[[int, int], None] = lambda done, size: None) -> None:
+    """Copies the file `uri` to the local `path`, atomically, and checks its checksum. Raises StorageError.
+
+    Args:
+        report: Called with the bytes that have arrived, and the file's size, after each megabyte from another machine.
+    """
     if local_path(uri) is not None:
         with open_read(uri):  # a missing source leaves no empty folder behind
             pass
         return _store(path).write_file(path, local_path(uri))
-    return retried(lambda: _download(uri, path))
+    return retried(lambda: _download(uri, path, report))
 
 
 def upload(path: str, uri: str) -> None:
@@ -219,13 +223,14 @@ class _RangeReader(io.RawIOBase):
         return len(piece)
 
 
-def _download(uri: str, path: str) -> None:
+def _download(uri: str, path: str, report: Callable[[int, int], None]) -> None:
     with replacing(path) as temporary:
         with open(temporary, "wb") as target:
             reader = _RangeReader(uri)
             file = reader._chunk.file
             for piece in _pieces(reader):
                 target.write(piece)
+                report(target.tell(), file.size)
         written = os.path.getsize(temporary)
         if written != file.size:
             raise TransientStorageError(f"cannot read {shown(uri)}: {written} of {file.size} bytes arrived")

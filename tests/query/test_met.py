@@ -136,6 +136,29 @@ def test_what_could_be_learned_is_told_from_the_csv_alone(met: WebApi, table: st
     assert "accessionyear" in {item.name for item in found.items} and not met.requests
 
 
+def test_the_csv_is_downloaded_once_and_again_when_it_has_changed(
+    met: WebApi, table: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setenv("PROGRESS_SECONDS", "0")
+    content = {"text": Path(table).read_text() + "\n" * 11_000_000}
+
+    def respond(*_) -> tuple:
+        return 200, {"ETag": f'"{len(content["text"])}"'}, content["text"]
+
+    with serve(respond) as (files, address):
+        settings = Settings(source="met", table=f"{address}/MetObjects.csv", min_images_per_class=3)
+        first = attributes.describe(settings)
+        assert first.objects == 100 and "progress: 11/11 MB of the table" in capsys.readouterr().out
+        downloads = len(files.requests)
+        assert attributes.describe(settings) == first and len(files.requests) == downloads + 1  # a HEAD
+        content["text"] = content["text"].replace("French", "Francais").strip() + "\n"
+        assert "Francais" in str(attributes.describe(settings).items)
+        assert len(list((tmp_path / "cache" / "museum-classifier").iterdir())) == 1
+        monkeypatch.setenv("XDG_CACHE_HOME", "/dev/null")
+        assert attributes.describe(settings).objects == 100
+
+
 def test_another_csv_is_refused(met: WebApi, tmp_path: Path) -> None:
     table = write_csv(tmp_path / "x.csv", [{"object_id": 1, "culture": "x"}])
     with pytest.raises(QueryError, match="no column Is Public Domain"):

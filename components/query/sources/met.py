@@ -14,6 +14,7 @@ import duckdb
 from components.query.answers import Answers
 from components.query.conditions import condition_columns
 from components.query.database import scalar
+from components.query.downloads import kept
 from components.query.settings import QueryError, Settings
 from components.query.sources.table import create_view, file_columns
 from components.query.state import file_state, today
@@ -64,10 +65,11 @@ class MetSource:
     def load(self, database: duckdb.DuckDBPyConnection) -> None:
         """Creates `raw` from the CSV."""
         typed = condition_columns(self.settings.where, "duckdb")
-        renamed = {column_name(theirs): theirs for theirs in file_columns(database, self.settings.table)}
+        table = kept(self.settings.table)
+        renamed = {column_name(theirs): theirs for theirs in file_columns(database, table)}
         if "is_public_domain" not in renamed:
             raise QueryError(f"{self.settings.table} has no column Is Public Domain: is this The Met's MetObjects.csv?")
-        create_view(database, "raw", self.settings.table, renamed, typed)
+        create_view(database, "raw", table, renamed, typed)
 
     def load_pictures(self, database: duckdb.DuckDBPyConnection) -> None:
         """Asks the API about objects in the public domain (it has no pictures of others) until each class is full.

@@ -8,6 +8,7 @@ import duckdb
 
 from components.query.conditions import condition_columns
 from components.query.database import first_line, identifier, literal
+from components.query.downloads import download
 from components.query.pictures import ADDRESS_COLUMNS, base_of, create_pictures
 from components.query.settings import QueryError, Settings, near
 from components.query.state import file_state
@@ -171,5 +172,5 @@ def _local(database: duckdb.DuckDBPyConnection, uri: str) -> str:
     # The same table may be asked for twice: its columns first, then its rows.
     target = folder / f"{hashlib.sha256(uri.encode()).hexdigest()[:16]}-{Path(urlsplit(uri).path).name[-100:]}"
     if not target.exists():
-        storage.download(uri, str(target))
+        download(uri, str(target))
     return str(target)
