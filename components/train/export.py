@@ -186,7 +186,8 @@ def _write_card(training: "Training", result: TrainingResult, extra: Mapping[str
         "temperature": result.metrics["temperature"],
         "snapshot": info.snapshot,
         "metrics": {**result.metrics, **extra},
-        "data": {f"examples_{name}": split.examples for name, split in info.splits.items()},
+        "data": {f"examples_{name}": split.examples for name, split in info.splits.items()}
+        | {"parameters": info.parameters},
         "parameters": {name: value for name, value in vars(settings).items()},
         "parameter_count": training.network.model.count_params(),
         "training": {"seconds": result.seconds, "images_per_second": result.images_per_second},
