@@ -59,10 +59,14 @@ def images(
     each = order.batch_size // share.of
     batches = tf.data.Dataset.counter(first_step * share.replicas)
     batches = batches.map(lambda turn: _shaped(tf.numpy_function(read, [turn], types), each))
-    pictures = batches.unbatch().map(
-        _decoder(geometry), num_parallel_calls=threads or devices.cpus(), deterministic=True
-    )
-    return pictures.batch(each, drop_remainder=True).map(_augmenter(geometry)).prefetch(2)
+    threads = threads or devices.cpus()
+    pictures = batches.unbatch().map(_decoder(geometry), num_parallel_calls=threads, deterministic=True)
+    whole = pictures.batch(each, drop_remainder=True)
+    if geometry.augmentation == "strong":
+        whole = whole.map(_strong, num_parallel_calls=2, deterministic=True)  # an operation on a batch has threads, too
+    else:
+        whole = whole.map(lambda images, targets, weights, _: (images, targets, weights))
+    return whole.prefetch(2)
 
 
 def features(
@@ -122,7 +126,7 @@ def _decoder(geometry: Geometry):
             image = _central(encoded, size, side)
         else:
             draws = augment.draw(geometry.seed, key)
-            image = _random(encoded, size, side, draws, resized=augmentation != "light")
+            image = augment.flip(_random(encoded, size, side, draws, resized=augmentation != "light"), draws)
         image.set_shape([side, side, 3])
         return image, tf.one_hot(label, geometry.classes), weight, draws
 
@@ -148,12 +152,5 @@ def _random(encoded: tf.Tensor, size: tf.Tensor, side: int, draws: tf.Tensor, re
     return tf.cast(tf.image.resize(image, [side, side]) + 0.5, tf.uint8) if resized else image
 
 
-def _augmenter(geometry: Geometry):
-    def change(images, targets, weights, draws):
-        if geometry.augmentation in ("light", "crop"):
-            images = augment.flip(images, draws)
-        if geometry.augmentation == "strong":
-            images, targets = augment.strong(images, targets, draws)
-        return images, targets, weights
-
-    return change
+def _strong(images: tf.Tensor, targets: tf.Tensor, weights: tf.Tensor, draws: tf.Tensor):
+    return (*augment.strong(images, targets, draws), weights)
