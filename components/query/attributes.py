@@ -1,6 +1,7 @@
 """What could be learned from a collection: for every attribute its values, and the classes that are large enough."""
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import duckdb
 
@@ -10,6 +11,9 @@ from components.query.labels import CLEAN
 from components.query.pictures import ADDRESS_COLUMNS
 from components.query.settings import Settings
 from components.query.source import Source, open_source
+
+if TYPE_CHECKING:
+    from rich.table import Table
 
 TOP_VALUES = 5
 PRINTED_WIDTH = 160
@@ -72,7 +76,7 @@ class Attributes:
                 f"{100 * item.objects / self.objects:.0f}%",
                 item.classes,
                 item.covered,
-                ", ".join(f"{_short(value)} ({number:,})" for value, number in item.top[:top]),
+                ", ".join(_examples(item)[:top]),
             ]
             for item in self.items
         ]
@@ -92,28 +96,12 @@ def describe(settings: Settings) -> Attributes:
 def show(settings: Settings) -> None:
     """Prints the attributes as a table, and the command that learns the best of them. Raises QueryError."""
     from rich.console import Console
-    from rich.table import Table
 
     attributes = describe(settings)
     console = Console()
     if not console.is_terminal:
         console = Console(width=PRINTED_WIDTH)
-    rows = [[f"{cell:,}" if isinstance(cell, int) else cell for cell in row] for row in attributes.rows(top=3)]
-    table = Table(title=f"What could be learned from {attributes.objects:,} objects", title_justify="left", box=None)
-    for number, column in enumerate(attributes.columns):
-        is_last = number == len(attributes.columns) - 1
-        # Where the terminal is narrow, the last column gives way.
-        width = None if is_last else max([len(column), *(len(row[number]) for row in rows)])
-        table.add_column(
-            column,
-            justify="left" if number == 0 or is_last else "right",
-            min_width=width,
-            no_wrap=True,
-            overflow="ellipsis",
-        )
-    for row in rows:
-        table.add_row(*row)
-    console.print(table)
+    console.print(_printed(attributes, console.width))
     if attributes.empty:
         console.print(f"\nEmpty everywhere: {', '.join(attributes.empty)}", highlight=False)
     ignored = [name for name in ("label_split", "label_map") if getattr(settings, name)]
@@ -198,6 +186,35 @@ def _attribute(database: duckdb.DuckDBPyConnection, name: str, minimum: int, wei
     ).fetchone()
     largest = tuple((item["value"], int(item["pictures"])) for item in top or ())
     return Attribute(name, values, int(objects or 0), classes, int(covered or 0), largest)
+
+
+def _printed(attributes: Attributes, width: int) -> "Table":
+    """The table, in lines of at most `width` characters as long as that leaves room for one of the common values."""
+    from rich.table import Table
+
+    rows = [[f"{cell:,}" if isinstance(cell, int) else cell for cell in row[:-1]] for row in attributes.rows()]
+    headings = attributes.columns
+    widths = [max([len(headings[number]), *(len(row[number]) for row in rows)]) for number in range(len(headings) - 1)]
+    left = width - sum(widths) - 2 * len(headings)
+    table = Table(title=f"What could be learned from {attributes.objects:,} objects", title_justify="left", box=None)
+    for number, heading in enumerate(headings):
+        is_last = number == len(widths)
+        table.add_column(
+            heading,
+            justify="left" if number == 0 or is_last else "right",
+            min_width=None if is_last else widths[number],
+            no_wrap=True,
+        )
+    for row, item in zip(rows, attributes.items):
+        examples = _examples(item)
+        while len(examples) > 1 and len(", ".join(examples)) > left:
+            examples.pop()
+        table.add_row(*row, ", ".join(examples))
+    return table
+
+
+def _examples(item: Attribute) -> list[str]:
+    return [f"{_short(value)} ({number:,})" for value, number in item.top]
 
 
 def _short(value: str) -> str:

@@ -81,7 +81,7 @@ def _add_classes(report: Report, selection: "Selection", pictures: int) -> None:
         above = [f"{deviation(selection, name, side):+.1f}" for side in SIDES[1:]]
         rows.append([name, *numbers, taken[name], f"{100 * numbers[2] / taken[name]:.1f}%", *above])
     columns = ["class", *SIDES, "all", "share of test", *(f"{side} above its share" for side in SIDES[1:])]
-    intro = f"{pictures:,} pictures, largest class first. How far above its share a side is, is in percentage points."
+    intro = f"{pictures:,} pictures. How far above its share a side is, is given in percentage points."
     report.section("Classes", *blocks, table(columns, rows), intro=intro)
 
 

@@ -54,6 +54,14 @@ def test_the_table_fits_a_pipe_and_names_the_next_command(tmp_path: Path, capsys
     assert "No attribute has two classes that large" in capsys.readouterr().out
 
 
+def test_common_values_are_shown_whole_as_many_as_fit(tmp_path: Path, capsys, monkeypatch) -> None:
+    rows = objects(60, tuple(f"a culture of a rather long name {number}"[-28:] for number in range(5)))
+    attributes.show(Settings(source="table", table=write_csv(tmp_path / "x.csv", rows), min_images_per_class=3))
+    lines = capsys.readouterr().out.splitlines()
+    (row,) = [line.rstrip() for line in lines if line.strip().startswith("culture")]
+    assert len(row) <= 160 and row.endswith("(12)") and row.count("(12)") == 2
+
+
 def test_what_attributes_does_not_apply_is_said(tmp_path: Path, capsys) -> None:
     mapping = write_csv(tmp_path / "map.csv", [{"value": "French", "class": "f"}])
     attributes.show(Settings(source="table", table=collection(tmp_path), label_split=",", label_map=mapping))
