@@ -1,8 +1,10 @@
 """`pipeline.py run --root s3://...` and `gs://...`: all artifacts in the bucket, and the steps read them from there."""
 
 import json
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pyarrow.parquet as pq
@@ -35,3 +37,26 @@ def test_a_whole_run_in_a_bucket(scheme, request, tmp_path):
     viewer = json.loads(storage.read_bytes(stored["tensorboard/mlpipeline_ui_metadata"]))["outputs"][0]
     assert viewer["source"] == f"{root}/here/artifacts/tensorboard/logs"
     assert any("tfevents" in name for name in stored if name.startswith("tensorboard/logs/simple_cnn"))
+
+
+@pytest.mark.slow
+def test_changed_parameters_after_a_stop_in_training(request, tmp_path):
+    """The checkpoints of the training that was stopped lie in the bucket only; with another rate they are of no use."""
+    root = request.getfixturevalue("s3_bucket") + "/museum"
+    arguments = ["--root", root, "--name", "cut", *TINY, "epochs=1000", "checkpoint_every=1"]
+    line = [sys.executable, str(ROOT / "pipeline.py"), "run"]
+    process = subprocess.Popen([*line, *arguments], cwd=tmp_path, stdout=-1, stderr=subprocess.STDOUT, text=True)
+    checkpoints = f"{root}/cut/artifacts/train/classifier-work"
+    while not storage.list_files(checkpoints):
+        assert process.poll() is None, process.stdout.read()
+        time.sleep(0.2)
+    process.send_signal(signal.SIGINT)
+    printed = process.stdout.read()
+    assert process.wait() == 130 and "continue with: " in printed, printed
+
+    # Where the artifacts are is the run's own knowledge: no --root.
+    changed = ["--name", "cut", "--resume", "learning_rate=0.01", "epochs=1"]
+    done = subprocess.run([*line, *changed], cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout
+    stored = {file.uri.removeprefix(f"{root}/cut/artifacts/") for file in storage.list_files(root)}
+    assert {"train/classifier/model.tflite", "evaluate/report"} <= stored
