@@ -20,9 +20,11 @@ from components.fetch.failure import Failure, Retry
 from components.fetch.outcome import Outcome
 from components.fetch.settings import Limits, Settings
 from components.fetch.stores import Stores
+from components.fetch.turns import Turns
 from components.shared import hashing, imaging, storage
 from components.shared.errors import PipelineError
 
+_TURN = Turns()
 _STORED = ("gs", "s3", "minio", "file")
 
 
@@ -153,7 +155,7 @@ def shrunk(body: Body, settings: Settings, last_sha256: str) -> Outcome:
     """Decodes, checks, resizes and encodes. Raises Failure with the picture's reason."""
     sha256 = hashlib.sha256(body.data).hexdigest()
     try:
-        pixels = imaging.decode(body.data, settings.image_size)
+        pixels = imaging.decode(body.data, settings.image_size, _TURN)
         width, height = imaging.dimensions(body.data)
         pixels = imaging.resize_short_side(pixels, settings.image_size)
         picture = imaging.encode_jpeg(pixels, settings.jpeg_quality)

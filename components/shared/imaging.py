@@ -4,6 +4,7 @@ A *stored picture* has its short side resized to `image_size`, aspect kept. The 
 `input_size(image_size)` pixels of the stored picture. Everything is sRGB, `[height, width, 3] uint8`.
 """
 
+import contextlib
 import functools
 import io
 import math
@@ -26,6 +27,8 @@ except ImportError:  # it has no wheel for Linux on ARM
 # Baseline JPEGs are shrunk while they are decoded, so what counts for them is the size after shrinking; everything
 # else, progressive JPEGs included, is held in memory whole.
 MAX_PIXELS = 40_000_000
+# From here on memory is worth a thought: 8 megapixels take 32 MB in Pillow, and every copy as much.
+LARGE_PIXELS = 8_000_000
 MAX_SHRUNK_PIXELS = 400_000_000
 # A progressive JPEG has about ten scans. Each costs a pass over the whole picture but only a dozen bytes, so that a small
 # file with thousands of them would keep a decoder busy for hours.
@@ -52,13 +55,16 @@ class ImageError(ValueError):
         self.reason = reason
 
 
-def decode(data: bytes, short_side: int | None = None) -> np.ndarray:
+def decode(
+    data: bytes, short_side: int | None = None, turn: contextlib.AbstractContextManager = contextlib.nullcontext()
+) -> np.ndarray:
     """Decodes a picture to sRGB with EXIF orientation applied and transparency on white.
 
     Args:
         data: JPEG, PNG, WebP, GIF (first frame), TIFF, BMP, AVIF or JPEG 2000; any mode, 16 bits and CMYK included.
         short_side: The size it will be resized to; a larger JPEG is then decoded at a reduced scale, never below
             SHRINK_MARGIN times this. `resize_short_side` does the rest.
+        turn: Entered while a picture of more than LARGE_PIXELS is in memory whole.
 
     Returns:
         `[height, width, 3] uint8`.
@@ -67,6 +73,11 @@ def decode(data: bytes, short_side: int | None = None) -> np.ndarray:
         ImageError: not a picture, cut off, damaged, or larger than the limits of this module.
     """
     picture = _open(data)
+    with turn if _decoded_pixels(picture, short_side) > LARGE_PIXELS else contextlib.nullcontext():
+        return _decode(data, picture, short_side)
+
+
+def _decode(data: bytes, picture: Image.Image, short_side: int | None) -> np.ndarray:
     if picture.format in ("JPEG", "MPO") and picture.mode in ("L", "RGB"):
         pixels = _decode_jpeg(data, picture, short_side)
         orientation = _orientation(picture)
@@ -74,7 +85,7 @@ def decode(data: bytes, short_side: int | None = None) -> np.ndarray:
         loaded = _load(picture, short_side)
         # Pillow turns a TIFF while it loads it and then forgets the tag: so the tag is read afterwards.
         orientation = _orientation(loaded)
-        pixels = np.asarray(_to_rgb(loaded))
+        pixels = np.asarray(_to_rgb(_reduced(loaded, short_side)))
     profile = picture.info.get("icc_profile")
     if profile and picture.mode != "CMYK":
         pixels = _to_srgb(pixels, profile, "L" if picture.mode in _GREY else "RGB")
@@ -186,6 +197,14 @@ def _shrinks(picture: Image.Image) -> bool:
     return picture.format in ("JPEG", "MPO") and not picture.info.get("progressive")
 
 
+def _decoded_pixels(picture: Image.Image, short_side: int | None) -> float:
+    """How many pixels the decoder holds at a time."""
+    eighths = 8
+    if short_side and _shrinks(picture):
+        eighths = _eighths(min(picture.size), math.ceil(short_side * SHRINK_MARGIN))
+    return picture.width * picture.height * (eighths / 8) ** 2
+
+
 def _has_several_scans(picture: Image.Image, data: bytes) -> bool:
     """Whether the decoder would take more than one scan: not if a sequential JPEG's first one has all components."""
     first = data.rfind(_START_OF_SCAN, 0, picture.fp.tell())  # Pillow has read as far as this scan's header
@@ -231,6 +250,18 @@ def _load(picture: Image.Image, short_side: int | None) -> Image.Image:
         reason = "truncated" if "truncated" in text or "incomplete" in text or "end of file" in text else "corrupt"
         raise ImageError(reason, str(error)) from error
     return picture
+
+
+def _reduced(picture: Image.Image, short_side: int | None) -> Image.Image:
+    """A picture of many megapixels in averaged blocks, because each conversion that follows would copy it whole."""
+    if not short_side or picture.width * picture.height <= LARGE_PIXELS or picture.mode in ("1", "I;16", "I;16B"):
+        return picture
+    factor = int(min(picture.size) / (short_side * SHRINK_MARGIN))
+    if factor < 2:
+        return picture
+    if picture.mode in ("P", "PA"):
+        picture = picture.convert("RGBA" if picture.has_transparency_data else "RGB")
+    return picture.reduce(factor)
 
 
 def _to_rgb(picture: Image.Image) -> Image.Image:
