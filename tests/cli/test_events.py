@@ -1,13 +1,15 @@
 """The events are read off the log of the real kfp.local, so that another kfp version cannot change it unnoticed."""
 
+import io
 import subprocess
 import sys
 import textwrap
 from pathlib import Path
 
 import pytest
+from rich.console import Console
 
-from cli.display import Board, Stage
+from cli.display import Board, Display, Stage
 from cli.events import Event, parse
 
 PIPELINE = """
@@ -95,3 +97,30 @@ def test_a_stage_cut_off_in_the_middle_failed():
     state.apply(Event("started", "train"))
     state.close(failed=True)
     assert [task["status"] for task in state.tasks()] == ["failed"]
+
+
+def test_of_several_failures_the_first_is_told():
+    """A failed shard ends those beside it, which then say that they were interrupted."""
+    state = board(fetch=2, convert=2)
+    for event in (
+        Event("started", "fetch"),
+        Event("succeeded", "fetch"),
+        Event("started", "convert"),
+        Event("started", "fetch"),
+        Event("error", text="no picture could be had"),
+        Event("failed", "fetch"),
+        Event("error", text="interrupted"),
+        Event("failed", "convert"),
+    ):
+        state.apply(event)
+    assert (state.culprit, state.reason) == ("fetch", "no picture could be had")
+
+
+def test_what_a_step_says_is_drawn_letter_by_letter():
+    state = board(train=1)
+    state.apply(Event("started", "train"))
+    state.apply(Event("progress", done=1, total=2, text="steps [/red] [bold]loss[/bold]"))
+    console = Console(file=io.StringIO(), force_terminal=True, width=120, color_system=None)
+    with Display(state, console):
+        pass
+    assert "1/2 steps [/red] [bold]loss[/bold]" in console.file.getvalue()
