@@ -1,46 +1,65 @@
-"""Input pipeline, training step, two workers and time to the first step, each interleaved with its peers.
+"""Input pipeline, training step and time to the first step, each interleaved with its peers.
 
-    python -m benchmarks.train [input] [step] [workers] [start] [--rounds 3] [--models simple_cnn,mobilenet_v2]
+    python -m benchmarks.train [input] [step] [features] [start] [--rounds 5] [--models simple_cnn,mobilenet_v2]
 
-Pictures are synthetic JPEGs with a short side of 256 pixels (a paintings' entropy: about 25 KB each), batches of 32 at
-224 pixels. Peers take turns in every round; tables have medians over the rounds. Processor seconds stand beside the
-rates, because on a busy machine they are the number that another machine can compare with.
+Pictures are synthetic JPEGs with a short side of 256 pixels and 0.24 bytes a pixel (stored paintings of the Louvre have
+0.22), about 19 KB each; batches of 32 at 224 pixels. Peers take turns in every round, in another order each. Tables have the medians of the rounds by the wall
+clock and by processor time (which a busy machine disturbs less); a gain is the median of the rounds' ratios by the wall
+clock. How two workers compare with one: python -m benchmarks.workers.
 
-The torch peer is measured where torch and simplejpeg are installed (pip install torch --index-url of CPU builds).
+The torch peer needs torch and simplejpeg, which may live in an environment of their own:
+
+    python -m venv torch-peer && torch-peer/bin/pip install torch simplejpeg numpy psutil
+    python -m benchmarks.train input --torch torch-peer/bin/python
 """
 
 import argparse
-import contextlib
 import hashlib
 import json
 import os
-import socket
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
+from contextlib import ExitStack
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Callable, Iterator
+from typing import Callable
 
 import numpy as np
 
+from benchmarks.train_step import BATCH, CLASSES, SIDE, settings
 from components.shared import imaging, records
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
-STORED, SIDE, BATCH, CLASSES = 256, 224, 32, 8
+STORED = 256
 PICTURES = 512
+KERAS = "keras.utils.image_dataset_from_directory, random-resized-crop"
+TORCH = "torch DataLoader with simplejpeg, random-resized-crop"
 
 Measured = tuple[float, float]  # images a second by the wall clock, and by processor time of one core
+
+
+@dataclass(frozen=True)
+class Gain:
+    """How many times as fast `row` is as `peer`, and how many times was asked for (0: nothing was)."""
+
+    row: str
+    peer: str
+    asked: float = 0.0
 
 
 def main() -> None:
     """Runs the parts that were asked for and prints their tables."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("parts", nargs="*", default=[], help=f"of {', '.join(PARTS)}; all by default")
-    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--models", default="simple_cnn,mobilenet_v2,inception_v3", help="of the part 'step'")
+    parser.add_argument(
+        "--torch", default=sys.executable, metavar="PYTHON", help="interpreter with torch, simplejpeg and psutil"
+    )
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="benchmark-train-") as folder:
         dataset = make_pictures(Path(folder))
@@ -81,30 +100,36 @@ def _picture(random: np.random.Generator) -> tuple[bytes, int, int]:
     height, width = random.permutation([STORED, int(random.integers(STORED, 360))])
     coarse = random.integers(0, 256, [12, 12, 3]).astype(np.uint8)
     shapes = imaging.resize_short_side(coarse, max(height, width))[:height, :width].astype(np.float32)
-    grain = random.normal(0, 9, [height, width, 1])
+    grain = random.normal(0, 3, [height, width, 1])
     encoded = imaging.encode_jpeg((shapes + grain).clip(0, 255).astype(np.uint8), 90)
     return encoded, int(height), int(width)
 
 
 def measure_input(dataset: Path, arguments: argparse.Namespace) -> None:
-    """The input pipeline alone: how many pictures a second come out."""
-    import tensorflow as tf
+    """The input pipeline alone, with the threads that training gives it: how many pictures a second come out."""
 
     def ours(augmentation: str) -> Callable[[], Measured]:
         return lambda: _pull(_our_batches(dataset, augmentation))
 
+    window, crop = "ours, window crop (light)", "ours, random-resized-crop"
     peers: dict[str, Callable[[], Measured]] = {
-        "ours, window crop (light)": ours("light"),
-        "ours, random-resized-crop": ours("crop"),
+        window: ours("light"),
+        crop: ours("crop"),
         "ours, RandAugment and mixing (strong)": ours("strong"),
-        "keras.utils.image_dataset_from_directory, random-resized-crop": lambda: _pull(_keras_batches(dataset)),
+        KERAS: lambda: _pull(_keras_batches(dataset)),
     }
-    with contextlib.suppress(ImportError):
-        import torch  # noqa: F401
+    gains = [Gain(crop, KERAS, 2.0), Gain(window, KERAS, 3.0)]
+    if _has_torch(arguments.torch):
+        peers[TORCH] = lambda: _pull_torch(arguments.torch, dataset)
+        gains.append(Gain(crop, TORCH, 1.4))
+    _show("input pipeline", _interleaved(peers, arguments.rounds), gains)
 
-        peers["torch DataLoader with simplejpeg, random-resized-crop"] = lambda: _pull_torch(dataset)
-    del tf
-    _table("input pipeline, images a second", _interleaved(peers, arguments.rounds))
+
+def _has_torch(python: str) -> bool:
+    done = subprocess.run([python, "-c", "import torch, simplejpeg, psutil"], capture_output=True, text=True)
+    if done.returncode:
+        print(f"no torch peer: {python} cannot import torch, simplejpeg and psutil; --help tells how to install them")
+    return not done.returncode
 
 
 def _our_batches(dataset: Path, augmentation: str):
@@ -113,8 +138,7 @@ def _our_batches(dataset: Path, augmentation: str):
 
     examples = input_pipeline.load(datasets.load(str(dataset)), "train", str(dataset))
     order = input_pipeline.Order(examples.labels, BATCH, seed=1)
-    geometry = batches.Geometry(SIDE, CLASSES, augmentation, 1)
-    return batches.images(examples, order, batches.Share(0, 1, 1), geometry, threads=os.cpu_count() or 1)
+    return batches.images(examples, order, batches.Share(0, 1, 1), batches.Geometry(SIDE, CLASSES, augmentation, 1))
 
 
 def _keras_batches(dataset: Path):
@@ -137,147 +161,12 @@ def _keras_batches(dataset: Path):
     return data.repeat().map(crop, num_parallel_calls=tf.data.AUTOTUNE).batch(BATCH).prefetch(2)
 
 
-def _pull(data, count: int = 24) -> Measured:
+def _pull(data, count: int = 2 * PICTURES // BATCH) -> Measured:
+    """Whole epochs: Keras decodes one in a burst when it fills its shuffle buffer, and then hands it out."""
     iterator = iter(data)
     for _ in range(4):
         next(iterator)
     return _timed(lambda: [next(iterator) for _ in range(count)], count)
-
-
-def _pull_torch(dataset: Path) -> Measured:
-    """In a process of its own: the loader's workers must not inherit TensorFlow."""
-    command = [sys.executable, "-m", "benchmarks.train_torch", str(dataset / "folders"), str(SIDE), str(BATCH)]
-    rate, processor = subprocess.run(command, check=True, capture_output=True, text=True).stdout.split()[-2:]
-    return float(rate), float(processor)
-
-
-def measure_step(dataset: Path, arguments: argparse.Namespace) -> None:
-    """The training step on ready batches: our tf.function against Model.fit of plain Keras."""
-    for name in arguments.models.split(","):
-        peers = {"ours": _our_step(name), "Model.fit": _fit(name, jit=False)}
-        if name == "simple_cnn":
-            # What fit chooses by itself; on a CPU it is far too slow for the larger models to wait for.
-            peers["Model.fit, XLA (its default)"] = _fit(name, jit="auto")
-            peers["ours, bfloat16"] = _our_step(name, "mixed_bfloat16")
-        _table(f"training step of {name}, images a second", _interleaved(peers, arguments.rounds))
-
-
-def _batch() -> tuple[np.ndarray, np.ndarray]:
-    random = np.random.default_rng(1)
-    return random.integers(0, 256, [BATCH, SIDE, SIDE, 3]).astype(np.uint8), np.eye(CLASSES, dtype=np.float32)[
-        np.arange(BATCH) % CLASSES
-    ]
-
-
-def _our_step(name: str, policy: str = "float32") -> Callable[[], Measured]:
-    import keras
-    import tensorflow as tf
-
-    from components.train import models
-    from components.train.trainer import Trainer
-
-    keras.config.set_dtype_policy(policy)
-    network = models.build(name, SIDE, CLASSES)
-    trainer = Trainer(tf.distribute.get_strategy(), network.model, _settings(name), 1e-3, 1000)
-    keras.config.set_dtype_policy("float32")
-    images, targets = _batch()
-    element = (tf.constant(images), tf.constant(targets), tf.fill([BATCH], 1 / BATCH))
-    trainer.step(element, False)
-    return lambda: _timed(lambda: [trainer.step(element, False) for _ in range(4)], 4)
-
-
-def _fit(name: str, jit: bool | str) -> Callable[[], Measured]:
-    import keras
-    import tensorflow as tf
-
-    from components.train import models
-
-    model = models.build(name, SIDE, CLASSES).model
-    optimizer = keras.optimizers.AdamW(1e-3, weight_decay=0.01, global_clipnorm=1.0, use_ema=True)
-    loss = keras.losses.CategoricalCrossentropy(from_logits=True, label_smoothing=0.1)
-    model.compile(optimizer, loss, metrics=["accuracy"], jit_compile=jit)
-    data = tf.data.Dataset.from_tensors(_batch()).repeat()
-    model.fit(data, steps_per_epoch=1, verbose=0)
-    return lambda: _timed(lambda: model.fit(data, steps_per_epoch=4, verbose=0), 4)
-
-
-def measure_workers(dataset: Path, arguments: argparse.Namespace) -> None:
-    """A whole training on one worker and on two that share the same cores."""
-    peers = {"one worker": lambda: _train(dataset, 1), "two workers": lambda: _train(dataset, 2)}
-    _table("training of simple_cnn, images a second", _interleaved(peers, arguments.rounds))
-
-
-def _train(dataset: Path, workers: int) -> Measured:
-    from components.train.result import TrainingResult
-
-    with tempfile.TemporaryDirectory() as folder:
-        _settings("simple_cnn", workers=workers, logs=f"{folder}/logs", epochs=2).save(f"{folder}/settings.json")
-        started = os.times()
-        processes = [
-            _worker(dataset, folder, index, addresses) for addresses in [_free(workers)] for index in range(workers)
-        ]
-        assert not any([process.wait() for process in processes])
-        used = os.times()
-        processor = used.children_user + used.children_system - started.children_user - started.children_system
-        result = TrainingResult.load(f"{folder}/output-0")
-        return result.images_per_second, 2 * PICTURES / processor
-
-
-def _worker(dataset: Path, folder: str, index: int, addresses: list[str]) -> subprocess.Popen:
-    environment = dict(os.environ)
-    if len(addresses) > 1:
-        task = {"type": "worker", "index": index}
-        environment["TF_CONFIG"] = json.dumps({"cluster": {"worker": addresses}, "task": task})
-    arguments = {
-        "settings": f"{folder}/settings.json", "dataset": dataset, "output": f"{folder}/output-{index}",
-        "checkpoints": f"{folder}/checkpoints",
-    }  # fmt: skip
-    command = [sys.executable, "-m", "components.train", *(f"--{name}={value}" for name, value in arguments.items())]
-    return subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-
-
-def _free(count: int) -> list[str]:
-    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
-    addresses = [f"127.0.0.1:{entry.getsockname()[1]}" for entry in sockets]
-    for entry in sockets:
-        entry.close()
-    return addresses
-
-
-def measure_start(dataset: Path, arguments: argparse.Namespace) -> None:
-    """Seconds from the start of a worker process to the end of its first step, for mobilenet_v2."""
-    seconds = []
-    for _ in range(arguments.rounds):
-        with tempfile.TemporaryDirectory() as folder:
-            _settings("mobilenet_v2", logs=f"{folder}/logs", epochs=1).save(f"{folder}/settings.json")
-            started = time.monotonic()
-            seconds.append(_first_step(dataset, folder) - started)
-    print(f"\nfirst step of mobilenet_v2 after {statistics.median(seconds):.1f} s (of {np.round(seconds, 1)})")
-
-
-def _first_step(dataset: Path, folder: str) -> float:
-    os.environ["PROGRESS_SECONDS"] = "0"
-    command = [
-        sys.executable, "-m", "components.train", "--settings", f"{folder}/settings.json", "--dataset", str(dataset),
-        "--output", f"{folder}/output", "--checkpoints", f"{folder}/checkpoints",
-    ]  # fmt: skip
-    with subprocess.Popen(command, text=True, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as process:
-        for line in process.stdout or ():
-            if line.startswith("progress: 1/"):
-                process.kill()
-                return time.monotonic()
-    raise SystemExit("the worker ended before its first step")
-
-
-def _settings(model: str, **changes: object):
-    from components.train.settings import Settings
-
-    values = dict(
-        snapshot="", logs="", model=model, weights="none", epochs=1, fine_tune_epochs=0, batch_size=BATCH,
-        optimizer="adamw", learning_rate=1e-3, augmentation="light", balance="none", precision="float32",
-        quantize="none", patience=0, checkpoint_every=1000, workers=1, accelerator="", gpus=0, max_restarts=0, seed=1,
-    )  # fmt: skip
-    return Settings(**{**values, **changes})
 
 
 def _timed(work: Callable[[], object], batches: int) -> Measured:
@@ -287,25 +176,130 @@ def _timed(work: Callable[[], object], batches: int) -> Measured:
     return images / (time.perf_counter() - wall), images / (time.process_time() - processor)
 
 
-def _interleaved(peers: dict[str, Callable[[], Measured]], rounds: int) -> Iterator[tuple[str, Measured]]:
+def _pull_torch(python: str, dataset: Path) -> Measured:
+    """In a process of its own: the loader's workers must not inherit TensorFlow."""
+    rate, processor = _output([python, "-m", "benchmarks.train_torch", dataset / "folders", SIDE, BATCH]).split()[-2:]
+    return float(rate), float(processor)
+
+
+def _output(command: list[object]) -> str:
+    done = subprocess.run(list(map(str, command)), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    if done.returncode:
+        raise SystemExit(f"{done.stderr}\n{' '.join(map(str, command))} ended with {done.returncode}")
+    return done.stdout
+
+
+def measure_step(dataset: Path, arguments: argparse.Namespace) -> None:
+    """The training step on ready batches: our tf.function against Model.fit of plain Keras."""
+    for name in arguments.models.split(","):
+        peers = {"ours": "ours", "ours, onednn_bf16": "onednn_bf16", "Model.fit": "fit"}
+        gains = [Gain("ours", "Model.fit", 1.0), Gain("ours, onednn_bf16", "ours")]
+        if name == "simple_cnn":
+            # XLA is what fit chooses by itself; on a CPU it is far too slow for the larger models to wait for.
+            peers |= {"ours, bfloat16": "bfloat16", "Model.fit, XLA (its default)": "fit-xla"}
+            gains += [Gain("ours, bfloat16", "ours"), Gain("ours", "Model.fit, XLA (its default)")]
+        _steps(f"training step of {name}", name, peers, gains, arguments.rounds)
+
+
+def measure_features(dataset: Path, arguments: argparse.Namespace) -> None:
+    """Training the head of a frozen network: on features computed once, and through the network in every step."""
+    cached, frozen = "features computed once, from the second epoch on", "through the frozen network"
+    peers = {cached: "features", frozen: "frozen"}
+    _steps("head of mobilenet_v2", "mobilenet_v2", peers, [Gain(cached, frozen)], arguments.rounds)
+
+
+def _steps(title: str, model: str, peers: dict[str, str], gains: list[Gain], rounds: int) -> None:
+    with ExitStack() as running:
+        asked = {name: running.enter_context(_Process(peer, model)) for name, peer in peers.items()}
+        for process in asked.values():
+            process.read()  # that it is ready: all start side by side, and none measures before the last is done
+        _show(title, _interleaved({name: process.measure for name, process in asked.items()}, rounds), gains)
+
+
+class _Process:
+    """A peer of benchmarks.train_step, which measures when it is asked to."""
+
+    def __init__(self, peer: str, model: str) -> None:
+        self._errors = tempfile.TemporaryFile("w+")
+        command = [sys.executable, "-m", "benchmarks.train_step", peer, model]
+        self._process = subprocess.Popen(
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self._errors, text=True
+        )
+
+    def __enter__(self) -> "_Process":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._process.kill()
+        self._process.communicate()
+        self._errors.close()
+
+    def measure(self) -> Measured:
+        """One round. Raises SystemExit with what the process wrote to its standard error if it has ended."""
+        self._process.stdin.write("\n")
+        self._process.stdin.flush()
+        rate, processor = self.read().split()
+        return float(rate), float(processor)
+
+    def read(self) -> str:
+        """The next line of the process that is no message of TensorFlow's."""
+        for line in self._process.stdout:
+            if line.strip() == "ready" or len(line.split()) == 2 and line[0].isdigit():
+                return line
+        self._errors.seek(0)
+        raise SystemExit(f"{self._errors.read()}\n{self._process.args} ended early")
+
+
+def measure_start(dataset: Path, arguments: argparse.Namespace) -> None:
+    """Seconds from the start of a worker process to the end of its first step, for mobilenet_v2."""
+    seconds = [_first_step(dataset) for _ in range(arguments.rounds)]
+    each = ", ".join(f"{value:.1f}" for value in seconds)
+    print(f"\nfirst step of mobilenet_v2 after {statistics.median(seconds):.1f} s (rounds: {each}; asked: under 20 s)")
+
+
+def _first_step(dataset: Path) -> float:
+    with tempfile.TemporaryDirectory() as folder, open(f"{folder}/errors", "w+") as errors:
+        settings("mobilenet_v2", logs=f"{folder}/logs").save(f"{folder}/settings.json")
+        paths = {"settings": f"{folder}/settings.json", "dataset": str(dataset)}
+        paths |= {name: f"{folder}/{name}" for name in ("output", "checkpoints")}
+        command = [sys.executable, "-m", "components.train", *(f"--{name}={path}" for name, path in paths.items())]
+        environment, started = {**os.environ, "PROGRESS_SECONDS": "0"}, time.monotonic()
+        with subprocess.Popen(command, env=environment, text=True, stdout=subprocess.PIPE, stderr=errors) as process:
+            for line in process.stdout or ():
+                if line.startswith("progress: 1/") and " steps" in line:
+                    process.kill()
+                    return time.monotonic() - started
+        errors.seek(0)
+        raise SystemExit(f"{errors.read()}\nthe worker ended before its first step")
+
+
+def _interleaved(peers: dict[str, Callable[[], Measured]], rounds: int) -> dict[str, list[Measured]]:
+    """What each peer reached in each round."""
     measured: dict[str, list[Measured]] = {name: [] for name in peers}
+    names = list(peers)
     for number in range(rounds):
         # Another order each round: whoever runs first must not always meet the same neighbour.
-        for name in sorted(peers, key=lambda name: hash((name, number))):
+        for name in names[number % len(names) :] + names[: number % len(names)]:
             measured[name].append(peers[name]())
+    return measured
+
+
+def _show(title: str, measured: dict[str, list[Measured]], gains: list[Gain]) -> None:
+    print(f"\n| {title}, images a second | wall clock | a processor second |\n|---|---|---|")
     for name, values in measured.items():
-        yield name, tuple(statistics.median(column) for column in zip(*values))
+        rate, processor = (statistics.median(column) for column in zip(*values))
+        print(f"| {name} | {rate:,.0f} | {processor:,.0f} |")
+    print("\n| gain | median of the rounds | rounds | asked |\n|---|---|---|---|")
+    for gain in gains:
+        ratios = [ours[0] / theirs[0] for ours, theirs in zip(measured[gain.row], measured[gain.peer], strict=True)]
+        spread = f"{min(ratios):.2f} to {max(ratios):.2f}"
+        asked = f"{gain.asked:.1f}" if gain.asked else ""
+        print(
+            f"| {gain.row} against {gain.peer} | **{statistics.median(ratios):.2f}** | {spread} | {asked} |", flush=True
+        )
 
 
-def _table(title: str, rows: Iterator[tuple[str, Measured]]) -> None:
-    rows = list(rows)
-    (_, first) = rows[0]
-    print(f"\n| {title} | wall clock | a processor second | first row's gain |\n|---|---|---|---|")
-    for name, (rate, processor) in rows:
-        print(f"| {name} | {rate:,.0f} | {processor:,.0f} | {first[1] / processor:.2f} |", flush=True)
-
-
-PARTS = {"input": measure_input, "step": measure_step, "workers": measure_workers, "start": measure_start}
+PARTS = {"input": measure_input, "step": measure_step, "features": measure_features, "start": measure_start}
 
 if __name__ == "__main__":
     main()

@@ -1,9 +1,10 @@
 """Random changes of training pictures.
 
 Every decision is taken from numbers that were drawn for the example by the run's seed, so it does not depend on the
-worker or the thread that happens to see the picture. All but window and mirroring work on a whole batch at once.
+worker or the thread that happens to see the picture. What there is to decide is decided for a whole batch at once.
 """
 
+import numpy as np
 import tensorflow as tf
 
 # How many uniform numbers an example needs, and which of them decide what.
@@ -11,33 +12,55 @@ DRAWS = 28
 _CROP, _FLIP, _COLOUR, _RAND, _MIX = slice(0, 4), slice(4, 5), slice(5, 8), slice(8, 24), slice(24, 28)
 
 SMALLEST_AREA = 0.35
+_STEP = np.uint64(0x9E3779B97F4A7C15)
 
 
-def draw(seed: int, key: tf.Tensor) -> tf.Tensor:
-    """[DRAWS] numbers in 0..1 for the example with the int64 `key`."""
-    return tf.random.stateless_uniform([DRAWS], tf.stack([tf.constant(seed, tf.int64), key]))
+def draw(seed: int, keys: np.ndarray) -> np.ndarray:
+    """[n, DRAWS] float32 in 0..1 for the examples with the `keys` [n] int64.
+
+    They are what SplitMix64 (Steele et al., 2014) yields after so many steps: any place of the sequence can be had at
+    once, and all examples of a batch together, which a generator for each takes longer than decoding its picture.
+    """
+    places = keys.astype(np.uint64)[:, None] * np.uint64(DRAWS) + np.arange(1, DRAWS + 1, dtype=np.uint64)
+    start = _scrambled(np.array([seed + 1], np.uint64) * _STEP)
+    return (_scrambled(start + places * _STEP) >> np.uint64(40)).astype(np.float32) * np.float32(2**-24)
 
 
-def window(size: tf.Tensor, side: int, draws: tf.Tensor) -> tf.Tensor:
-    """A random crop window [y, x, side, side] int32 inside a picture of `size` [2] (height, width)."""
-    free = tf.maximum(size - side, 0)
-    start = tf.cast(draws[_CROP][:2] * tf.cast(free + 1, tf.float32), tf.int32)
-    return tf.concat([tf.minimum(start, free), [side, side]], axis=0)
+def _scrambled(values: np.ndarray) -> np.ndarray:
+    values = (values ^ (values >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    values = (values ^ (values >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return values ^ (values >> np.uint64(31))
 
 
-def resized_window(size: tf.Tensor, draws: tf.Tensor) -> tf.Tensor:
-    """A random window [y, x, height, width] int32: 35 to 100 % of the largest square's area, aspect 3:4 to 4:3.
+def central_windows(sizes: np.ndarray, side: int) -> np.ndarray:
+    """The central window [y, x, side, side] of each picture of `sizes` [n, 2] (height, width): [n, 4] int32."""
+    return np.concatenate([(sizes - side) // 2, np.full_like(sizes, side)], axis=1).astype(np.int32)
 
+
+def windows(sizes: np.ndarray, side: int, draws: np.ndarray) -> np.ndarray:
+    """A random window [y, x, side, side] inside each picture of `sizes` [n, 2] (height, width): [n, 4] int32."""
+    free = np.maximum(sizes - side, 0)
+    start = np.minimum((draws[:, _CROP][:, :2] * (free + 1)).astype(np.int32), free)
+    return np.concatenate([start, np.full_like(sizes, side)], axis=1).astype(np.int32)
+
+
+def resized_windows(sizes: np.ndarray, draws: np.ndarray) -> np.ndarray:
+    """A random window [y, x, height, width] in each picture of `sizes` [n, 2] (height, width): [n, 4] int32.
+
+    It has 35 to 100 % of the largest square's area and an aspect of 3:4 to 4:3.
     Source: Szegedy et al., Going Deeper with Convolutions (arXiv:1409.4842), the usual "random resized crop".
     """
-    draws = draws[_CROP]
-    short = tf.cast(tf.reduce_min(size), tf.float32)
-    area = short * short * (SMALLEST_AREA + (1 - SMALLEST_AREA) * draws[0])
-    ratio = tf.exp((draws[1] * 2 - 1) * tf.math.log(4 / 3))
-    shape = tf.cast(tf.round(tf.stack([tf.sqrt(area / ratio), tf.sqrt(area * ratio)])), tf.int32)
-    shape = tf.minimum(shape, size)
-    start = tf.cast(draws[2:] * tf.cast(size - shape + 1, tf.float32), tf.int32)
-    return tf.concat([tf.minimum(start, size - shape), shape], axis=0)
+    draws = draws[:, _CROP]
+    area = sizes.min(axis=1) ** 2 * (SMALLEST_AREA + (1 - SMALLEST_AREA) * draws[:, 0])
+    ratio = np.exp((draws[:, 1] * 2 - 1) * np.log(4 / 3))
+    shapes = np.minimum(np.round(np.sqrt(np.stack([area / ratio, area * ratio], axis=1))), sizes)
+    start = np.minimum((draws[:, 2:] * (sizes - shapes + 1)).astype(np.int32), sizes - shapes)
+    return np.concatenate([start, shapes], axis=1).astype(np.int32)
+
+
+def mirrored(draws: np.ndarray) -> np.ndarray:
+    """[n] bool: which half of the pictures is to be mirrored left to right."""
+    return draws[:, _FLIP][:, 0] < 0.5
 
 
 def strong(images: tf.Tensor, targets: tf.Tensor, draws: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
@@ -45,14 +68,6 @@ def strong(images: tf.Tensor, targets: tf.Tensor, draws: tf.Tensor) -> tuple[tf.
     changed = rand_augment(colour(tf.cast(images, tf.float32), draws, 0.3), draws)
     changed, targets = mix(tf.clip_by_value(changed, 0, 255), targets, draws)
     return tf.cast(changed, tf.uint8), targets
-
-
-def flip(image: tf.Tensor, draws: tf.Tensor) -> tf.Tensor:
-    """Mirrors `image` [h, w, 3] left to right for half of the `draws` [DRAWS].
-
-    One picture, not a batch: for it TensorFlow has a fast path, and a masked batch took four times as long as decoding.
-    """
-    return tf.cond(draws[_FLIP][0] < 0.5, lambda: tf.reverse(image, [1]), lambda: image)
 
 
 def colour(images: tf.Tensor, draws: tf.Tensor, strength: float) -> tf.Tensor:

@@ -53,20 +53,16 @@ def images(
         step, rows = share.rows(int(turn), order.batch_size)
         chosen, weights, keys = _select(order, step, rows, examples.labels, class_weights)
         encoded = np.array([examples.encoded(i) for i in chosen], object)
-        return encoded, examples.sizes[chosen], examples.labels[chosen], weights, keys
+        return encoded, *_decided(geometry, examples.sizes[chosen], keys), examples.labels[chosen], weights
 
-    types = (tf.string, tf.int32, tf.int32, tf.float32, tf.int64)
-    each = order.batch_size // share.of
+    types = (tf.string, tf.int32, tf.bool, tf.float32, tf.int32, tf.float32)
+    each, threads = order.batch_size // share.of, threads or devices.cpus()
     batches = tf.data.Dataset.counter(first_step * share.replicas)
-    batches = batches.map(lambda turn: _shaped(tf.numpy_function(read, [turn], types), each))
-    threads = threads or devices.cpus()
-    pictures = batches.unbatch().map(_decoder(geometry), num_parallel_calls=threads, deterministic=True)
-    whole = pictures.batch(each, drop_remainder=True)
-    if geometry.augmentation == "strong":
-        whole = whole.map(_strong, num_parallel_calls=2, deterministic=True)  # an operation on a batch has threads, too
-    else:
-        whole = whole.map(lambda images, targets, weights, _: (images, targets, weights))
-    return whole.prefetch(2)
+    batches = batches.map(lambda turn: _shaped(tf.numpy_function(read, [turn], types), each)).prefetch(2)
+    # Twice the cores: decoding waits its turn for the batch to be put together.
+    pictures = batches.unbatch().map(_decoder(geometry), num_parallel_calls=2 * threads, deterministic=True)
+    # A batch operation has threads of its own.
+    return pictures.batch(each, drop_remainder=True).map(_finisher(geometry), 2, deterministic=True).prefetch(2)
 
 
 def features(
@@ -111,8 +107,19 @@ def _select(order: Order, step: int, rows: slice, labels: np.ndarray, class_weig
     return chosen, weights.astype(np.float32), keys.astype(np.int64)
 
 
+def _decided(geometry: Geometry, sizes: np.ndarray, keys: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Windows [n, 4], which pictures are mirrored [n], and the numbers for what is decided later [n, DRAWS]."""
+    if geometry.augmentation == "none":
+        nothing = np.zeros([len(keys), augment.DRAWS], np.float32)
+        return augment.central_windows(sizes, geometry.side), np.zeros(len(keys), bool), nothing
+    draws = augment.draw(geometry.seed, keys)
+    if geometry.augmentation == "light":
+        return augment.windows(sizes, geometry.side, draws), augment.mirrored(draws), draws
+    return augment.resized_windows(sizes, draws), augment.mirrored(draws), draws
+
+
 def _shaped(parts: list[tf.Tensor], each: int) -> tuple[tf.Tensor, ...]:
-    for part, shape in zip(parts, ([each], [each, 2], [each], [each], [each])):
+    for part, shape in zip(parts, ([each], [each, 4], [each], [each, augment.DRAWS], [each], [each]), strict=True):
         part.set_shape(shape)
     return tuple(parts)
 
@@ -120,37 +127,39 @@ def _shaped(parts: list[tf.Tensor], each: int) -> tuple[tf.Tensor, ...]:
 def _decoder(geometry: Geometry):
     side, augmentation = geometry.side, geometry.augmentation
 
-    def decode(encoded, size, label, weight, key):
+    def decode(encoded, window, mirror, *others):
         if augmentation == "none":
-            draws = tf.zeros([augment.DRAWS])
-            image = _central(encoded, size, side)
+            image = _exact(encoded, window)
         else:
-            draws = augment.draw(geometry.seed, key)
-            image = augment.flip(_random(encoded, size, side, draws, resized=augmentation != "light"), draws)
+            # A random window is decoded alone and by the faster transform: it is changed at random anyway.
+            image = tf.image.decode_and_crop_jpeg(
+                encoded, window, channels=3, dct_method="INTEGER_FAST", fancy_upscaling=False
+            )
+            # One picture, not a batch: for it TensorFlow has a fast path.
+            image = tf.cond(mirror, lambda: tf.reverse(image, [1]), lambda: image)
+            if augmentation != "light":
+                image = tf.cast(tf.image.resize(image, [side, side]) + 0.5, tf.uint8)
         image.set_shape([side, side, 3])
-        return image, tf.one_hot(label, geometry.classes), weight, draws
+        return image, *others
 
     return decode
 
 
-def _central(encoded: tf.Tensor, size: tf.Tensor, side: int) -> tf.Tensor:
+def _exact(encoded: tf.Tensor, window: tf.Tensor) -> tf.Tensor:
     """The very pixels that evaluation and serving see (components.shared.imaging.center_crop).
 
     The picture is decoded whole: a decoder that crops has no neighbours to interpolate the colours of the edge from.
     """
     image = tf.io.decode_jpeg(encoded, channels=3, dct_method="INTEGER_ACCURATE")
-    top, left = (size[0] - side) // 2, (size[1] - side) // 2
-    return image[top : top + side, left : left + side]
+    top, left, height, width = tf.unstack(window)
+    return image[top : top + height, left : left + width]
 
 
-def _random(encoded: tf.Tensor, size: tf.Tensor, side: int, draws: tf.Tensor, resized: bool) -> tf.Tensor:
-    """A random window, decoded alone and by the faster transform: it is changed at random anyway."""
-    window = augment.resized_window(size, draws) if resized else augment.window(size, side, draws)
-    image = tf.image.decode_and_crop_jpeg(
-        encoded, window, channels=3, dct_method="INTEGER_FAST", fancy_upscaling=False
-    )  # fmt: skip
-    return tf.cast(tf.image.resize(image, [side, side]) + 0.5, tf.uint8) if resized else image
+def _finisher(geometry: Geometry):
+    def finish(images, draws, labels, weights):
+        targets = tf.one_hot(labels, geometry.classes)
+        if geometry.augmentation == "strong":
+            images, targets = augment.strong(images, targets, draws)
+        return images, targets, weights
 
-
-def _strong(images: tf.Tensor, targets: tf.Tensor, weights: tf.Tensor, draws: tf.Tensor):
-    return (*augment.strong(images, targets, draws), weights)
+    return finish
