@@ -47,7 +47,7 @@ class EventLog:
         self._profile_wanted = False
         self._closing = threading.Event()
         self._thread = threading.Thread(target=self._watch, name="events", daemon=True)
-        if chief and step:
+        if chief:
             self._start_session(step + 1)
 
     def __enter__(self) -> "EventLog":
@@ -125,6 +125,7 @@ class EventLog:
         return tf.summary.create_file_writer(self._folder) if self._active else tf.summary.create_noop_writer()
 
     def _start_session(self, step: int) -> None:
+        """TensorBoard takes any such event but the first of a log as a restart, and drops what is not before `step`."""
         start = event_pb2.Event(
             wall_time=time.time(), step=step, session_log=event_pb2.SessionLog(status=event_pb2.SessionLog.START)
         )
