@@ -113,13 +113,17 @@ def _facts(classifier: Classifier) -> list[tuple[str, str]]:
     accuracies = [("accuracy on test pictures", "test_accuracy"), ("accuracy in validation", "validation_accuracy")]
     metrics = card.get("metrics", {})
     accuracy = [(name, f"{metrics[key]:.1%}") for name, key in accuracies if key in metrics][:1]
-    examples = card.get("data", {}).get("examples_train")
+    data = card.get("data", {})
+    examples, parameters = data.get("examples_train"), data.get("parameters", {})
     facts = [
         ("classes", f"{len(classifier.labels):,}"),
         *accuracy,
+        ("it says the", str(parameters.get("label", ""))),
+        ("source of the pictures", str(parameters.get("source", "")).partition(":")[0]),
         ("pictures learned from", f"{examples:,}" if examples else ""),
         ("trained on", str(card.get("created", ""))[:10]),
         ("architecture", str(card.get("parameters", {}).get("model", ""))),
+        ("data set", str(card.get("snapshot", ""))[:12]),
         ("version", classifier.digest[:12]),
     ]
     return [(name, value) for name, value in facts if value]

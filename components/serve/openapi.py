@@ -29,6 +29,8 @@ def document(settings: ServerSettings, labels: list[str]) -> Schema:
     name = settings.name
     return {
         "openapi": "3.1.0",
+        # Relative to this document: an ingress may have put all of it below a path.
+        "servers": [{"url": "./"}],
         "info": {
             "title": name,
             "version": "1",

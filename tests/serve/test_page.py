@@ -5,6 +5,7 @@ import http.server
 import threading
 
 import pytest
+import requests
 
 from components.serve import local
 from tests.serve import browser
@@ -106,6 +107,43 @@ def test_by_keyboard_alone(tab, pages, gallery):
     tab.press("Tab", 9)
     tab.press("Enter", 13)
     assert tab.run("document.querySelector('details').open")
+
+
+@pytest.fixture(scope="module")
+def ingress(pages):
+    """The URL of the page as an ingress shows it that serves it below /museum/ and takes that path off."""
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def forward(self):
+            if not self.path.startswith("/museum/"):
+                return self.send_error(404)
+            body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
+            kind = {"Content-Type": self.headers["Content-Type"]} if self.headers["Content-Type"] else {}
+            found = requests.request(self.command, pages + self.path.removeprefix("/museum"), data=body, headers=kind)
+            self.send_response(found.status_code)
+            self.send_header("Content-Type", found.headers["Content-Type"])
+            self.send_header("Content-Length", str(len(found.content)))
+            self.end_headers()
+            self.wfile.write(found.content)
+
+        do_GET = do_POST = forward
+
+        def log_message(self, *arguments):
+            pass
+
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as web:
+        threading.Thread(target=web.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{web.server_port}/museum/"
+        web.shutdown()
+
+
+def test_below_a_path_of_an_ingress(tab, ingress, files):
+    tab.open(ingress, 1200, 900)
+    tab.choose("#file", files / "green.jpg")
+    tab.wait(f"{ANSWERED} && {BEST} === 'green'")
+    assert tab.run("getComputedStyle(document.querySelector('main')).display") == "grid", "the style sheet is there"
+    assert tab.run("document.querySelector('pre').textContent").endswith(f"'{ingress}classify?top=5'")
+    assert tab.run("fetch(document.querySelector('a').href).then(answer => answer.status)") == 200
 
 
 def test_nothing_comes_from_elsewhere(tab, pages):

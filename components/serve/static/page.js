@@ -5,6 +5,8 @@ const element = id => document.getElementById(id);
 const drop = element("drop"), file = element("file"), preview = element("preview"), answer = element("answer");
 const STATES = ["empty", "busy", "error", "result"];
 let asked = null;
+// Behind an ingress the page may lie below a path that the server does not know.
+element("address").textContent = new URL(".", location).href;
 
 function show(state) {
   for (const name of STATES) element(name).hidden = name !== state;
@@ -61,7 +63,7 @@ async function ask(body, headers) {
   show("busy");
   const started = performance.now();
   try {
-    const response = await fetch(`/classify?top=${answer.dataset.top}`, {method: "POST", body, headers, signal: mine.signal});
+    const response = await fetch(`classify?top=${answer.dataset.top}`, {method: "POST", body, headers, signal: mine.signal});
     const content = await response.json();
     if (response.ok) showAnswer(content, performance.now() - started);
     else showError(content.error);
