@@ -20,7 +20,7 @@ _COMPLETE_DISTANCE_OF_MANY = 6
 # Bits of a key: a table of 2^22 buckets is counted in each join.
 _LONGEST_KEY = 22
 # Comparisons done at a time; bounds memory.
-_CHUNK = 1 << 21
+_CHUNK = 1 << 20
 # Pairs kept at most: 8 bytes each. Thousands of alike hashes have millions of pairs.
 MOST_PAIRS = 20_000_000
 # Hashes that are compared with one hash at most, in one join.
@@ -64,15 +64,17 @@ def crowd_links(hashes: np.ndarray, distance: int, size: int) -> Pairs:
 
     Of many alike ones the pairs would be too many; connected by these links, most of them need not be compared.
     """
-    rows = np.arange(len(hashes))
     found = [np.zeros(0, np.uint64)]
     for blocks in _choices(len(hashes), distance):
         keys, ordered = _sorted_by_key(hashes, blocks)
         starts = np.flatnonzero(np.r_[True, keys[1:] != keys[:-1]]) if len(keys) else np.zeros(0, np.int64)
         counts = np.diff(np.r_[starts, len(keys)])
         first = ordered[np.repeat(starts, counts)]
-        crowded = np.repeat(counts > size, counts) & (first != ordered)
-        found.append(_packed(hashes, hashes, first[crowded], ordered[crowded], distance, len(rows)))
+        crowded = np.repeat(counts > size, counts)
+        first, others = first[crowded], ordered[crowded]
+        bits_apart = np.bitwise_count(hashes[first] ^ hashes[others])
+        near = bits_apart <= distance
+        found.append(_packed(first[near], others[near], bits_apart[near], len(hashes)))
     packed = _nearest(np.concatenate(found))
     pair, n = packed >> np.uint64(8), np.uint64(max(len(hashes), 1))
     bits = (packed & np.uint64(255)).astype(np.int64)
@@ -101,9 +103,12 @@ def _join(hashes: np.ndarray, entries: np.ndarray, blocks: Blocks, distance: int
     start, stop = _ranges(left, right, 1 << sum(width for _, width in blocks))
     capped = np.minimum(stop, start + _MOST_OF_ONE)
     whole = bool((capped == stop).all())
+    left_hashes, right_hashes = hashes[left_rows], entries[right_rows]
     found, pending, total = np.zeros(0, np.uint64), [], 0
     for i, k in _expand(start, capped):
-        pending.append(_packed(hashes, entries, left_rows[i], right_rows[k], distance, len(hashes)))
+        bits_apart = np.bitwise_count(left_hashes[i] ^ right_hashes[k])
+        near = np.flatnonzero(bits_apart <= distance)
+        pending.append(_packed(left_rows[i[near]], right_rows[k[near]] % len(hashes), bits_apart[near], len(hashes)))
         total += len(pending[-1])
         if total > _CHUNK:
             found, pending, total = _nearest(np.concatenate([found, *pending])), [], 0
@@ -112,15 +117,11 @@ def _join(hashes: np.ndarray, entries: np.ndarray, blocks: Blocks, distance: int
     return _nearest(np.concatenate([found, *pending])), whole
 
 
-def _packed(
-    hashes: np.ndarray, entries: np.ndarray, rows: np.ndarray, others: np.ndarray, distance: int, n: int
-) -> np.ndarray:
-    """Pairs up to `distance` apart as (first * n + second) << 8 | distance."""
-    bits_apart = np.bitwise_count(hashes[rows] ^ entries[others])
-    others = others % n
-    good = (bits_apart <= distance) & (rows != others)
-    low, high = np.minimum(rows, others)[good], np.maximum(rows, others)[good]
-    return (low * n + high).astype(np.uint64) << np.uint64(8) | bits_apart[good].astype(np.uint64)
+def _packed(rows: np.ndarray, others: np.ndarray, bits_apart: np.ndarray, n: int) -> np.ndarray:
+    """Pairs of different rows as (first * n + second) << 8 | distance."""
+    low, high = np.minimum(rows, others), np.maximum(rows, others)
+    packed = (low * n + high).astype(np.uint64) << np.uint64(8) | bits_apart.astype(np.uint64)
+    return packed[low != high]
 
 
 def _nearest(packed: np.ndarray) -> np.ndarray:
@@ -149,10 +150,13 @@ def _sorted_by_key(hashes: np.ndarray, blocks: Blocks) -> tuple[np.ndarray, np.n
 
 
 def _expand(start: np.ndarray, stop: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """(i, k) for all k in start[i]:stop[i] and all i, in chunks."""
+    """(i, k) for all k in start[i]:stop[i] and all i, in chunks of whole i."""
     counts = stop - start
     totals = np.concatenate([[0], np.cumsum(counts)])
-    for begin in range(0, int(totals[-1]), _CHUNK):
-        flat = np.arange(begin, min(begin + _CHUNK, int(totals[-1])))
-        i = np.searchsorted(totals, flat, side="right") - 1
-        yield i, start[i] + flat - totals[i]
+    low = 0
+    while low < len(counts):
+        high = max(int(np.searchsorted(totals, totals[low] + _CHUNK, side="right")) - 1, low + 1)
+        i = np.repeat(np.arange(low, high), counts[low:high])
+        k = np.arange(len(i)) + np.repeat(start[low:high] - (totals[low:high] - totals[low]), counts[low:high])
+        yield i, k
+        low = high
