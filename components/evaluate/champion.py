@@ -2,13 +2,13 @@
 
 from components.evaluate.settings import SERVED
 from components.shared.errors import PipelineError
-from components.shared.kubernetes import Cluster, Object, connect
+from components.shared.kubernetes import Cluster, Forbidden, Object, connect
 
 # As the serve step writes them (components/serve/objects.py); a test holds the two together.
 SERVICE_LABEL = "museum-classifier/service"
 VERSION_LABEL = "museum-classifier/version"
 URI_ANNOTATION = "museum-classifier/model"
-PREVIOUS_ANNOTATION = "museum-classifier/previous"
+MAIN_ANNOTATION = "museum-classifier/main"
 _INFERENCE_SERVICE = ("serving.kserve.io/v1beta1", "InferenceService")
 
 
@@ -31,14 +31,21 @@ def in_service(cluster: Cluster, name: str) -> str:
     """The URI of the model that the service `name` now serves (the main one beside a canary); "" if none is there."""
     found = cluster.get("v1", "Service", name)
     if found and SERVICE_LABEL in (found["spec"].get("selector") or {}):
-        version = found["spec"]["selector"].get(VERSION_LABEL) or _annotation(found, PREVIOUS_ANNOTATION)
+        version = found["spec"]["selector"].get(VERSION_LABEL) or _annotation(found, MAIN_ANNOTATION)
         return _annotation(cluster.get("apps/v1", "Deployment", f"{name}-{version}"), URI_ANNOTATION)
     # KServe puts a Service of the same name before its own object.
-    inference = cluster.get(*_INFERENCE_SERVICE, name)
+    inference = _inference_service(cluster, name)
     if found and not inference:
         raise PipelineError(f"champion=service:{name}: this Service serves no model of this project")
     return _annotation(inference, URI_ANNOTATION)
 
 
+def _inference_service(cluster: Cluster, name: str) -> Object | None:
+    try:
+        return cluster.get(*_INFERENCE_SERVICE, name)
+    except Forbidden:
+        return None  # KFP's own role knows nothing of KServe, and what this account did not deploy it does not serve
+
+
 def _annotation(item: Object | None, name: str) -> str:
-    return (item or {}).get("metadata", {}).get("annotations", {}).get(name, "")
+    return ((item or {}).get("metadata", {}).get("annotations") or {}).get(name, "")

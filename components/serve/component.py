@@ -1,7 +1,7 @@
 """KFP interface of the serve step: puts a model into service, or takes a bad one back."""
 
 from kfp import dsl
-from kfp.dsl import Dataset, Input, Markdown, Model, Output
+from kfp.dsl import Artifact, Dataset, Input, Markdown, Model, Output
 
 from components.images import image
 
@@ -10,6 +10,7 @@ from components.images import image
 def serve(
     dataset: Input[Dataset],
     classifier: Input[Model],
+    predictions: Input[Artifact],
     serving: str,
     service: str,
     server_image: str,
@@ -24,7 +25,8 @@ def serve(
 
     arguments = {name: value for name, value in locals().items() if name in Settings.__annotations__}
     with reported():
+        uri = published_uri(classifier.uri)
         deployment = deploy(
-            Settings(**arguments), dataset.path, classifier.path, published_uri(classifier.uri), summary.path
+            Settings(**arguments), dataset.path, classifier.path, uri, predictions.path, summary.path
         )
     print(deployment)

@@ -1,18 +1,18 @@
-"""The serve step: puts a classifier into service, tries it with pictures of the test split, or takes it back.
+"""The serve step: puts a classifier into service, tries it with pictures of the test split, or takes it back."""
 
-python -m components.serve.deploy --rollback SERVICE
-"""
-
-import argparse
+import contextlib
+import signal
+import threading
 from dataclasses import dataclass
+from typing import Iterator
 from urllib.parse import urlsplit
 
 from components.serve import local, objects, smoke
-from components.serve.deployment import SERVING, Settings
-from components.serve.kserve import KServe
+from components.serve.deployment import Settings
+from components.serve.kserve import KIND, KServe
 from components.serve.rollout import Patience, Rollout, Smoke
 from components.shared import classifier, dataset, kubernetes, storage, storage_settings
-from components.shared.errors import PipelineError, reported
+from components.shared.errors import PipelineError, TransientError
 
 _KINDS = {"deployment": Rollout, "kserve": KServe}
 
@@ -31,34 +31,44 @@ class Deployment:
 
 
 def deploy(
-    settings: Settings, dataset_dir: str, classifier_dir: str, classifier_uri: str, summary_path: str
+    settings: Settings,
+    dataset_dir: str,
+    classifier_dir: str,
+    classifier_uri: str,
+    predictions_dir: str,
+    summary_path: str,
 ) -> Deployment:
     """Deploys the classifier and smoke-tests it; what was in service before stays if the new one fails.
 
-    In a pod it goes to that cluster, with the model read from `classifier_uri`; elsewhere the real server is started,
-    tried and stopped.
+    In a step of a run on a cluster it goes to that cluster, with the model read from `classifier_uri`; elsewhere, a
+    notebook's pod included, the real server is started, tried and stopped. `predictions_dir` is what the evaluation
+    answered: the server must answer the same.
 
     Raises:
         PipelineError: the classifier is incomplete, or the new version does not start or answers wrongly.
     """
     digest = classifier.digest(classifier_dir)
-    examples = smoke.choose_pictures(dataset_dir)
-    accuracy = classifier.read_card(classifier_dir).get("metrics", {}).get("validation_accuracy")
+    questions = smoke.choose_questions(dataset_dir, predictions_dir)
     if kubernetes.in_step():
         model = objects.Model(classifier_uri, digest)
-        deployment = _deploy_to_cluster(settings, model, lambda url: smoke.smoke_test(url, examples, digest, accuracy))
+        with _interruptible():
+            deployment = _deploy_to_cluster(settings, model, lambda url: smoke.try_service(url, questions, digest))
     else:
-        result = local.try_server(classifier_dir, settings.service, digest, examples, accuracy)
+        result = local.try_server(classifier_dir, settings.service, digest, questions)
         where = f"this machine: tried and stopped; `python pipeline.py serve --model {classifier_dir}` starts it"
         deployment = Deployment(settings.service, digest[:10], where, result)
     storage.write_bytes(summary_path, _summary(deployment, digest, dataset.load(dataset_dir)).encode())
     return deployment
 
 
-def rollback(serving: str, service: str, patience: Patience = Patience()) -> str:
-    """Puts the previous version of `service` back into service; returns what was done. Raises PipelineError."""
-    cluster = kubernetes.connect()
-    now, before = _KINDS[serving](cluster, service, patience).rollback()
+def rollback(cluster: kubernetes.Cluster, service: str, patience: Patience = Patience()) -> str:
+    """Puts the previous version of `service` back into service, or ends its canary; returns what was done.
+
+    Raises:
+        PipelineError: there is no such service, or nothing to go back to, or the previous version does not start.
+    """
+    kind = KServe if _is_inference_service(cluster, service) else Rollout
+    now, before = kind(cluster, service, patience).rollback()
     return f"{service} serves {now} again, instead of {before}"
 
 
@@ -73,14 +83,37 @@ def _deploy_to_cluster(
     rollout = _KINDS[settings.serving](cluster, settings.service, patience)
     image, replicas, percent = settings.server_image, settings.replicas, settings.canary_percent
     version, share, result = rollout.deploy(model, image, replicas, percent, around, try_server)
-    where = f"http://{settings.service}.{cluster.namespace}.svc, with {share}"
-    return Deployment(settings.service, version, where, result)
+    return Deployment(settings.service, version, f"{rollout.public_url}, with {share}", result)
+
+
+def _is_inference_service(cluster: kubernetes.Cluster, name: str) -> bool:
+    try:
+        return cluster.get(*KIND, name) is not None
+    except kubernetes.Forbidden:
+        return False  # whoever may not even look deploys without KServe
+
+
+@contextlib.contextmanager
+def _interruptible() -> Iterator[None]:
+    """A step that is told to stop, because its run was terminated or took too long, takes back what it has begun."""
+
+    def stop(*_: object) -> None:
+        raise TransientError("the step was told to stop")
+
+    if threading.current_thread() is not threading.main_thread():
+        yield  # signals go to the main thread only
+        return
+    before = signal.signal(signal.SIGTERM, stop)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def _has_own_account(cluster: kubernetes.Cluster) -> bool:
     try:
         return cluster.get("v1", "ServiceAccount", objects.SERVICE_ACCOUNT) is not None
-    except kubernetes.ClusterError:
+    except kubernetes.Forbidden:
         return False  # manifests/base/rbac was not applied, so neither was the account
 
 
@@ -94,17 +127,3 @@ def _summary(deployment: Deployment, digest: str, data: dataset.DatasetInfo) -> 
     }
     table = "\n".join(f"| {name} | {value} |" for name, value in rows.items())
     return f"# {deployment.service} passed its smoke test\n\n| | |\n|---|---|\n{table}\n"
-
-
-def main(arguments: list[str] | None = None) -> None:
-    """python -m components.serve.deploy --rollback SERVICE"""
-    parser = argparse.ArgumentParser(prog="python -m components.serve.deploy", description=rollback.__doc__)
-    parser.add_argument("--rollback", metavar="SERVICE", required=True, help="name of the service")
-    parser.add_argument("--serving", choices=SERVING, default=SERVING[0], help="how it was deployed (%(default)s)")
-    options = parser.parse_args(arguments)
-    with reported():
-        print(rollback(options.serving, options.rollback))
-
-
-if __name__ == "__main__":
-    main()

@@ -1,43 +1,95 @@
 """serving=kserve: the same server as a custom predictor of an InferenceService; KServe moves the traffic.
 
 https://kserve.github.io/website/docs/model-serving/predictive-inference/frameworks/custom-predictor
+
+KServe runs it on Knative or, in raw mode, as a plain Deployment. Its status says that *some* version is ready
+(observedGeneration is that of the Knative Service or Deployment), so readiness is looked for in the pods of the version
+and in what the server answers.
 """
 
 import json
 import time
+from urllib.parse import urlsplit
 
 from components.serve import objects, pods
 from components.serve.objects import (
     DIGEST_ANNOTATION,
-    LABELS,
     PREVIOUS_ANNOTATION,
     SERVICE_LABEL,
     URI_ANNOTATION,
+    VERSION_LABEL,
     Model,
     Surroundings,
 )
 from components.serve.rollout import Patience, RolloutError, Smoke
 from components.serve.smoke import SmokeResult
 from components.shared.errors import PipelineError
-from components.shared.kubernetes import FIELD_MANAGER, Cluster, Object, condition
+from components.shared.kubernetes import FIELD_MANAGER, Cluster, Object
 
 KIND = ("serving.kserve.io/v1beta1", "InferenceService")
 # KServe finds the predictor's container by this name.
 CONTAINER = "kserve-container"
-TAG_ANNOTATION = "serving.kserve.io/enable-tag-routing"
+REVISION_LABEL = "serving.knative.dev/revision"
+# Not the labels of our own Deployments: their network policy would keep Knative's proxy from the pod.
+LABELS = {"app.kubernetes.io/name": "museum-classifier", "app.kubernetes.io/component": "predictor"}
+# What Knative takes of a pod with its default settings; anything more and it refuses the whole Service.
+_POD_FIELDS = ("imagePullSecrets",)
+_SPLIT = "canaryTrafficPercent"
 
 
-def inference_service(
-    service: str, model: Model, image: str, replicas: int, canary_percent: int, around: Surroundings, previous: str
-) -> Object:
-    """The InferenceService; `previous` (JSON) is the predictor before, for the way back."""
-    selector = {SERVICE_LABEL: service}
-    predictor = {**objects.pod_spec(service, model, image, around, selector), "minReplicas": replicas}
-    predictor["maxReplicas"] = replicas * objects.MAX_SCALE
-    predictor["containers"] = [objects.container(service, model, image, around, CONTAINER)]
-    if 0 < canary_percent < 100:
-        predictor["canaryTrafficPercent"] = canary_percent
-    return _with_predictor(service, predictor, previous, {URI_ANNOTATION: model.uri, DIGEST_ANNOTATION: model.digest})
+def predictor(service: str, model: Model, image: str, replicas: int, around: Surroundings) -> Object:
+    """The predictor, in a form that Knative's webhook takes and that a plain Deployment can be made of, too."""
+    container = objects.container(service, model, image, around, CONTAINER)
+    # Knative stops pods by itself, through its proxy, and allows no hook. Its port is http1 or h2c, by name.
+    del container["lifecycle"]
+    container["ports"] = [{"name": "http1", "containerPort": objects.PORT, "protocol": "TCP"}]
+    for probe in ("startupProbe", "readinessProbe", "livenessProbe"):
+        action = container[probe]["httpGet"] | {"port": objects.PORT}
+        container[probe] = {**container[probe], "httpGet": action, "successThreshold": 1}
+    secrets = {volume["name"] for volume in around.volumes}
+    mounts = [{**mount, "readOnly": True} if mount["name"] in secrets else mount for mount in container["volumeMounts"]]
+    container["volumeMounts"] = mounts
+    mounted = {mount["name"] for mount in mounts}
+    volumes = [{"name": "tmp", "emptyDir": {"sizeLimit": "3Gi"}}, *around.volumes]
+    return {
+        **{name: around.pod[name] for name in _POD_FIELDS if name in around.pod},
+        "serviceAccountName": around.service_account,
+        "automountServiceAccountToken": False,
+        "enableServiceLinks": False,
+        "minReplicas": replicas,
+        "maxReplicas": replicas * objects.MAX_SCALE,
+        "containers": [container],
+        "volumes": [volume for volume in volumes if volume["name"] in mounted],
+    }
+
+
+def inference_service(service: str, wanted: Object, previous: list[Object]) -> Object:
+    """The InferenceService around a predictor; `previous` are those before, for the way back."""
+    model, version = model_of(wanted), version_of(wanted)
+    labels = {**LABELS, SERVICE_LABEL: service, VERSION_LABEL: version, "app.kubernetes.io/managed-by": FIELD_MANAGER}
+    notes = {
+        URI_ANNOTATION: model.uri,
+        DIGEST_ANNOTATION: model.digest,
+        PREVIOUS_ANNOTATION: json.dumps(previous, sort_keys=True),
+    }
+    return {
+        "apiVersion": KIND[0],
+        "kind": KIND[1],
+        # KServe puts labels and annotations on the pods: that is how those of a version are found.
+        "metadata": {"name": service, "labels": labels, "annotations": notes},
+        "spec": {"predictor": wanted},
+    }
+
+
+def model_of(predictor: Object) -> Model:
+    """The model that a predictor of ours serves."""
+    given = predictor["containers"][0]["args"]
+    return Model(given[given.index("--model") + 1], given[given.index("--sha256") + 1])
+
+
+def version_of(predictor: Object) -> str:
+    """The version of a predictor of ours: objects.version_of."""
+    return objects.version_of(model_of(predictor), predictor["containers"][0]["image"])
 
 
 class KServe:
@@ -46,86 +98,120 @@ class KServe:
     def __init__(self, cluster: Cluster, service: str, patience: Patience = Patience()) -> None:
         self._cluster, self._service, self._patience = cluster, service, patience
 
+    @property
+    def public_url(self) -> str:
+        """What people of the cluster call."""
+        return _common_url(self._live())
+
     def deploy(
         self, model: Model, image: str, replicas: int, canary_percent: int, around: Surroundings, smoke: Smoke
     ) -> tuple[str, str, SmokeResult]:
-        """Deploys a version: as Rollout.deploy. KServe keeps the former revision in service until this is ready."""
-        version, before = objects.version_of(model, image), self._cluster.get(*KIND, self._service)
-        former = json.dumps(before["spec"]["predictor"], sort_keys=True) if before else ""
-        canary = canary_percent if before else 0
-        self._cluster.apply(inference_service(self._service, model, image, replicas, canary, around, former))
+        """Deploys a version: as Rollout.deploy. On Knative it gets no traffic before it was tried."""
+        self._check_name()
+        wanted = predictor(self._service, model, image, replicas, around)
+        version, before = version_of(wanted), self._cluster.get(*KIND, self._service)
+        canary = canary_percent if before and 0 < canary_percent < 100 else 0
         try:
-            result = smoke(self._wait_until_ready())
-        except PipelineError as error:
+            former = _previous(before, version)
+            self._apply(wanted | _split_until_tried(before, version), former)
+            tried = smoke(self._wait_until_ready(version))
+            self._apply(wanted | ({_SPLIT: canary} if canary else {}), former)
+            if not canary:
+                smoke(self.public_url)
+        except BaseException as error:
             self._restore(before)
-            raise RolloutError(f"version {version} was taken back: {error}") from error
-        return version, f"{canary}% of the traffic" if 0 < canary < 100 else "all of the traffic", result
+            if isinstance(error, PipelineError):
+                raise RolloutError(f"version {version} was taken back: {error}") from error
+            raise
+        return version, f"{canary}% of the traffic" if canary else "all of the traffic", tried
 
     def rollback(self) -> tuple[str, str]:
-        """Applies the predictor before; returns (its model's URI, the URI that was). Raises RolloutError."""
-        live = self._cluster.get(*KIND, self._service)
-        former = live["metadata"].get("annotations", {}).get(PREVIOUS_ANNOTATION) if live else None
+        """Ends the canary, or applies the predictor before: as Rollout.rollback. Raises RolloutError."""
+        live = self._live()
+        former = _notes(live)
         if not former:
             raise RolloutError(f"InferenceService {self._service} has no previous version to go back to")
-        now = json.dumps(live["spec"]["predictor"], sort_keys=True)
-        predictor = json.loads(former)
-        self._cluster.apply(_with_predictor(self._service, predictor, now, {}))
-        self._wait_until_ready()
-        return _model_uri(predictor), _model_uri(live["spec"]["predictor"])
+        now = live["spec"]["predictor"]
+        self._apply(former[0], former[1:] if _SPLIT in now else [now])
+        self._wait_until_ready(version_of(former[0]))
+        return version_of(former[0]), version_of(now)
+
+    def _check_name(self) -> None:
+        found = self._cluster.get("v1", "Service", self._service)
+        if found and SERVICE_LABEL in (found["spec"].get("selector") or {}):
+            raise RolloutError(
+                f"{self._service} is in service by serving=deployment: choose another name with service="
+            )
+
+    def _apply(self, wanted: Object, previous: list[Object]) -> None:
+        self._cluster.apply(inference_service(self._service, wanted, previous))
+
+    def _live(self) -> Object:
+        return self._cluster.get(*KIND, self._service) or {}
 
     def _restore(self, before: Object | None) -> None:
         if before is None:
             self._cluster.delete(*KIND, self._service)
-            return
-        annotations = {
-            name: text
-            for name, text in before["metadata"].get("annotations", {}).items()
-            if name.startswith("museum-classifier/")
-        }
-        previous = annotations.pop(PREVIOUS_ANNOTATION, "")
-        self._cluster.apply(_with_predictor(self._service, before["spec"]["predictor"], previous, annotations))
+        else:
+            self._cluster.apply(objects.again(before))
 
-    def _wait_until_ready(self) -> str:
-        """The address inside the cluster, when the newest form is ready. Raises RolloutError."""
+    def _wait_until_ready(self, version: str) -> str:
+        """The address inside the cluster of this version, when its pods are ready. Raises RolloutError."""
         started = time.monotonic()
+        of_service = f"serving.kserve.io/inferenceservice={self._service}"
         while True:
-            live = self._cluster.get(*KIND, self._service) or {"metadata": {"generation": 0}}
-            status = live.get("status", {})
-            current = status.get("observedGeneration", 0) >= live["metadata"]["generation"]
-            if current and condition(live, "Ready") and status.get("address"):
-                return _newest_url(status)
-            found = self._cluster.find("v1", "Pod", f"serving.kserve.io/inferenceservice={self._service}")
-            if reason := pods.hopeless(self._cluster, found, CONTAINER):
+            found = pods.living(self._cluster.find("v1", "Pod", of_service))
+            own = [pod for pod in found if pod["metadata"].get("labels", {}).get(VERSION_LABEL) == version]
+            if reason := pods.hopeless(self._cluster, own, CONTAINER):
                 raise RolloutError(reason)
+            live = self._live()
+            if url := self._address(live, found, own):
+                return url
             if time.monotonic() - started > self._patience.ready:
-                raise RolloutError(f"InferenceService {self._service} is not ready: {_why(live)}")
+                text = pods.trouble(self._cluster, own, container=CONTAINER)[0] if own else _why(live)
+                raise RolloutError(f"InferenceService {self._service} is not ready: {text}")
             time.sleep(self._patience.poll)
 
-
-def _newest_url(status: Object) -> str:
-    """Where only the newest revision answers, if KServe gave it an address of its own; or else the common one."""
-    traffic = status.get("components", {}).get("predictor", {}).get("traffic") or []
-    tagged = [part["url"] for part in traffic if part.get("latestRevision") and part.get("url")]
-    return (tagged or [status["address"]["url"]])[0]
-
-
-def _with_predictor(service: str, predictor: Object, previous: str, annotations: dict[str, str]) -> Object:
-    return {
-        "apiVersion": KIND[0],
-        "kind": KIND[1],
-        "metadata": {
-            "name": service,
-            "labels": {**LABELS, SERVICE_LABEL: service, "app.kubernetes.io/managed-by": FIELD_MANAGER},
-            # Gives each revision an address of its own, so that a canary is tried and not the version beside it.
-            "annotations": {TAG_ANNOTATION: "true", **annotations, PREVIOUS_ANNOTATION: previous},
-        },
-        "spec": {"predictor": predictor},
-    }
+    def _address(self, live: Object, found: list[Object], own: list[Object]) -> str:
+        """Where only the newest of `own` pods answer; "" as long as there is no such place."""
+        common = _common_url(live)
+        if not common or not own:
+            return ""
+        revision = max(pod["metadata"]["labels"].get(REVISION_LABEL, "") for pod in own)
+        newest = [pod for pod in own if pod["metadata"]["labels"].get(REVISION_LABEL, "") == revision]
+        if revision:
+            # Knative has a Service for each revision, in the domain of all others.
+            domain = urlsplit(common).netloc.partition(".")[2]
+            return f"http://{revision}.{domain}" if any(map(pods.is_ready, newest)) else ""
+        # Raw mode: a Deployment, which replaces its pods one by one behind one Service.
+        return common if len(newest) == len(found) and all(map(pods.is_ready, newest)) else ""
 
 
-def _model_uri(predictor: Object) -> str:
-    arguments = predictor["containers"][0]["args"]
-    return arguments[arguments.index("--model") + 1]
+def _common_url(live: Object) -> str:
+    status = live.get("status", {})
+    found = status.get("address") or status.get("components", {}).get("predictor", {}).get("address") or {}
+    return (found.get("url") or "").rstrip("/")
+
+
+def _split_until_tried(before: Object | None, version: str) -> Object:
+    """No traffic for a new version. The same one again keeps its share: 0 would send KServe to an older revision."""
+    if before is None:
+        return {}
+    now = before["spec"]["predictor"]
+    return {_SPLIT: 0} if version_of(now) != version else {name: now[name] for name in (_SPLIT,) if name in now}
+
+
+def _notes(live: Object) -> list[Object]:
+    """The predictors before, the newest first."""
+    return json.loads((live.get("metadata", {}).get("annotations") or {}).get(PREVIOUS_ANNOTATION) or "[]")
+
+
+def _previous(before: Object | None, version: str) -> list[Object]:
+    """The predictors that a rollback goes to: a canary, or the same version again, leaves them as they are."""
+    if before is None:
+        return []
+    now = before["spec"]["predictor"]
+    return _notes(before) if _SPLIT in now or version_of(now) == version else [now, *_notes(before)][:2]
 
 
 def _why(live: Object) -> str:

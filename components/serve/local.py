@@ -11,7 +11,6 @@ import urllib.error
 from typing import IO, Iterator
 
 from components.serve import smoke
-from components.shared.dataset import Example
 
 # A laptop that is busy with a training takes long to import even little.
 START_SECONDS = 180
@@ -23,7 +22,7 @@ class ServerFailed(smoke.SmokeTestError):
 
 
 def try_server(
-    classifier_dir: str, name: str, version: str, examples: list[Example], accuracy: float | None
+    classifier_dir: str, name: str, version: str, questions: list[smoke.Question]
 ) -> smoke.SmokeResult:
     """Starts the real server with the classifier, smoke-tests it and stops it.
 
@@ -32,7 +31,7 @@ def try_server(
         SmokeTestError: it answers wrongly.
     """
     with running_server(classifier_dir, "--name", name, "--workers", "1", "--sha256", version) as url:
-        return smoke.smoke_test(url, examples, version, accuracy)
+        return smoke.smoke_test(url, questions, version)
 
 
 @contextlib.contextmanager

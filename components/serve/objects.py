@@ -3,6 +3,7 @@ stands before them: the Service that people call, an autoscaler and a disruption
 """
 
 import hashlib
+import os
 import re
 from dataclasses import dataclass
 from typing import Any
@@ -13,9 +14,15 @@ PORT = 8080
 CONTAINER = "server"
 SERVICE_LABEL = "museum-classifier/service"
 VERSION_LABEL = "museum-classifier/version"
+ANNOTATIONS = "museum-classifier/"
 URI_ANNOTATION = "museum-classifier/model"
 DIGEST_ANNOTATION = "museum-classifier/sha256"
+# On the Service that people call: the versions it knows of, and how many pods the main one shall have.
+MAIN_ANNOTATION = "museum-classifier/main"
 PREVIOUS_ANNOTATION = "museum-classifier/previous"
+CANARY_ANNOTATION = "museum-classifier/canary"
+MINIMUM_ANNOTATION = "museum-classifier/replicas"
+PODS_ANNOTATION = "museum-classifier/replicas-before-canary"
 LABELS = {"app.kubernetes.io/name": "museum-classifier", "app.kubernetes.io/component": "server"}
 # With it the pod of the server reads the model; without it (manifests/base/serving was not applied) the step's own.
 SERVICE_ACCOUNT = "museum-classifier-server"
@@ -23,15 +30,28 @@ SERVICE_ACCOUNT = "museum-classifier-server"
 DRAIN_SECONDS = 8
 GRACE_SECONDS = 60
 MAX_SCALE = 4
+# Of the CPU asked for. Beyond it a pod lives on CPU that its neighbours leave idle, so that is when another one comes.
+SCALE_AT_PERCENT = 80
 _RESOURCES = {
-    "requests": {"cpu": "250m", "memory": "384Mi", "ephemeral-storage": "512Mi"},
+    "requests": {"cpu": "1", "memory": "384Mi", "ephemeral-storage": "512Mi"},
     # The server starts a worker for each CPU of its limit.
     "limits": {"cpu": "2", "memory": "1Gi", "ephemeral-storage": "4Gi"},
+}
+# All that the restricted Pod Security Standard asks for, on the container: Knative takes nothing of it on the pod.
+RESTRICTED = {
+    "runAsNonRoot": True,
+    "seccompProfile": {"type": "RuntimeDefault"},
+    "allowPrivilegeEscalation": False,
+    "capabilities": {"drop": ["ALL"]},
+    "readOnlyRootFilesystem": True,
 }
 # How the step reaches the store, and how it gets through a proxy: the server must do the same.
 _ENVIRONMENT = re.compile(
     r"(AWS|S3|MINIO|GOOGLE|STORAGE)_\w+|CLOUDSDK_\w+|SSL_CERT_\w+|REQUESTS_CA_BUNDLE|(https?|no)_proxy", re.I
 )
+# Not these: the cloud puts them into each pod, for the account of that pod, and the files that they name as well.
+_IDENTITY = ("AWS_ROLE_ARN", "AWS_WEB_IDENTITY_TOKEN_FILE", "AWS_ROLE_SESSION_NAME")
+_IDENTITY += ("AWS_CONTAINER_CREDENTIALS_FULL_URI", "AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE")
 _POD_FIELDS = ("imagePullSecrets", "schedulerName", "dnsPolicy", "dnsConfig", "hostAliases", "runtimeClassName")
 
 
@@ -51,6 +71,7 @@ class Surroundings:
         environment: variables with which the store is reached, as in a pod's spec.
         volumes, mounts: secrets and certificates that these name.
         pod: fields of the pod's spec: pull secrets, DNS.
+        pull_policy: when the image is pulled; empty for Kubernetes' own rule.
         service_account: name of the pod's account.
     """
 
@@ -59,13 +80,36 @@ class Surroundings:
     mounts: list[Object]
     pod: dict[str, Any]
     service_account: str
+    pull_policy: str = ""
+
+
+@dataclass(frozen=True)
+class Versions:
+    """What the Service that people call says of itself.
+
+    Attributes:
+        main: the version in service; empty if there is none.
+        previous: what a rollback goes back to; empty if there is none.
+        canary: the version that has a share of the traffic beside `main`; empty if there is none.
+        minimum: pods that were asked for.
+        pods: pods that `main` has, or had before the canary came.
+    """
+
+    main: str = ""
+    previous: str = ""
+    canary: str = ""
+    minimum: int = 0
+    pods: int = 0
 
 
 def surroundings(step_pod: Object, environment: list[Object], own_account: bool) -> Surroundings:
     """What the server takes over from the pod of the step; `environment` is added to it."""
     spec = step_pod["spec"]
     step = next((entry for entry in spec["containers"] if entry["name"] == STEP_CONTAINER), spec["containers"][0])
-    kept = [entry for entry in step.get("env", []) if _ENVIRONMENT.fullmatch(entry["name"])]
+    # Variables of an optional Secret that does not exist are in the pod's spec all the same, and have no value.
+    absent = {entry["name"] for entry in environment if not os.environ.get(entry["name"])}
+    variables = [entry for entry in step.get("env", []) if entry["name"] not in {*_IDENTITY, *absent}]
+    kept = [entry for entry in variables if _ENVIRONMENT.fullmatch(entry["name"])]
     given = {entry["name"] for entry in kept}
     volumes = [entry for entry in spec.get("volumes", []) if "secret" in entry or "configMap" in entry]
     names = {entry["name"] for entry in volumes}
@@ -75,6 +119,7 @@ def surroundings(step_pod: Object, environment: list[Object], own_account: bool)
         mounts=[mount for mount in step.get("volumeMounts", []) if mount["name"] in names],
         pod={name: spec[name] for name in _POD_FIELDS if name in spec},
         service_account=SERVICE_ACCOUNT if own_account else spec.get("serviceAccountName", "default"),
+        pull_policy=step.get("imagePullPolicy", ""),
     )
 
 
@@ -124,7 +169,6 @@ def pod_spec(service: str, model: Model, image: str, around: Surroundings, selec
         "automountServiceAccountToken": False,
         "enableServiceLinks": False,
         "terminationGracePeriodSeconds": GRACE_SECONDS,
-        "securityContext": {"runAsNonRoot": True, "seccompProfile": {"type": "RuntimeDefault"}},
         "topologySpreadConstraints": [
             {
                 "maxSkew": 1,
@@ -144,16 +188,13 @@ def container(service: str, model: Model, image: str, around: Surroundings, name
     return {
         "name": name,
         "image": image,
+        **({"imagePullPolicy": around.pull_policy} if around.pull_policy else {}),
         "command": ["python3", "-m", "components.serve"],
         "args": arguments,
         "env": [*around.environment, {"name": "PYTHONUNBUFFERED", "value": "1"}],
         "ports": [{"name": "http", "containerPort": PORT, "protocol": "TCP"}],
         "resources": _RESOURCES,
-        "securityContext": {
-            "allowPrivilegeEscalation": False,
-            "capabilities": {"drop": ["ALL"]},
-            "readOnlyRootFilesystem": True,
-        },
+        "securityContext": RESTRICTED,
         # Starting takes a second, and as long as the store takes for the model: up to ten minutes are given.
         "startupProbe": _probe("ready", periodSeconds=2, failureThreshold=300),
         "readinessProbe": _probe("ready", periodSeconds=5, failureThreshold=3),
@@ -168,33 +209,36 @@ def version_service(service: str, version: str) -> Object:
     return _service(f"{service}-{version}", service, _selector(service, version), {})
 
 
-def public_service(service: str, versions: tuple[str, ...], previous: str) -> Object:
-    """The Service that people call. One version gets all the traffic; of two, each gets its share of the pods."""
-    selector = _selector(service, versions[0]) if len(versions) == 1 else {SERVICE_LABEL: service}
-    return _service(service, service, selector, {PREVIOUS_ANNOTATION: previous})
-
-
-def scaled(live: Object, replicas: int) -> Object:
-    """A Deployment as the cluster has it, to be applied again with `replicas` pods.
-
-    All of it and not just the number: what server-side apply is not told of any more, it removes.
-    """
-    metadata = live["metadata"]
-    own = {
-        name: text for name, text in metadata.get("annotations", {}).items() if name.startswith("museum-classifier/")
+def public_service(service: str, versions: Versions) -> Object:
+    """The Service that people call. The main version gets all the traffic; beside a canary, each its share of pods."""
+    notes = {
+        MAIN_ANNOTATION: versions.main,
+        PREVIOUS_ANNOTATION: versions.previous,
+        MINIMUM_ANNOTATION: str(versions.minimum),
     }
+    if versions.canary:
+        notes |= {CANARY_ANNOTATION: versions.canary, PODS_ANNOTATION: str(versions.pods)}
+    selector = {SERVICE_LABEL: service} if versions.canary else _selector(service, versions.main)
+    return _service(service, service, selector, notes)
+
+
+def again(live: Object) -> Object:
+    """An object as the cluster has it, to be applied again: all of its spec, and what we ourselves say about it."""
+    metadata = live["metadata"]
+    notes = metadata.get("annotations") or {}
+    own = {name: text for name, text in notes.items() if name.startswith(ANNOTATIONS)}
     return {
-        "apiVersion": "apps/v1",
-        "kind": "Deployment",
-        "metadata": {"name": metadata["name"], "labels": metadata["labels"], "annotations": own},
-        "spec": {**live["spec"], "replicas": replicas},
+        "apiVersion": live["apiVersion"],
+        "kind": live["kind"],
+        "metadata": {"name": metadata["name"], "labels": metadata.get("labels", {}), "annotations": own},
+        "spec": live["spec"],
     }
 
 
 def autoscaler(service: str, version: str, replicas: int) -> Object:
-    """Between `replicas` and four times as many pods, at 70 % of the requested CPU."""
+    """Between `replicas` and four times as many pods."""
     target = {"apiVersion": "apps/v1", "kind": "Deployment", "name": f"{service}-{version}"}
-    usage = {"name": "cpu", "target": {"type": "Utilization", "averageUtilization": 70}}
+    usage = {"name": "cpu", "target": {"type": "Utilization", "averageUtilization": SCALE_AT_PERCENT}}
     return {
         "apiVersion": "autoscaling/v2",
         "kind": "HorizontalPodAutoscaler",

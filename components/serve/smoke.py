@@ -1,23 +1,36 @@
-"""Asks a running server about pictures of the test split, over HTTP, before people do."""
+"""Asks a running server about pictures of the test split, over HTTP, before people do.
+
+The evaluation has run the same files over the same pictures, so the server must answer just what the evaluation did.
+"""
 
 import collections
+import http.client
 import itertools
 import json
-import math
 import statistics
 import time
 import urllib.error
 import urllib.request
 from dataclasses import dataclass
 
-from components.shared import dataset
+from components.shared import dataset, storage
 from components.shared.dataset import Example
 from components.shared.errors import PipelineError
 
+PREDICTIONS = "predictions.parquet"
 PICTURES = 32
 # Among so many examples the pictures are chosen, so that the whole split need not be read from the store.
 LOOK_AT = 1000
+# Processors round differently; a picture that is resized or normalized in another way moves by far more.
+TOLERANCE = 0.02
 SECONDS = 30
+# A name of the cluster is known everywhere, and leads to the right pods, some seconds after it was applied.
+APPEARS_SECONDS = 120
+IN_A_ROW = 8
+# Longer than an answer takes: packets to a Service that has no pods yet may simply be lost.
+APPEARS_TIMEOUT = 10
+# Behind the Service stand pods with traffic: one whose queue is full is no failure.
+BUSY_TRIES, BUSY_SECONDS = 10, 1
 # A proxy of the surroundings does not know this machine or the cluster's own names.
 _OPENER = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 
@@ -27,22 +40,33 @@ class SmokeTestError(PipelineError):
 
 
 @dataclass(frozen=True)
+class Question:
+    """A picture, and what the evaluation found in it: the probability of each label."""
+
+    example: Example
+    expected: dict[str, float]
+
+
+@dataclass(frozen=True)
 class SmokeResult:
-    """How many `pictures` were sent, how many labels were right, and the median time of an answer."""
+    """How many `pictures` were answered as in the evaluation, how many of them rightly, and the median time."""
 
     pictures: int
     right: int
     median_milliseconds: float
 
     def __str__(self) -> str:
-        return f"{self.right} of {self.pictures} test pictures right, {self.median_milliseconds:.0f} ms each"
+        return (
+            f"{self.pictures} test pictures answered as in the evaluation ({self.right} rightly), "
+            f"{self.median_milliseconds:.0f} ms each"
+        )
 
 
-def choose_pictures(dataset_dir: str, number: int = PICTURES) -> list[Example]:
-    """Up to `number` examples of the test split, as many of each class as there are.
+def choose_questions(dataset_dir: str, predictions_dir: str, number: int = PICTURES) -> list[Question]:
+    """Up to `number` pictures of the test split, as many of each class as there are, with the evaluation's answers.
 
     Raises:
-        PipelineError: the test split has none.
+        PipelineError: the test split has none, or the evaluation was of another data set.
     """
     by_class = collections.defaultdict(list)
     for example in itertools.islice(dataset.read_examples(dataset_dir, "test"), LOOK_AT):
@@ -51,42 +75,69 @@ def choose_pictures(dataset_dir: str, number: int = PICTURES) -> list[Example]:
     chosen = [example for turn in turns for example in turn if example is not None][:number]
     if not chosen:
         raise PipelineError("the test split has no picture to try the server with: raise test_fraction")
-    return chosen
+    labels = dataset.load(dataset_dir).labels
+    rows = _evaluated(predictions_dir, [example.object_id for example in chosen])
+    missing = [example.object_id for example in chosen if len(rows.get(example.object_id, ())) != len(labels)]
+    if missing:
+        raise PipelineError(f"the evaluation has no answer for test picture {missing[0]}: evaluate this data set first")
+    return [Question(example, dict(zip(labels, rows[example.object_id]))) for example in chosen]
 
 
-def smoke_test(url: str, examples: list[Example], version: str, accuracy: float | None) -> SmokeResult:
-    """Sends each example's picture to `url`/classify and judges the answers.
+def try_service(
+    url: str, questions: list[Question], version: str, seconds: float = APPEARS_SECONDS, pause: float = 0.25
+) -> SmokeResult:
+    """`smoke_test`, as soon as `url` leads to `version`. Raises SmokeTestError."""
+    wait_for_version(url, questions[0].example, version, seconds, pause)
+    return smoke_test(url, questions, version)
 
-    Args:
-        version: Digest that the answers must name: the model that was meant is the one in service.
-        accuracy: What the model reached in training; the server may be worse only by chance. None: not judged.
+
+def wait_for_version(url: str, example: Example, version: str, seconds: float, pause: float = 0.25) -> None:
+    """Returns when several answers in a row name `version`: DNS, endpoints and proxies learn of a change one by one.
 
     Raises:
-        SmokeTestError: an answer is missing, is not 200, names another version; or too many labels are wrong.
+        SmokeTestError: they do not, in so many `seconds`; the message says what came instead.
     """
-    right, seconds = 0, []
-    for example in examples:
+    deadline, row = time.monotonic() + seconds, 0
+    while row < IN_A_ROW:
+        try:
+            answer = _classify(url, example, APPEARS_TIMEOUT)
+            problem = "" if _names(answer, version) else _other_version(url, answer, version)
+        except SmokeTestError as error:
+            problem = str(error)
+        row = 0 if problem else row + 1
+        if problem and time.monotonic() > deadline:
+            raise SmokeTestError(f"{problem} (waited {seconds:.0f} s)")
+        time.sleep(pause)
+
+
+def smoke_test(url: str, questions: list[Question], version: str) -> SmokeResult:
+    """Sends each picture to `url`/classify and compares the answer with that of the evaluation.
+
+    Args:
+        version: digest that the answers must name: the model that was meant is the one in service.
+
+    Raises:
+        SmokeTestError: an answer is missing, is not 200, names another version, or is not that of the evaluation.
+    """
+    right, seconds, wrong = 0, [], []
+    for question in questions:
         started = time.perf_counter()
-        answer = _classify(url, example)
+        answer = _classify(url, question.example)
         seconds.append(time.perf_counter() - started)
-        if not version.startswith(answer["version"]):
-            raise SmokeTestError(f"{url} answers with version {answer['version']}, not {version[:12]}")
-        right += answer["predictions"][0]["label"] == example.label
-    needed = fewest_right(len(examples), accuracy)
-    if right < needed:
-        raise SmokeTestError(
-            f"{url} is right for {right} of {len(examples)} test pictures, at least {needed} were expected "
-            f"of a model with accuracy {accuracy:.2f}: its input is not prepared as in training"
-        )
-    return SmokeResult(len(examples), right, statistics.median(seconds) * 1000)
-
-
-def fewest_right(pictures: int, accuracy: float | None) -> int:
-    """How many must be right so that chance (four standard deviations) does not explain a worse result."""
-    if accuracy is None:
-        return 0
-    deviation = math.sqrt(pictures * accuracy * (1 - accuracy))
-    return max(0, math.floor(pictures * accuracy - 4 * deviation - 1))
+        if not _names(answer, version):
+            raise SmokeTestError(_other_version(url, answer, version))
+        label, probability = answer["label"], answer["probability"]
+        right += label == question.example.label
+        if not _agrees(question.expected, label, probability):
+            likeliest = max(question.expected, key=question.expected.get)
+            wrong.append(
+                f"{question.example.object_id} is {label} ({probability:.2f}) to the server "
+                f"and {likeliest} ({question.expected[likeliest]:.2f}) to the evaluation"
+            )
+    if wrong:
+        number = f"{len(wrong)} of {len(questions)} test pictures"
+        raise SmokeTestError(f"{url} answers otherwise than the evaluation for {number}: {wrong[0]}")
+    return SmokeResult(len(questions), right, statistics.median(seconds) * 1000)
 
 
 def get_json(url: str, seconds: float = SECONDS) -> dict:
@@ -95,15 +146,60 @@ def get_json(url: str, seconds: float = SECONDS) -> dict:
         return json.load(response)
 
 
-def _classify(url: str, example: Example) -> dict:
-    request = urllib.request.Request(
-        f"{url}/classify?top=1", data=example.encoded, headers={"Content-Type": "application/octet-stream"}
-    )
+def _evaluated(predictions_dir: str, object_ids: list[str]) -> dict[str, list[float]]:
+    from pyarrow import parquet
+
+    uri = storage.join(predictions_dir, PREDICTIONS)
+    if not storage.exists(uri):
+        raise PipelineError(f"{predictions_dir} has no {PREDICTIONS}: it is not what the evaluate step writes")
+    with storage.open_read(uri) as file:
+        wanted = [("object_id", "in", object_ids)]
+        rows = parquet.read_table(file, columns=["object_id", "probabilities"], filters=wanted).to_pylist()
+    return {row["object_id"]: row["probabilities"] for row in rows}
+
+
+def _agrees(expected: dict[str, float], label: str, probability: float) -> bool:
+    """Whether it is the likeliest label, or one just as likely, and as likely as expected."""
+    known = expected.get(label, -1.0)
+    return abs(known - probability) <= TOLERANCE and known >= max(expected.values()) - TOLERANCE
+
+
+def _names(answer: dict, version: str) -> bool:
+    return bool(answer["version"]) and version.startswith(answer["version"])
+
+
+def _other_version(url: str, answer: dict, version: str) -> str:
+    return f"{url} answers with version {answer['version'] or '(none)'}, not {version[:12]}"
+
+
+def _classify(url: str, example: Example, seconds: float = SECONDS) -> dict:
+    """The server's answer, which has a version and a likeliest label. Raises SmokeTestError."""
+    where = f"{url}/classify"
     try:
-        with _OPENER.open(request, timeout=SECONDS) as response:
-            return json.load(response)
+        answer = _post(f"{where}?top=1", example.encoded, seconds)
+        first = answer["predictions"][0]
+        return {
+            "version": str(answer["version"]),
+            "label": str(first["label"]),
+            "probability": float(first["probability"]),
+        }
     except urllib.error.HTTPError as error:
         text = error.read(300).decode("utf-8", "replace")
-        raise SmokeTestError(f"{url}/classify answers {error.code} for {example.object_id}: {text}") from error
-    except (OSError, ValueError) as error:
-        raise SmokeTestError(f"{url}/classify does not answer for {example.object_id}: {error}") from error
+        raise SmokeTestError(f"{where} answers {error.code} for {example.object_id}: {text}") from error
+    except (OSError, http.client.HTTPException) as error:
+        raise SmokeTestError(f"{where} does not answer for {example.object_id}: {error!r}") from error
+    except (ValueError, LookupError, TypeError) as error:
+        raise SmokeTestError(f"{where} is no classifier: its answer has no version or label ({error!r})") from error
+
+
+def _post(url: str, picture: bytes, seconds: float) -> dict:
+    request = urllib.request.Request(url, data=picture, headers={"Content-Type": "application/octet-stream"})
+    for left in reversed(range(BUSY_TRIES)):
+        try:
+            with _OPENER.open(request, timeout=seconds) as response:
+                return json.load(response)
+        except urllib.error.HTTPError as error:
+            if error.code != 503 or not left:
+                raise
+            time.sleep(BUSY_SECONDS)
+    raise AssertionError("unreachable")

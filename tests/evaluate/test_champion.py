@@ -2,7 +2,7 @@ import pytest
 
 from components.evaluate import champion
 from components.serve import kserve, objects
-from components.serve.objects import Model, Surroundings
+from components.serve.objects import Model, Surroundings, Versions
 from components.shared.errors import PipelineError
 from components.shared.kubernetes import connect
 from tests.shared.kube_api import KubeApi
@@ -12,16 +12,21 @@ AROUND = Surroundings([], [], [], {}, "default")
 
 
 @pytest.fixture
-def cluster(monkeypatch, tmp_path):
+def kube(monkeypatch, tmp_path):
     with KubeApi() as server:
         monkeypatch.setenv("KUBECONFIG", server.kubeconfig(tmp_path / "kubeconfig"))
-        yield connect()
+        yield server
 
 
-def deploy(cluster, *versions: str, previous: str = "") -> None:
+@pytest.fixture
+def cluster(kube):
+    return connect()
+
+
+def deploy(cluster, **versions: str) -> None:
     for version, model in zip(("aa", "bb"), (SERVED, NEWER)):
         cluster.apply(objects.deployment("paintings", version, model, "image", 1, AROUND))
-    cluster.apply(objects.public_service("paintings", versions, previous))
+    cluster.apply(objects.public_service("paintings", Versions(**versions)))
 
 
 def test_a_path_is_itself_and_nothing_is_nothing():
@@ -30,12 +35,12 @@ def test_a_path_is_itself_and_nothing_is_nothing():
 
 
 def test_the_model_now_served(cluster):
-    deploy(cluster, "bb", previous="aa")
+    deploy(cluster, main="bb", previous="aa")
     assert champion.resolve("service:paintings") == NEWER.uri
 
 
 def test_beside_a_canary_the_main_version_is_the_champion(cluster):
-    deploy(cluster, "aa", "bb", previous="aa")
+    deploy(cluster, main="aa", canary="bb")
     assert champion.resolve("service:paintings") == SERVED.uri
 
 
@@ -43,8 +48,23 @@ def test_before_the_first_deployment_there_is_no_champion(cluster):
     assert champion.resolve("service:paintings") == ""
 
 
+def test_without_rights_to_kserve_there_is_none_to_look_at(kube, cluster):
+    """KFP's own role knows nothing of InferenceServices: the first run of a recurring one must not fail for it."""
+    kube.refuse("GET", "inferenceservices", 403)
+    assert champion.resolve("service:paintings") == ""
+    deploy(cluster, main="bb")
+    assert champion.resolve("service:paintings") == NEWER.uri
+
+
+def test_without_rights_to_services_it_says_what_to_grant(kube, cluster):
+    kube.refuse("GET", "services", 403)
+    with pytest.raises(PipelineError, match="cannot read Service paintings .*grant it"):
+        champion.resolve("service:paintings")
+
+
 def test_the_model_of_an_inference_service(cluster):
-    cluster.apply(kserve.inference_service("paintings", SERVED, "image", 1, 0, AROUND, ""))
+    wanted = kserve.predictor("paintings", SERVED, "image", 1, AROUND)
+    cluster.apply(kserve.inference_service("paintings", wanted, []))
     assert champion.resolve("service:paintings") == SERVED.uri
 
 
@@ -56,7 +76,8 @@ def test_a_service_of_somebody_else(cluster):
         champion.resolve("service:shop")
 
 
-def test_outside_a_cluster_it_says_so(monkeypatch):
+def test_outside_a_cluster_it_says_so(monkeypatch, tmp_path):
+    monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.delenv("KUBECONFIG", raising=False)
     monkeypatch.delenv("KUBERNETES_SERVICE_HOST", raising=False)
     with pytest.raises(PipelineError, match="no Kubernetes cluster to talk to"):

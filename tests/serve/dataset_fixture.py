@@ -4,20 +4,24 @@ import hashlib
 import json
 from pathlib import Path
 
-from components.shared import records
+from components.shared import classifier, dataset, records
 from tests.serve.model_fixture import COLOURS, picture
 
 
-def build(directory: Path, examples: int = 24, wrong: int = 0) -> str:
-    """Writes `dataset.json` and a record file of `examples` in the test split; the first `wrong` are mislabelled."""
+def build(directory: Path, examples: int = 24, wrong: int = 0, shown: str = "") -> str:
+    """Writes `dataset.json` and a record file of `examples` in the test split; the first `wrong` are mislabelled.
+
+    `shown` names the colours of the pictures, one letter each, over and over; all three in turn if it is empty.
+    """
     labels = list(COLOURS)
     directory.mkdir(parents=True, exist_ok=True)
     path = directory / "test-00000-of-00001.tfrecord"
     counts = [0, 0, 0]
     with records.RecordWriter(str(path)) as writer:
         for number in range(examples):
-            shown, index = number % 3, (number + (number < wrong)) % 3
-            writer.write(records.encode(_record(number, labels[shown], labels[index], index)))
+            colour = "rgb".index(shown[number % len(shown)]) if shown else number % 3
+            index = (colour + (number < wrong)) % 3
+            writer.write(records.encode(_record(number, labels[colour], labels[index], index)))
             counts[index] += 1
     size = path.stat().st_size
     file = {"uri": str(path), "examples": examples, "records": examples, "bytes": size}
@@ -27,6 +31,22 @@ def build(directory: Path, examples: int = 24, wrong: int = 0) -> str:
         "excluded": [], "parameters": {}, "check": {"outcome": "ok", "reasons": []},
     }  # fmt: skip
     (directory / "dataset.json").write_text(json.dumps(content))
+    return str(directory)
+
+
+def evaluate(dataset_dir: str, classifier_dir: str, directory: Path) -> str:
+    """Writes what the evaluate step answers to the test split: object_id and probabilities. Returns the directory."""
+    import pyarrow
+    from pyarrow import parquet
+
+    model = classifier.load(classifier_dir)
+    labels = dataset.load(dataset_dir).labels
+    examples = list(dataset.read_examples(dataset_dir, "test"))
+    order = [model.labels.index(label) for label in labels]
+    rows = model.predict([example.encoded for example in examples])[:, order]
+    columns = {"object_id": [example.object_id for example in examples], "probabilities": list(rows)}
+    directory.mkdir(parents=True, exist_ok=True)
+    parquet.write_table(pyarrow.table(columns), directory / "predictions.parquet")
     return str(directory)
 
 

@@ -2,6 +2,7 @@
 real server process, started with the very command of the pod. Services lead to it by their selectors.
 """
 
+import copy
 import itertools
 import queue
 import subprocess
@@ -13,6 +14,7 @@ import urllib.error
 import urllib.request
 
 from components.serve import local
+from tests.serve.fronts import Fronts
 from tests.shared.kube_api import KubeApi, Object
 
 SELECTED = ("museum-classifier/service", "museum-classifier/version")
@@ -23,18 +25,19 @@ class Servers:
 
     Attributes:
         broken_images: images that cannot be pulled.
-        asked: names of the Deployments that answered, in order: who got the traffic.
+        lag: seconds after which a Service, or a change of its selector, is known to those who connect.
     """
 
     def __init__(self, kube: KubeApi) -> None:
         self._kube = kube
         self.broken_images: set[str] = set()
+        self.lag = 0.0
+        self._fronts = Fronts(self._route)
+        self._selectors: dict[str, list[tuple[float, dict]]] = {}
         self._processes: dict[str, tuple[subprocess.Popen, int, object]] = {}
         self._events: queue.Queue = queue.Queue()
         self._turns = itertools.count()
-        kube.controllers.append(
-            lambda event, obj: self._events.put((event, obj)) if obj["kind"] == "Deployment" else None
-        )
+        kube.controllers.append(self._hear)
         kube.logs = self._logs
 
     def __enter__(self) -> "Servers":
@@ -43,20 +46,35 @@ class Servers:
 
     def __exit__(self, *_: object) -> None:
         self._events.put(None)
+        self._fronts.close()
         for name in list(self._processes):
             self._stop(name)
 
     def url(self, service: str) -> str:
-        """Where a connection to `service` ends up: at one of the ready pods that its selector matches, in turn."""
-        selector = self._kube.one("Service", service)["spec"]["selector"]
+        """Where `service` is reached: a connection ends at one of its ready pods, in turn."""
+        return self._fronts.url(service)
+
+    def _hear(self, event: str, obj: Object) -> None:
+        if obj["kind"] == "Deployment":
+            self._events.put((event, obj))
+        elif obj["kind"] == "Service":
+            selector = copy.deepcopy(obj["spec"]["selector"]) if event != "DELETED" else {}
+            self._selectors.setdefault(obj["metadata"]["name"], []).append((time.monotonic(), selector))
+
+    def _route(self, service: str) -> int | None:
+        known = [selector for when, selector in self._selectors.get(service, []) if time.monotonic() - when >= self.lag]
+        if not known or not known[-1]:
+            return None
         pods = [
             pod
             for pod in self._kube.all("Pod")
-            if all(pod["metadata"].get("labels", {}).get(name) == value for name, value in selector.items())
+            if known[-1].items() <= pod["metadata"].get("labels", {}).items()
             and pod["status"]["containerStatuses"][0]["ready"]
         ]
+        if not pods:
+            return None
         pod = pods[next(self._turns) % len(pods)]
-        return f"http://127.0.0.1:{self._processes[pod['metadata']['annotations']['deployment']][1]}"
+        return self._processes[pod["metadata"]["annotations"]["deployment"]][1]
 
     def running(self) -> set[str]:
         """Names of the Deployments with a live process."""
@@ -143,7 +161,11 @@ class Servers:
                 "annotations": {"deployment": name},
             },
             "spec": template["spec"],
-            "status": {"phase": "Pending" if image in self.broken_images else "Running", "containerStatuses": [status]},
+            "status": {
+                "phase": "Pending" if image in self.broken_images else "Running",
+                "containerStatuses": [status],
+                "conditions": [{"type": "Ready", "status": str(ready)}],
+            },
         }
 
     def _logs(self, pod: Object, _query: dict[str, str]):

@@ -5,45 +5,87 @@ import shutil
 
 import pytest
 
-from components.serve import deploy
+from components.serve import deploy, smoke
 from components.serve.deploy import Settings
-from components.serve.smoke import SmokeTestError, fewest_right
+from components.serve.smoke import SmokeTestError
 from components.shared.errors import PipelineError
 from tests.serve import dataset_fixture
 
 SETTINGS = Settings("deployment", "colours", "image:1", 1, 0)
+NONE = {"examples": 0}
 
 
-def test_server_is_started_tried_and_stopped(classifier_dir, tmp_path):
-    data = dataset_fixture.build(tmp_path / "data")
-    summary = tmp_path / "summary.md"
-    deployment = deploy.deploy(SETTINGS, data, classifier_dir, classifier_dir, str(summary))
+@pytest.fixture
+def run(tmp_path, classifier_dir):
+    """Runs the step on a data set; the evaluation was of `evaluated`."""
+
+    def run(model: str = classifier_dir, evaluated: str = classifier_dir, **options) -> deploy.Deployment:
+        data = dataset_fixture.build(tmp_path / "data", **options)
+        predictions = dataset_fixture.evaluate(data, evaluated, tmp_path / "predictions") if options != NONE else ""
+        return deploy.deploy(SETTINGS, data, model, model, predictions, str(tmp_path / "summary.md"))
+
+    return run
+
+
+@pytest.fixture
+def wrong(classifier_dir, tmp_path) -> str:
+    """The classifier with its labels in another order."""
+    folder = shutil.copytree(classifier_dir, tmp_path / "wrong")
+    card = json.loads((folder / "model_card.json").read_text()) | {"labels": ["blue", "red", "green"]}
+    (folder / "model_card.json").write_text(json.dumps(card))
+    (folder / "labels.txt").write_text("blue\nred\ngreen\n")
+    return str(folder)
+
+
+def test_server_is_started_tried_and_stopped(run, tmp_path):
+    deployment = run()
     assert (deployment.result.pictures, deployment.result.right) == (24, 24)
-    assert "24 of 24 test pictures right" in str(deployment)
-    text = summary.read_text()
-    assert deployment.version in text and "24 of 24" in text
+    assert "24 test pictures answered as in the evaluation (24 rightly)" in str(deployment)
+    text = (tmp_path / "summary.md").read_text()
+    assert deployment.version in text and "24 test pictures" in text
 
 
-def test_wrong_answers_fail_the_step(classifier_dir, tmp_path):
-    data = dataset_fixture.build(tmp_path / "data", wrong=20)
-    with pytest.raises(SmokeTestError, match="right for 4 of 24 test pictures, at least 16 were expected"):
-        deploy.deploy(SETTINGS, data, classifier_dir, classifier_dir, str(tmp_path / "summary.md"))
+def test_a_server_that_answers_otherwise_than_the_evaluation_fails_the_step(run, wrong, tmp_path):
+    message = r"otherwise than the evaluation for 24 of 24 .* object-0 is blue \(1.00\) to the server and red \(1.00\)"
+    with pytest.raises(SmokeTestError, match=message):
+        run(model=wrong)
     assert not (tmp_path / "summary.md").exists()
 
 
-def test_server_that_does_not_start_says_why(classifier_dir, tmp_path):
+def test_a_model_that_is_weak_in_rare_classes_is_deployed(run):
+    """Most of the pictures that are chosen are of the rare classes: 90 % accuracy, but 12 of 32 right."""
+    result = run(examples=200, wrong=20, shown="g" * 10 + "b" * 10 + "r" * 180).result
+    assert (result.pictures, result.right) == (32, 12)
+
+
+def test_in_a_notebook_the_server_is_tried_on_the_spot(run, monkeypatch):
+    """A notebook's pod is no step of a run: its model lies where no other pod can read it."""
+    monkeypatch.setenv("KUBERNETES_SERVICE_HOST", "10.0.0.1")
+    monkeypatch.delenv("KFP_POD_NAME", raising=False)
+    assert "this machine" in run(examples=3).where
+
+
+def test_an_evaluation_of_other_pictures_is_refused(run, classifier_dir, tmp_path):
+    other = dataset_fixture.build(tmp_path / "other", examples=3)
+    predictions = dataset_fixture.evaluate(other, classifier_dir, tmp_path / "predictions")
+    data = dataset_fixture.build(tmp_path / "data", examples=24)
+    with pytest.raises(PipelineError, match="the evaluation has no answer for test picture object-3"):
+        smoke.choose_questions(data, predictions)
+    with pytest.raises(PipelineError, match="has no predictions.parquet"):
+        smoke.choose_questions(data, str(tmp_path))
+
+
+def test_server_that_does_not_start_says_why(run, classifier_dir, tmp_path):
     broken = shutil.copytree(classifier_dir, tmp_path / "broken")
     card = json.loads((broken / "model_card.json").read_text())
     (broken / "model_card.json").write_text(json.dumps(card | {"stored_size": 512}))
-    data = dataset_fixture.build(tmp_path / "data")
     with pytest.raises(PipelineError, match="the server does not start: .*stored_size 512"):
-        deploy.deploy(SETTINGS, data, str(broken), str(broken), str(tmp_path / "summary.md"))
+        run(model=str(broken))
 
 
-def test_no_test_picture(classifier_dir, tmp_path):
-    data = dataset_fixture.build(tmp_path / "data", examples=0)
+def test_no_test_picture(run):
     with pytest.raises(PipelineError, match="test split has no picture"):
-        deploy.deploy(SETTINGS, data, classifier_dir, classifier_dir, str(tmp_path / "summary.md"))
+        run(**NONE)
 
 
 @pytest.mark.parametrize(
@@ -59,10 +101,3 @@ def test_no_test_picture(classifier_dir, tmp_path):
 def test_settings_that_are_not_possible(change, message):
     with pytest.raises(PipelineError, match=message):
         Settings(**{**vars(SETTINGS), **change})
-
-
-def test_only_chance_is_forgiven():
-    assert fewest_right(32, None) == 0
-    assert fewest_right(32, 1.0) == 31
-    assert fewest_right(32, 0.9) == 21
-    assert fewest_right(4, 0.5) == 0

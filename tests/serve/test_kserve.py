@@ -1,4 +1,4 @@
-"""serving=kserve: what is written, and what happens when KServe says ready, not ready, or the answers are wrong."""
+"""serving=kserve: what is written, and what happens on Knative and in raw mode, in good cases and bad ones."""
 
 import json
 import shutil
@@ -6,122 +6,208 @@ from pathlib import Path
 
 import pytest
 
-from components.serve import deploy, local, objects, smoke
-from components.serve.kserve import KIND, KServe
+from components.evaluate import champion
+from components.serve import deploy, kserve, local, objects, smoke
+from components.serve.kserve import KServe
 from components.serve.objects import Model
 from components.serve.rollout import Patience, RolloutError
 from components.shared import classifier, kubernetes
-from tests.serve import dataset_fixture
+from tests.serve import dataset_fixture, knative
+from tests.serve.kserve_controller import Controller
 from tests.shared.kube_api import KubeApi, Object
 from tests.train.step_pod import step_pod
 
 IMAGE = "serve:1"
-PATIENCE = Patience(poll=0.02, ready=1)
+PATIENCE = Patience(poll=0.02, ready=2)
 
 
 @pytest.fixture(scope="module")
 def models(classifier_dir, tmp_path_factory):
-    """Two models with a server each: (model, URL); the second server has the labels in the wrong order."""
-    good = Model(classifier_dir, classifier.digest(classifier_dir))
-    folder = Path(shutil.copytree(classifier_dir, tmp_path_factory.mktemp("wrong") / "model"))
-    card = json.loads((folder / "model_card.json").read_text()) | {"labels": ["blue", "red", "green"]}
-    (folder / "model_card.json").write_text(json.dumps(card))
-    (folder / "labels.txt").write_text("blue\nred\ngreen\n")
-    wrong = Model(str(folder), classifier.digest(str(folder)))
+    """Three models with a server each: (model, URL); the third has the labels in the wrong order."""
+    folders = []
+    for name in ("good", "other", "wrong"):
+        folder = Path(shutil.copytree(classifier_dir, tmp_path_factory.mktemp(name) / "model"))
+        card = json.loads((folder / "model_card.json").read_text()) | {"name": name}
+        if name == "wrong":
+            card["labels"] = ["blue", "red", "green"]
+            (folder / "labels.txt").write_text("blue\nred\ngreen\n")
+        (folder / "model_card.json").write_text(json.dumps(card))
+        folders.append(str(folder))
+    found = [Model(folder, classifier.digest(folder)) for folder in folders]
     options = ("--workers", "1", "--name", "colours")
-    with local.running_server(good.uri, *options) as one, local.running_server(wrong.uri, *options) as two:
-        yield (good, one), (wrong, two)
+    with (
+        local.running_server(found[0].uri, *options) as one,
+        local.running_server(found[1].uri, *options) as two,
+        local.running_server(found[2].uri, *options) as three,
+    ):
+        yield list(zip(found, (one, two, three)))
 
 
 @pytest.fixture
-def kube(monkeypatch, tmp_path, models):
-    """An API server on which KServe's controller is played: each predictor is ready at its model's server."""
-    addresses = {model.uri: url for model, url in models}
+def kube(monkeypatch, tmp_path):
     with KubeApi() as kube:
-
-        def controller(event: str, live: Object) -> None:
-            generation = live["metadata"]["generation"]
-            if (
-                live["kind"] != KIND[1]
-                or event == "DELETED"
-                or live.get("status", {}).get("observedGeneration") == generation
-            ):
-                return
-            arguments = live["spec"]["predictor"]["containers"][0]["args"]
-            url = addresses.get(arguments[arguments.index("--model") + 1])
-            ready = {"type": "Ready", "status": "True" if url else "False", "message": "the model cannot be loaded"}
-            status = {"observedGeneration": generation, "conditions": [ready], "address": {"url": url}}
-            if "canaryTrafficPercent" in live["spec"]["predictor"]:
-                # The common address leads to the former revision mostly: the test must not end up there.
-                assert live["metadata"]["annotations"]["serving.kserve.io/enable-tag-routing"] == "true"
-                traffic = [
-                    {"latestRevision": False, "percent": 90},
-                    {"latestRevision": True, "percent": 10, "url": url},
-                ]
-                status |= {"address": {"url": "http://127.0.0.1:1"}, "components": {"predictor": {"traffic": traffic}}}
-            kube.change(KIND[1], live["metadata"]["name"], lambda obj: obj.update(status=status))
-
-        kube.controllers.append(controller)
         monkeypatch.setenv("KUBECONFIG", kube.kubeconfig(tmp_path / "kubeconfig"))
         yield kube
 
 
+@pytest.fixture(params=[False, True], ids=["knative", "raw"])
+def controller(request, kube, models):
+    with Controller(kube, {model.uri: url for model, url in models}, raw=request.param) as controller:
+        yield controller
+
+
 @pytest.fixture
-def put(kube, tmp_path):
+def knative_only(kube, models):
+    with Controller(kube, {model.uri: url for model, url in models}) as controller:
+        yield controller
+
+
+@pytest.fixture
+def questions(tmp_path, classifier_dir):
+    data = dataset_fixture.build(tmp_path / "data", examples=6)
+    return smoke.choose_questions(data, dataset_fixture.evaluate(data, classifier_dir, tmp_path / "predictions"))
+
+
+def around() -> objects.Surroundings:
+    return objects.surroundings(step_pod(), [], own_account=True)
+
+
+def put(controller: Controller, questions, model: Model, canary: int = 0, image: str = IMAGE, look=lambda url: None):
     """Deploys a model by KServe."""
-    examples = smoke.choose_pictures(dataset_fixture.build(tmp_path / "data", examples=6))
 
-    def put(model: Model, canary: int = 0, image: str = IMAGE):
-        around = objects.surroundings(step_pod(), [], own_account=True)
-        return KServe(kubernetes.connect(), "colours", PATIENCE).deploy(
-            model, image, 2, canary, around, lambda url: smoke.smoke_test(url, examples, model.digest, 0.94)
-        )
+    def smoke_test(url: str) -> smoke.SmokeResult:
+        look(url)
+        return smoke.try_service(controller.reach(url), questions, model.digest, pause=0.01)
 
-    return put
+    service = KServe(kubernetes.connect(), "colours", PATIENCE)
+    return service.deploy(model, image, 2, canary, around(), smoke_test)
+
+
+def rollback() -> str:
+    return deploy.rollback(kubernetes.connect(), "colours", PATIENCE)
 
 
 def predictor(kube) -> Object:
     return kube.one("InferenceService", "colours")["spec"]["predictor"]
 
 
-def test_the_predictor_is_our_server(kube, put, models):
-    _, share, result = put(models[0][0])
+def test_the_predictor_is_our_server(kube, controller, questions, models):
+    _, share, result = put(controller, questions, models[0][0])
     assert (share, result.right) == ("all of the traffic", 6)
     found = predictor(kube)
     [container] = found["containers"]
     assert container["name"] == "kserve-container" and container["image"] == IMAGE
     assert (found["minReplicas"], found["maxReplicas"]) == (2, 8)
     assert container["securityContext"]["readOnlyRootFilesystem"] is True and "canaryTrafficPercent" not in found
+    assert found["imagePullSecrets"] == [{"name": "registry"}] and "tolerations" not in found
+    assert KServe(kubernetes.connect(), "colours").public_url.endswith(".kubeflow.svc.cluster.local")
 
 
-def test_wrong_answers_bring_the_former_predictor_back(kube, put, models):
-    put(models[0][0])
+def test_the_webhook_takes_the_predictor_and_not_our_own_pod():
+    """So that the stand-in for the webhook is known to refuse something."""
+    model = Model("s3://bucket/model", "1" * 64)
+    assert knative.refusals(kserve.predictor("colours", model, IMAGE, 1, around())) == []
+    pod = objects.pod_spec("colours", model, IMAGE, around(), {})
+    refused = " ".join(knative.refusals(pod))
+    for word in ("terminationGracePeriodSeconds", "topologySpreadConstraints", "lifecycle", "Port name http"):
+        assert word in refused
+
+
+def test_a_second_version_gets_no_traffic_before_it_was_tried(kube, knative_only, questions, models):
+    put(knative_only, questions, models[0][0])
+    seen = []
+
+    def look(url: str):
+        seen.append((url.partition(".")[0].removeprefix("http://"), list(knative_only.split)))
+
+    put(knative_only, questions, models[1][0], look=look)
+    first, second = "colours-predictor-00001", "colours-predictor-00002"
+    assert seen == [(second, [(second, 0), (first, 100)]), ("colours", [(second, 100)])]
+    assert knative_only.model(second) == models[1][0].uri
+
+
+def test_a_cluster_that_learns_late_where_the_traffic_goes(kube, controller, questions, models):
+    controller.late = 2
+    put(controller, questions, models[0][0])
+    put(controller, questions, models[1][0])
+    assert predictor(kube)["containers"][0]["args"][1] == models[1][0].uri
+
+
+def test_wrong_answers_bring_the_former_predictor_back(kube, controller, questions, models):
+    put(controller, questions, models[0][0])
     before = predictor(kube)
-    with pytest.raises(RolloutError, match="right for 0 of 6"):
-        put(models[1][0])
+    with pytest.raises(RolloutError, match="for 6 of 6 test pictures"):
+        put(controller, questions, models[2][0])
+    assert predictor(kube) == before
+    assert controller.model(controller.split[0][0]) == models[0][0].uri and controller.split[0][1] == 100
+
+
+def test_a_mistake_in_the_code_brings_it_back_too(kube, controller, questions, models):
+    put(controller, questions, models[0][0])
+    before = predictor(kube)
+
+    def look(url: str):
+        raise KeyError(url)
+
+    with pytest.raises(KeyError):
+        put(controller, questions, models[1][0], look=look)
     assert predictor(kube) == before
 
 
-def test_a_first_one_that_fails_is_deleted(kube, put):
-    with pytest.raises(RolloutError, match="not ready: Ready: the model cannot be loaded"):
-        put(Model("s3://nowhere/model", "0" * 64))
+def test_a_first_one_that_fails_is_deleted(kube, controller, questions):
+    with pytest.raises(RolloutError, match="is not ready: pod colours-predictor-00001-0 is not ready: it printed"):
+        put(controller, questions, Model("s3://nowhere/model", "0" * 64))
     assert kube.one("InferenceService", "colours") is None
 
 
-def test_a_canary_is_kserves_own(kube, put, models):
-    put(models[0][0])
-    _, share, _ = put(models[0][0], canary=10, image="serve:2")
+def test_a_second_one_that_does_not_start_fails_although_kserve_says_ready(kube, controller, questions, models):
+    put(controller, questions, models[0][0])
+    with pytest.raises(RolloutError, match="is not ready"):
+        put(controller, questions, Model("s3://nowhere/model", "0" * 64))
+    assert kube.one("InferenceService", "colours")["status"]["conditions"][0]["status"] == "True"
+    assert predictor(kube)["containers"][0]["args"][1] == models[0][0].uri
+
+
+def test_what_knative_refuses_is_the_reason(kube, knative_only, questions, models, monkeypatch):
+    monkeypatch.setattr(knative, "_PORT_NAMES", ())
+    with pytest.raises(RolloutError, match="Ready: admission webhook .* Port name http1 is not allowed"):
+        put(knative_only, questions, models[0][0])
+
+
+def test_a_canary_is_kserves_own(kube, knative_only, questions, models):
+    put(knative_only, questions, models[0][0])
+    _, share, _ = put(knative_only, questions, models[1][0], canary=10)
     assert share == "10% of the traffic" and predictor(kube)["canaryTrafficPercent"] == 10
-    put(models[0][0], image="serve:2")
-    assert "canaryTrafficPercent" not in predictor(kube)
+    first, second = "colours-predictor-00001", "colours-predictor-00002"
+    assert knative_only.split == [(second, 10), (first, 90)]
+    put(knative_only, questions, models[1][0])
+    assert "canaryTrafficPercent" not in predictor(kube) and knative_only.split == [(second, 100)]
 
 
-def test_rollback(kube, put, models):
-    put(models[0][0])
+def test_rollback(kube, controller, questions, models):
+    put(controller, questions, models[0][0])
     with pytest.raises(RolloutError, match="no previous version"):
-        deploy.rollback("kserve", "colours", PATIENCE)
-    put(models[0][0], image="serve:2")
-    deploy.rollback("kserve", "colours", PATIENCE)
+        rollback()
+    put(controller, questions, models[0][0], image="serve:2")
+    rollback()
     assert predictor(kube)["containers"][0]["image"] == IMAGE
-    deploy.rollback("kserve", "colours", PATIENCE)
+    # The gate still finds the champion, and a second rollback undoes the first.
+    assert champion.resolve("service:colours") == models[0][0].uri
+    rollback()
     assert predictor(kube)["containers"][0]["image"] == "serve:2"
+
+
+def test_beside_a_canary_a_rollback_ends_the_canary_and_the_next_one_goes_back(kube, knative_only, questions, models):
+    put(knative_only, questions, models[0][0], image="serve:0")
+    put(knative_only, questions, models[0][0])
+    put(knative_only, questions, models[1][0], canary=10)
+    rollback()
+    assert predictor(kube)["containers"][0]["image"] == IMAGE and "canaryTrafficPercent" not in predictor(kube)
+    rollback()
+    assert predictor(kube)["containers"][0]["image"] == "serve:0"
+
+
+def test_a_service_of_our_own_kind_is_left_alone(kube, controller, questions, models):
+    kubernetes.connect().apply(objects.public_service("colours", objects.Versions(main="0123456789")))
+    with pytest.raises(RolloutError, match="in service by serving=deployment: choose another name"):
+        put(controller, questions, models[0][0])
