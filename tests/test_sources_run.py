@@ -20,12 +20,15 @@ from PIL import Image
 from components.shared import storage
 from tests.query.bigquery_server import serve_bigquery
 from tests.query.tables import write_csv
-from tests.query.web_servers import FlickrPhotos, met_objects, photo, serve
+from tests.query.web_servers import FlickrPhotos, WebApi, met_objects, photo, serve
 from tests.shared.object_stores import gs_bucket, gs_endpoint, s3_bucket, s3_endpoint, s3_environment  # noqa: F401
 
 ROOT = Path(__file__).resolve().parent.parent
 STAGES = ["query", "fetch", "convert", "assemble", "tensorboard", "train", "evaluate", "serve"]
 TINY = ["shards=1", "epochs=1", "image_size=32", "min_images_per_class=2", "min_accuracy=0", "batch_size=8"]
+SCHEMES = {
+    "bigquery": {"http", "gs"}, "flickr": {"http"}, "local_folder": set(), "gs_folder": {"gs"}, "s3_folder": {"s3"},
+}  # fmt: skip
 CLASSES = ("French", "Japan")
 NUMBERS = range(1, 25)
 
@@ -99,16 +102,21 @@ def bigquery(pictures: str, gs_bucket: str, monkeypatch: pytest.MonkeyPatch) -> 
 
 
 @pytest.fixture
-def met(pictures: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
+def met_api(pictures: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[WebApi]:
+    with serve(met_objects({number: address(pictures, number) for number in NUMBERS})) as (api, host):
+        monkeypatch.setenv("MET_API", host)
+        yield api
+
+
+@pytest.fixture
+def met(met_api: WebApi, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
     """The Met's CSV on a web server, its collection API, and its pictures on a third host."""
     rows = [
         {"Object Number": f"19.{n}", "Is Public Domain": "True", "Object ID": n, "Culture": class_of(n)} for n in NUMBERS
     ]
     text = Path(write_csv(tmp_path / "MetObjects.csv", rows)).read_text()
-    main_pictures = {number: address(pictures, number) for number in NUMBERS}
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    with serve(met_objects(main_pictures)) as (_, api), serve(lambda *_: (200, {}, text)) as (_, files):
-        monkeypatch.setenv("MET_API", api)
+    with serve(lambda *_: (200, {}, text)) as (_, files):
         yield ["source=met", f"table={files}/MetObjects.csv"]
 
 
@@ -148,22 +156,43 @@ def command(*arguments: object) -> subprocess.CompletedProcess:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("source", ["bigquery", "met", "flickr", "local_folder", "gs_folder", "s3_folder"])
+@pytest.mark.parametrize("source", ["bigquery", "flickr", "local_folder", "gs_folder", "s3_folder"])
 def test_the_whole_pipeline_runs(source: str, request: pytest.FixtureRequest, tmp_path: Path) -> None:
     parameters = request.getfixturevalue(source)
     served = f"serve={'true' if source == 'bigquery' else 'false'}"
     private = "allow_private_addresses=true"
     done = command("run", "--root", tmp_path / "runs", "--name", "here", *parameters, *TINY, served, private)
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-2000:]
-    summary = json.loads((tmp_path / "runs" / "here" / "summary.json").read_text())
-    expected = ["skipped" if name == "serve" and source != "bigquery" else "succeeded" for name in STAGES]
-    assert [task["status"] for task in summary["tasks"]] == expected
-    # Every picture that the source has reached the data set: as many examples as pictures.
+    summary = check_run(tmp_path / "runs" / "here", SCHEMES[source])
+    served = "succeeded" if source == "bigquery" else "skipped"
+    assert summary["tasks"][-1]["name"] == "serve" and summary["tasks"][-1]["status"] == served
+
+
+def check_run(folder: Path, schemes: set[str]) -> dict:
+    """Whether every stage ended well and every picture, from addresses of `schemes`, reached the data set."""
+    summary = json.loads((folder / "summary.json").read_text())
+    assert [task["name"] for task in summary["tasks"]] == STAGES
+    assert {task["status"] for task in summary["tasks"]} <= {"succeeded", "skipped"}
     assert sum(summary["metrics"][f"examples_{side}"] for side in ("train", "validation", "test")) == len(NUMBERS)
-    rows = pyarrow.parquet.read_table(tmp_path / "runs/here/artifacts/query/objects").to_pylist()
-    schemes = {row["image_uri"].partition(":")[0] for row in rows if "://" in row["image_uri"]}
-    assert schemes == {"bigquery": {"http", "gs"}, "met": {"http"}, "flickr": {"http"}, "local_folder": set(),
-                       "gs_folder": {"gs"}, "s3_folder": {"s3"}}[source]  # fmt: skip
+    rows = pyarrow.parquet.read_table(folder / "artifacts" / "query" / "objects").to_pylist()
+    assert {row["image_uri"].partition(":")[0] for row in rows if "://" in row["image_uri"]} == schemes
+    return summary
+
+
+@pytest.mark.slow
+def test_the_whole_pipeline_runs_from_the_met_also_after_its_api_failed(
+    met: list[str], met_api: WebApi, tmp_path: Path
+) -> None:
+    for number in range(1, 9):
+        met_api.faults[f"/public/collection/v1/objects/{number}"] = [(403, {}, "blocked")]
+    options = ["--root", tmp_path / "runs", "--name", "here"]
+    done = command("run", *options, *met, *TINY, "serve=false", "allow_private_addresses=true")
+    assert done.returncode == 1 and "8 of 24 objects" in done.stdout and "the 16 answers are kept" in done.stdout
+    assert "Traceback" not in done.stdout + done.stderr and len(met_api.requests) == 24
+    done = command("run", *options, "--resume")
+    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-2000:]
+    assert sorted(int(path.rpartition("/")[2]) for path, _, _ in met_api.requests[24:]) == list(range(1, 9))
+    check_run(tmp_path / "runs" / "here", {"http"})
 
 
 ATTRIBUTES = [

@@ -56,6 +56,6 @@ def open_source(settings: Settings) -> Source:
         extra = settings.source if settings.source == "bigquery" else "query"
         raise QueryError(
             f"source={settings.source} needs the Python package {error.name}, which is not installed: "
-            f"pip install 'museum-classifier[{extra}]'"
+            f"pip install --editable '.[{extra}]'"
         ) from error
     return module.open_source(settings)

@@ -225,7 +225,7 @@ def test_a_slice_that_does_not_exist_is_said_and_one_given_twice_counts_once(tmp
 def test_a_source_whose_package_is_missing_says_which(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "grpc", None)
     monkeypatch.delitem(sys.modules, "components.query.sources.bigquery", raising=False)
-    with pytest.raises(QueryError, match=r"needs the Python package grpc.*museum-classifier\[bigquery\]"):
+    with pytest.raises(QueryError, match=r"needs the Python package grpc.*--editable .\.\[bigquery\]"):
         open_source(Settings(source="bigquery"))
 
 
