@@ -135,7 +135,7 @@ def _add_serve(commands) -> None:
     parser.add_argument("--model", default="", help=MODEL_HELP)
     parser.add_argument("--root", default="runs", help="folder of the runs (default: runs)")
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on (default: 127.0.0.1)")
-    parser.add_argument("--port", type=int, default=8080, help="port to listen on (default: 8080)")
+    parser.add_argument("--port", type=_port, default=8080, help="port to listen on (default: 8080)")
     parser.add_argument("--name", default="museum-classifier", help="name of the model in the API (default: %(default)s)")
     parser.add_argument("--workers", type=int, default=0, help="processes, each with one engine (default: one a core)")
     parser.add_argument("--engine", default="litert", choices=["litert", "savedmodel"], help="(default: %(default)s)")
@@ -147,7 +147,7 @@ def _add_tensorboard(commands) -> None:
     parser.add_argument("--root", default="runs", help="folder of the runs (default: runs)")
     parser.add_argument("--name", default="", help="name of the run (default: the last that succeeded)")
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on (default: 127.0.0.1)")
-    parser.add_argument("--port", type=int, default=6006, help="port to listen on (default: 6006)")
+    parser.add_argument("--port", type=_port, default=6006, help="port to listen on (default: 6006)")
 
 
 def _add_drift(commands) -> None:
@@ -166,6 +166,12 @@ def _add_rollback(commands) -> None:
     parser.add_argument("--namespace", default="", help="where it is (default: that of the kubeconfig's context)")
     parser.add_argument("--kubeconfig", default="", metavar="FILE", help="default: $KUBECONFIG, then ~/.kube/config")
     parser.add_argument("--context", default="", help="context of the kubeconfig (default: its current one)")
+
+
+def _port(text: str) -> int:
+    if not text.isdecimal() or not 0 < int(text) < 65536:
+        raise argparse.ArgumentTypeError(f"{text} is no port: 1 to 65535")
+    return int(text)
 
 
 def _run(options) -> int:

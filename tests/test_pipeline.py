@@ -46,6 +46,7 @@ def test_edges(spec):
         ("query", "assemble"),
         ("for-loop-1", "assemble"),
         ("assemble", "train"),
+        ("assemble", "tensorboard"),
         ("tensorboard", "train"),
         ("assemble", "evaluate"),
         ("train", "evaluate"),
@@ -160,6 +161,14 @@ def test_options_and_assignments_may_be_mixed(tmp_path, capsys):
     with pytest.raises(SystemExit):
         main([*line, "--unknown"])
     assert "unrecognized arguments: --unknown" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("command", ["serve", "tensorboard"])
+@pytest.mark.parametrize("port", ["99999", "0", "http"])
+def test_a_port_that_is_none(command, port, capsys):
+    with pytest.raises(SystemExit) as ended:
+        main([command, "--port", port])
+    assert ended.value.code == 2 and f"{port} is no port: 1 to 65535" in capsys.readouterr().err
 
 
 def test_the_pipelines_function_says_what_each_parameter_is():
