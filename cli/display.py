@@ -10,6 +10,8 @@ from rich.table import Table
 
 from cli.events import Event
 
+# Small steps that are shown only if they fail, as part of the stage that waits for them.
+_PART_OF = {"probe": "query"}
 _MARKS = {
     "pending": "[dim]·[/]",
     "running": "[yellow]▸[/]",
@@ -66,7 +68,8 @@ class Board:
         if event.kind == "progress":
             self._progress(event)
             return None
-        stage = self.stages.get(event.task)
+        failed = event.kind == "failed"
+        stage = self.stages.get(_PART_OF.get(event.task, event.task) if failed else event.task)
         if stage is None:
             return None
         now = time.monotonic()
@@ -74,12 +77,12 @@ class Board:
             stage.running += 1
             stage.started = stage.started or now
             return None
-        if event.kind == "failed" and not self.culprit:
+        if failed and not self.culprit:
             self.culprit, self.reason = stage.name, self.errors[-1] if self.errors else ""
         stage.running -= event.kind != "cached"
         stage.ended += 1
         stage.cached += event.kind == "cached"
-        stage.failed |= event.kind == "failed"
+        stage.failed |= failed
         stage.seconds = now - (stage.started or now)
         return stage if stage.status != "running" else None
 

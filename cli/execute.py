@@ -11,7 +11,7 @@ import threading
 import warnings
 from pathlib import Path
 
-from cli import events, runs
+from cli import events, resume, runs
 from components.shared.errors import reported
 
 
@@ -30,6 +30,7 @@ def execute(run: runs.Run) -> None:
     logging.basicConfig(level=logging.INFO, stream=sys.stdout)  # cache hits are told only so
     # kfp logs to the root logger, in the thread that starts and ends the task: its only hook.
     logging.getLogger().addFilter(_guard())
+    logging.getLogger().addFilter(_renewal(run))
     if "ARTIFACT_STORE_ROOT" in os.environ:
         logging.getLogger().addFilter(_mirror(run))
     local.init(
@@ -61,6 +62,21 @@ def _guard():
         return True
 
     return refuse
+
+
+def _renewal(run: runs.Run):
+    """A log filter that takes back what follows query when a resumed run's query starts: its source has changed.
+
+    kfp's cache would not notice: its keys hold the URIs and the metadata of artifacts, not what is in them.
+    """
+
+    def take_back(record: logging.LogRecord) -> bool:
+        event = events.parse(record.getMessage())
+        if event and event.kind == "started" and event.task == "query":
+            resume.take_back(run, "fetch")
+        return True
+
+    return take_back
 
 
 def _mirror(run: runs.Run):

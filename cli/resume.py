@@ -21,25 +21,35 @@ _FOLDERS = {
 
 
 def change(run: runs.Run, values: dict[str, Any]) -> None:
-    """Puts `values` into the run's parameters, and removes the outputs of every step that one of them reaches.
+    """Puts `values` into the run's parameters, and takes back every step that one of them reaches.
 
     Raises:
         StorageError: outputs in the run's store could not be removed.
     """
     changed = {name for name, value in values.items() if run.summary["parameters"].get(name) != value}
-    first = _first_stage(changed)
-    names = list(_FOLDERS)
-    for name in names[names.index(first) :] if first else ():
-        folders = set(run.artifacts.glob(_FOLDERS[name]))
-        # Fetch knows itself which of its pictures are still good, and must not ask the museum for them twice.
-        keep = "images" if name == first == "fetch" else ""
-        for folder in folders:
-            _remove(folder, keep)
-        _forget(run, folders)
-        if store := run.summary.get("store", ""):
-            _remove_published(storage.join(store, run.folder.name, run.artifacts.name), run, _FOLDERS[name], folders)
+    if first := _first_stage(changed):
+        take_back(run, first, keep_pictures="shards" not in changed)
     run.summary["parameters"].update(values)
     run.save()
+
+
+def take_back(run: runs.Run, first: str, keep_pictures: bool = True) -> None:
+    """Removes the outputs of the stage `first` and of all after it, and what kfp's cache knows of them.
+
+    Pictures stay, if the shards are the same: fetch knows itself which of them are still good, and must not ask a museum
+    for them twice.
+
+    Raises:
+        StorageError: outputs in the run's store could not be removed.
+    """
+    names = list(_FOLDERS)
+    for name in names[names.index(first) :]:
+        folders = list(run.artifacts.glob(_FOLDERS[name]))
+        for folder in folders:
+            _remove(folder, "images" if keep_pictures and name == "fetch" else "")
+        _forget(run, folders)
+        if store := run.summary.get("store", ""):
+            _remove_published(storage.join(store, run.folder.name), run, folders)
 
 
 def _remove(folder: Path, keep: str) -> None:
@@ -63,11 +73,10 @@ def _forget(run: runs.Run, folders: Iterable[Path]) -> None:
             entry.unlink()
 
 
-def _remove_published(artifacts: str, run: runs.Run, pattern: str, folders: Iterable[Path]) -> None:
-    """The same in the store. Training writes its checkpoints there only, beside what it publishes."""
-    names = {str(folder.relative_to(run.artifacts)) for folder in folders}
-    for name in names if "*" in pattern else names | {pattern}:
-        for file in storage.list_files(storage.join(artifacts, name)):
+def _remove_published(uri: str, run: runs.Run, folders: Iterable[Path]) -> None:
+    """The same in the store. Training writes its checkpoints only there, beside what it publishes."""
+    for folder in folders:
+        for file in storage.list_files(storage.join(uri, str(folder.relative_to(run.folder)))):
             storage.delete(file.uri)
 
 

@@ -116,6 +116,13 @@ def test_of_several_failures_the_first_is_told():
     assert (state.culprit, state.reason) == ("fetch", "no picture could be had")
 
 
+def test_a_step_that_is_not_shown_counts_with_the_one_that_waits_for_it():
+    state = board(query=1)
+    for event in (Event("started", "probe"), Event("error", text="no such table"), Event("failed", "probe")):
+        state.apply(event)
+    assert (state.culprit, state.reason, state.stages["query"].status) == ("query", "no such table", "failed")
+
+
 def test_what_a_step_says_is_drawn_letter_by_letter():
     state = board(train=1)
     state.apply(Event("started", "train"))

@@ -43,8 +43,8 @@ def test_a_changed_parameter_takes_back_what_it_reaches_and_nothing_before(tmp_p
     assert runs.open_run(run.folder).summary["parameters"][name] == value
 
 
-@pytest.mark.parametrize("name, kept", [("max_failed_fraction", True), ("image_size", True), ("label", False)])
-def test_what_was_fetched_stays_if_the_objects_do(tmp_path, name, kept):
+@pytest.mark.parametrize("name, kept", [("max_failed_fraction", True), ("image_size", True), ("shards", False)])
+def test_what_was_fetched_stays_if_the_shards_do(tmp_path, name, kept):
     run = begun(tmp_path)
     resume.change(run, {name: "other"})
     assert (run.artifacts / FOLDERS[1] / "images" / "parts").exists() == kept
