@@ -152,5 +152,6 @@ def _detail(stage: Stage) -> str:
     parts = [f"{stage.ended}/{stage.expected} shards"] if stage.expected > 1 else []
     if stage.total:
         filled = round(20 * min(stage.done / stage.total, 1))
-        parts.append(f"[yellow]{'━' * filled}[/][dim]{'━' * (20 - filled)}[/] {stage.done}/{stage.total} {escape(stage.note)}")
+        bar = f"[yellow]{'━' * filled}[/][dim]{'━' * (20 - filled)}[/]"
+        parts.append(f"{bar} {stage.done}/{stage.total} {escape(stage.note)}")
     return "  ".join(parts)

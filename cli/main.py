@@ -11,7 +11,9 @@ from cli import parameters
 from components.shared.errors import PipelineError
 
 # What the user can mend: a folder that is not there or not theirs, a full disk.
-_EXPECTED = (errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT)
+_EXPECTED = (
+    errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT,
+)  # fmt: skip
 MODEL_HELP = "model directory or URI (default: that of the last run that succeeded)"
 
 
@@ -86,7 +88,8 @@ def _add_run(commands) -> None:
     parser = _add(commands, "run", _run, "run the whole pipeline on this machine", with_parameters=True)
     parser.add_argument("--root", default="runs", help="folder, or s3:// or gs:// URI, for the runs (default: runs)")
     parser.add_argument("--name", default="", help="name of the run's folder (default: date and time)")
-    parser.add_argument("--resume", action="store_true", help="continue the last run that did not succeed, or --name, with its parameters and those given")
+    resume = "continue the last run that did not succeed, or --name, with its parameters and those given"
+    parser.add_argument("--resume", action="store_true", help=resume)
 
 
 def _add_compile(commands) -> None:

@@ -1,4 +1,4 @@
-"""Run folders: `runs/<name>/` with summary.json, log.txt, the reports and artifacts/; `runs/latest` is the last success."""
+"""Run folders: `runs/<name>/` with summary.json, log.txt, reports and artifacts/; `runs/latest` is the last success."""
 
 import contextlib
 import errno

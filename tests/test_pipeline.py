@@ -146,7 +146,10 @@ def test_a_bad_parameter_fails_before_any_work(tmp_path, capsys, assignment, wor
     assert not (tmp_path / "runs").exists()
 
 
-@pytest.mark.parametrize("command", ["run", "compile", "submit", "attributes", "inspect", "predict", "serve", "tensorboard", "drift"])
+COMMANDS = ["run", "compile", "submit", "attributes", "inspect", "predict", "serve", "tensorboard", "drift"]
+
+
+@pytest.mark.parametrize("command", COMMANDS)
 def test_every_command_has_help(command, capsys):
     with pytest.raises(SystemExit) as ended:
         main([command, "--help"])

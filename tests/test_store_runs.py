@@ -14,7 +14,10 @@ from components.shared import storage
 from tests.shared.object_stores import gs_bucket, gs_endpoint, s3_bucket, s3_endpoint, s3_environment  # noqa: F401
 
 ROOT = Path(__file__).resolve().parent.parent
-TINY = ["shards=2", "epochs=1", "image_size=32", "max_images_per_class=24", "min_images_per_class=2", "min_accuracy=0", "serve=false"]
+TINY = [
+    "shards=2", "epochs=1", "image_size=32", "max_images_per_class=24", "min_images_per_class=2", "min_accuracy=0",
+    "serve=false",
+]  # fmt: skip
 
 
 @pytest.mark.slow
@@ -25,7 +28,8 @@ def test_a_whole_run_in_a_bucket(scheme, request, tmp_path):
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-2000:]
     stored = {file.uri.removeprefix(f"{root}/here/artifacts/"): file.uri for file in storage.list_files(root)}
-    assert {"assemble/dataset/dataset.json", "train/classifier/model.tflite", "evaluate/report", "query/objects"} <= set(stored)
+    named = {"assemble/dataset/dataset.json", "train/classifier/model.tflite", "evaluate/report", "query/objects"}
+    assert named <= set(stored)
 
     dataset = json.loads(storage.read_bytes(stored["assemble/dataset/dataset.json"]))
     uris = [file["uri"] for split in dataset["splits"].values() for file in split["files"]]

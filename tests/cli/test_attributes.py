@@ -1,4 +1,4 @@
-"""`python pipeline.py attributes` as a person types it: a table of what could be learned, or one line that says why not."""
+"""`python pipeline.py attributes` as a person types it: what could be learned, or one line that says why not."""
 
 import csv
 

@@ -94,4 +94,5 @@ def test_what_needs_more_names_it(pipeline, tmp_path, arguments, library):
 
 
 def test_a_file_that_cannot_be_written_is_one_line(pipeline):
-    assert "no/such/dir/x.yaml: No such file or directory" in error_of(pipeline("compile", "--output", "no/such/dir/x.yaml"))
+    path = "no/such/dir/x.yaml"
+    assert f"{path}: No such file or directory" in error_of(pipeline("compile", "--output", path))
