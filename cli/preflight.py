@@ -15,7 +15,7 @@ _LIBRARIES = ("duckdb", "aiohttp", "simplejpeg", "tensorflow", "sklearn", "flask
 
 
 def check(values: dict[str, Any]) -> None:
-    """Raises PipelineError if a file that a parameter names, a GPU that is asked for, or a stage's library is not here."""
+    """Raises PipelineError if a file that a parameter names, a GPU that is wanted, or a stage's library is not here."""
     if missing := [name for name in _LIBRARIES if importlib.util.find_spec(name) is None]:
         raise PipelineError(f"{', '.join(missing)} not installed here: make run, or pip install --editable '.[local]'")
     for name in _FILES:
