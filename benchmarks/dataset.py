@@ -4,28 +4,38 @@
 
 Rates are per second of CPU time on one core, medians of interleaved rounds, so that a busy machine disturbs them less.
 Peers: `tf.io.TFRecordWriter` with `tf.train.Example`, which is what TFX's and TFDS's writers call for each record; and
-img2dataset's tfrecord output, if the Python of an environment that has it is given (it fetches from a local server).
+img2dataset's tfrecord output, if the Python of an environment that has it (and tensorflow, tensorflow-io) is given: it
+writes the bytes as they come, and its figure includes fetching them from a server on this machine.
 """
 
 import argparse
+import functools
 import hashlib
+import http.server
 import json
 import os
 import re
+import resource
 import statistics
 import subprocess
 import sys
+import shutil
 import tempfile
+import threading
 import time
 from pathlib import Path
 from typing import Callable
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import simplejpeg
 from rich.console import Console
 from rich.table import Table
 
-from components.assemble.duplicates import candidate_pairs, close_pairs
+from components.assemble.assembler import assemble_dataset
+from components.assemble.duplicates import candidate_pairs
+from components.assemble.search import close_pairs
 from components.convert.converter import convert_shard
 from components.shared import hashing, records
 from tests.convert.shards import Item, drawing, write_shard
@@ -34,7 +44,7 @@ from tests.convert.shards import Item, drawing, write_shard
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--records", type=int, default=3000, help="records of 30 KB for the comparison with peers")
-    parser.add_argument("--scale", default="1000,10000", help="numbers of small images for the flatness of convert")
+    parser.add_argument("--scale", default="1000,10000,100000", help="numbers of small images for the flatness of convert")
     parser.add_argument("--hashes", type=int, default=1_000_000, help="hashes for the duplicate search; 0 for none")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--img2dataset", default="", metavar="PYTHON", help="interpreter that has img2dataset")
@@ -57,7 +67,7 @@ def _peers(options: argparse.Namespace) -> Table:
         write_shard(images, "0", [Item(f"{k:06d}", "a", "train", data) for k, data in enumerate(jpegs)], ["a"])
         tasks: dict[str, Callable[[], None]] = {
             "records.py: encode, checksum, write": lambda: _write_ours(jpegs, f"{folder}/ours"),
-            "convert step: read tar, check, fingerprint, write": lambda: _convert(images, Path(folder, "converted")),
+            "convert step: read tar, check, hash, write": lambda: _convert(images, Path(folder, "converted")),
             "tf.train.Example, tf.io.TFRecordWriter": lambda: _write_tensorflow(jpegs, f"{folder}/theirs"),
         }
         rates = _rates(tasks, len(jpegs), options.rounds)
@@ -125,25 +135,38 @@ def _convert(images: Path, folder: Path) -> None:
 
 
 def _img2dataset(python: str, jpegs: list[bytes], folder: Path) -> float:
-    """Images per second of wall time: it works in processes of its own, and fetches from a server on this machine."""
+    """Images per second of CPU time, of all its processes, without those of the server that it fetches from."""
     source = folder / "served"
     source.mkdir()
     for k, data in enumerate(jpegs):
         (source / f"{k}.jpg").write_bytes(data)
-    server = subprocess.Popen([sys.executable, "-m", "http.server", "--bind", "127.0.0.1", "8799", "-d", str(source)],
-                              stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)  # fmt: skip
+    server = http.server.ThreadingHTTPServer(
+        ("127.0.0.1", 0), functools.partial(_Quiet, directory=str(source))
+    )  # fmt: skip
+    threading.Thread(target=server.serve_forever, daemon=True).start()
     urls = folder / "urls.txt"
-    urls.write_text("".join(f"http://127.0.0.1:8799/{k}.jpg\n" for k in range(len(jpegs))))
-    command = [python, "-m", "img2dataset.main", "--url_list", str(urls), "--output_folder", str(folder / "i2d"),
-               "--output_format", "tfrecord", "--processes_count", "1", "--thread_count", "32", "--image_size", "256",
-               "--resize_mode", "keep_ratio", "--enable_wandb", "False"]  # fmt: skip
-    try:
-        started = time.monotonic()
-        subprocess.run(command, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
-        return len(jpegs) / (time.monotonic() - started)
-    finally:
-        server.terminate()
-        server.wait()
+    urls.write_text("".join(f"http://127.0.0.1:{server.server_port}/{k}.jpg\n" for k in range(len(jpegs))))
+    script = """if __name__ == "__main__":
+    import sys
+    from img2dataset import download
+    download(url_list=sys.argv[1], output_folder=sys.argv[2], output_format="tfrecord", processes_count=1,
+             thread_count=32, resize_mode="no", enable_wandb=False)
+"""
+    (folder / "peer.py").write_text(script)
+    command = [python, str(folder / "peer.py"), str(urls), str(folder / "i2d")]
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    done = subprocess.run(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    server.shutdown()
+    written = sum(json.loads(path.read_text())["successes"] for path in (folder / "i2d").glob("*_stats.json"))
+    if done.returncode or written < len(jpegs):
+        raise SystemExit(f"img2dataset wrote {written} of {len(jpegs)} pictures:\n{done.stderr[-2000:]}")
+    return len(jpegs) / (after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime)
+
+
+class _Quiet(http.server.SimpleHTTPRequestHandler):
+    def log_message(self, *_: object) -> None:
+        pass
 
 
 def _scale(counts: list[int]) -> Table:
@@ -197,7 +220,7 @@ def _part_convert(count: int) -> dict:
 
 def _part_hashes(count: int) -> dict:
     hashes = np.random.default_rng(0).integers(0, 2**64, count, dtype=np.uint64)
-    return _measured(lambda: close_pairs(hashes, [hashes, hashing.mirrored(hashes)], 8))
+    return _measured(lambda: close_pairs(hashes, [hashes, hashing.mirrored(hashes)], 8)[0])
 
 
 def _part_pictures(count: int) -> dict:
@@ -208,10 +231,50 @@ def _part_pictures(count: int) -> dict:
     lumas = lumas.clip(0, 255).astype(np.uint8)
     copies = count // 100
     lumas[-copies:] = hashing.cut(lumas[:copies], (0.02, 0.02, 0.03, 0.03)).astype(np.uint8)
-    return _measured(lambda: candidate_pairs(lumas, 8))
+    return _measured(lambda: candidate_pairs(lumas, 8)[0])
 
 
-PARTS = {"convert": _part_convert, "hashes": _part_hashes, "pictures": _part_pictures}
+def _part_assemble(count: int) -> dict:
+    """The whole step on different pictures and, one in a hundred, a copy at a lower quality."""
+    folder = tempfile.mkdtemp()
+    try:
+        if os.fork() == 0:  # another process makes the input: its memory is not that of the step
+            _write_collection(Path(folder), count)
+            os._exit(0)
+        os.wait()
+        index = [str(path) for path in sorted(Path(folder).glob("*/index"))]
+        arguments = index, f"{folder}/objects", f"{folder}/labels", f"{folder}/dataset", f"{folder}/report.html"
+        found = _measured(lambda: assemble_dataset(*arguments, settings()))
+        examples = json.loads(Path(folder, "dataset", "dataset.json").read_text())
+        return found | {"pairs": len(examples["excluded"])}
+    finally:
+        shutil.rmtree(folder)
+
+
+def _write_collection(folder: Path, count: int) -> None:
+    base, rng = np.asarray(drawing(0, (2000, 2000)), np.int16), np.random.default_rng(0)
+    layers = [np.asarray(drawing(seed, (600, 600)), np.int16) for seed in range(1, 40)]
+    items = []
+    for k in range(count):
+        # A patch of one drawing and one of another: as different from all others as pictures are.
+        (x, y), (u, v) = rng.integers(0, 1840, 2), rng.integers(0, 440, 2)
+        pixels = (base[y : y + 160, x : x + 160] + 2 * layers[k % 39][v : v + 160, u : u + 160]) // 3
+        quality = 90
+        if k % 100 == 99:
+            pixels, quality = last, 60
+        last = pixels
+        data = simplejpeg.encode_jpeg(np.ascontiguousarray(pixels, np.uint8), quality=quality)
+        items.append(Item(f"{k:07d}", "ab"[k % 2], ("train", "train", "test")[k % 3], data))
+    for number in range(0, count, 10_000):
+        shard = folder / str(number)
+        write_shard(shard, "0", items[number : number + 10_000], ["a", "b"])
+        convert_shard("0", str(shard), str(shard / "records"), str(shard / "records"), str(shard / "index"))
+    columns = ("object_id", "split")
+    pq.write_table(pa.table({name: [getattr(item, name) for item in items] for name in columns}), folder / "objects")
+    (folder / "labels").write_text("a\nb\n")
+
+
+PARTS = {"assemble": _part_assemble, "convert": _part_convert, "hashes": _part_hashes, "pictures": _part_pictures}
 
 if __name__ == "__main__":
     main()

@@ -77,6 +77,8 @@ def convert_shard(shard: str, images_dir: str, records_dir: str, records_uri: st
     Raises:
         PipelineError: the shard of images is missing, cut off, no tar file, or not the one that its log describes.
     """
+    # pyarrow's own allocator keeps what it freed: 30 MB for 100,000 pictures.
+    pa.set_memory_pool(pa.system_memory_pool())
     log = _open_log(images_dir)
     os.makedirs(records_dir, exist_ok=True)
     progress = Progress(log.metadata.num_rows, "images")

@@ -80,7 +80,8 @@ def write_shard(folder: Path, shard: str, items: list[Item], labels: list[str]) 
             if picture:
                 _add(tar, f"{item.object_id}.jpg", picture)
                 _add(tar, f"{item.object_id}.json", json.dumps(item.columns).encode())
-    pq.write_table(pa.Table.from_pylist(rows, LOG_SCHEMA), folder / "fetch-log.parquet")
+    # In row groups as fetch writes them: a reader holds one of them.
+    pq.write_table(pa.Table.from_pylist(rows, LOG_SCHEMA), folder / "fetch-log.parquet", row_group_size=1024)
 
 
 def _add(tar: tarfile.TarFile, name: str, data: bytes) -> None:
