@@ -5,6 +5,7 @@ import json
 import os
 import re
 import shutil
+import socket
 import subprocess
 import sys
 import time
@@ -12,8 +13,10 @@ from importlib.metadata import packages_distributions
 from pathlib import Path
 
 import pytest
+import requests
 
 from components.images import NAMES, TAG, image
+from components.shared import sample
 from containers import build, lock
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -250,6 +253,41 @@ def numbers(artifacts: Path) -> dict[str, object]:
         found |= recorded["artifacts"]["metrics"]["artifacts"][0]["metadata"]
     found["snapshot"] = json.loads((artifacts / "assemble/dataset/dataset.json").read_text())["snapshot"]
     return found
+
+
+@pytest.fixture(scope="module")
+def classifier(tmp_path_factory) -> Path:
+    """A classifier that the pipeline trained on the sample, on this machine."""
+    root = tmp_path_factory.mktemp("runs")
+    assignments = [f"{name}={value}" for name, value in SAMPLE.items()]
+    output(sys.executable, "pipeline.py", "run", "--root", str(root), "--name", "model", *assignments)
+    return Path(json.loads((root / "model/summary.json").read_text())["artifacts"]["model"])
+
+
+@real
+@containers
+def test_the_server_answers_in_its_image(images, podman, classifier):
+    """Read-only, as nobody, its model mounted: ready by its own health check, and the same answer as outside."""
+    with socket.create_server(("127.0.0.1", 0)) as unused:
+        port = unused.getsockname()[1]
+    picture = classifier.parent / "picture.jpg"
+    picture.write_bytes(sample.picture("sample:1/1002"))
+    options = ["--read-only", "--tmpfs", "/tmp", "--memory=1g", "-p", f"127.0.0.1:{port}:8080", "-v", f"{classifier}:/model:ro"]
+    name = output(podman, "run", "--detach", "--rm", *options, images["serve"], "--model", "/model").strip()
+    try:
+        wait_for(lambda: subprocess.run([podman, "healthcheck", "run", name], capture_output=True).returncode == 0)
+        answer = requests.post(f"http://127.0.0.1:{port}/classify", data=picture.read_bytes(), timeout=30).json()
+    finally:
+        subprocess.run([podman, "stop", "--time", "10", name], check=True, capture_output=True)
+    outside = json.loads(output(sys.executable, "pipeline.py", "predict", str(picture), "--model", str(classifier), "--json"))
+    assert answer["predictions"] == outside["predictions"]
+
+
+def wait_for(condition, seconds: float = 60) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, f"not within {seconds:g} s"
+        time.sleep(0.5)
 
 
 @real
