@@ -38,6 +38,7 @@ SETTINGS: dict[str, dict[str, object]] = {
     "pacs_photo-frozen": _FROZEN,
     "pacs_photo-frozen-long": {**_FROZEN, "epochs": 60, "learning_rate": 0.004},
     "pacs_photo-tuned": _TUNED,
+    "pacs_photo-tuned-long": {**_TUNED, "fine_tune_epochs": 30, "learning_rate": 0.004},
     "louvre-tuned": _TUNED,
     "louvre-scratch-none": {**_SCRATCH, "augmentation": "none"},
     "louvre-scratch-light": {**_SCRATCH, "augmentation": "light"},

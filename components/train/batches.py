@@ -138,7 +138,8 @@ def _decoder(geometry: Geometry):
             # One picture, not a batch: for it TensorFlow has a fast path.
             image = tf.cond(mirror, lambda: tf.reverse(image, [1]), lambda: image)
             if augmentation != "light":
-                image = tf.cast(tf.image.resize(image, [side, side]) + 0.5, tf.uint8)
+                # As floats: TensorFlow's resizing of bytes takes a third longer.
+                image = tf.cast(tf.image.resize(tf.cast(image, tf.float32), [side, side]) + 0.5, tf.uint8)
         image.set_shape([side, side, 3])
         return image, *others
 

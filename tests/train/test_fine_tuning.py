@@ -46,11 +46,12 @@ def train(settings, dataset, folder):
 
 @pytest.fixture(scope="module")
 def undisturbed(weights, dataset, tmp_path_factory):
-    """The result of an undisturbed training, for each augmentation."""
+    """The result of an undisturbed training, and the folder of its events, for each augmentation."""
     results = {}
     for augmentation in ("none", "light"):
         folder = tmp_path_factory.mktemp("undisturbed")
         results[augmentation] = train(two_phases(weights, folder, augmentation), dataset, folder)
+        results[f"{augmentation} logs"] = folder / "logs" / "mobilenet_025"
     return results
 
 
@@ -187,3 +188,13 @@ def test_features_are_not_computed_again(weights, dataset, tmp_path, monkeypatch
     printed = capsys.readouterr().out
     assert "features of 150 train pictures are taken from" in printed and "/150 train features" not in printed
     assert not list((tmp_path / "checkpoints").glob("features-*")), "they are of no use after the phase"
+
+
+@pytest.mark.parametrize("augmentation", ["none", "light"])
+def test_tensorboard_shows_what_each_phase_sees_and_the_network(undisturbed, augmentation):
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    events = EventAccumulator(str(undisturbed[f"{augmentation} logs"]), {"tensors": 0, "graph": 1}).Reload()
+    assert [event.step for event in events.Tensors("augmented")] == [0, HEAD_STEPS]
+    assert [event.step for event in events.Tensors("step/loss")] == list(range(1, 2 * HEAD_STEPS + 1))
+    assert any("conv_dw_13" in node.name for node in events.Graph().node)

@@ -131,3 +131,12 @@ def test_user_error_is_one_line(make_settings, tmp_path):
     worker = Worker(tmp_path, str(tmp_path / "nowhere"), make_settings())
     assert worker.end() == 1
     assert worker.lines[-1].startswith("error: cannot read") and "Traceback" not in worker.log()
+
+
+def test_onednn_bf16_multiplies_in_bfloat16(make_settings, dataset, tmp_path, monkeypatch):
+    monkeypatch.delenv("ONEDNN_DEFAULT_FPMATH_MODE", raising=False)
+    monkeypatch.setenv("ONEDNN_VERBOSE", "1")  # oneDNN tells each operation and how it may calculate
+    worker = Worker(tmp_path, dataset, make_settings(epochs=1, precision="onednn_bf16"))
+    assert worker.end() == 0, worker.log()[-3000:]
+    convolutions = [line for line in worker.lines if "exec,cpu,convolution" in line]
+    assert convolutions and all("attr-fpmath:bf16" in line for line in convolutions)
