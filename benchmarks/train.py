@@ -3,9 +3,9 @@
     python -m benchmarks.train [input] [step] [features] [start] [--rounds 5] [--models simple_cnn,mobilenet_v2]
 
 Pictures are synthetic JPEGs with a short side of 256 pixels and 0.24 bytes a pixel (stored paintings of the Louvre have
-0.22), about 19 KB each; batches of 32 at 224 pixels. Peers take turns in every round, in another order each. Tables have the medians of the rounds by the wall
-clock and by processor time (which a busy machine disturbs less); a gain is the median of the rounds' ratios by the wall
-clock. How two workers compare with one: python -m benchmarks.workers.
+0.22), about 19 KB each; batches of 32 at 224 pixels. Peers take turns in every round, in another order each. Tables
+have the medians of the rounds by the wall clock and by processor time (which a busy machine disturbs less); a gain is
+the median of the rounds' ratios by the wall clock. How two workers compare with one: python -m benchmarks.workers.
 
 The torch peer needs torch and simplejpeg, which may live in an environment of their own:
 

@@ -1,4 +1,4 @@
-"""Trainings of two phases (head, then fine-tuning) that are interrupted, or stopped early, in and between the phases."""
+"""Trainings of two phases (head, then fine-tuning) that are interrupted, or stopped early, in or between the phases."""
 
 import json
 
