@@ -94,7 +94,11 @@ def save_saved_model(
 
 def model_input(data: tf.Tensor, stored_size: int, size: int) -> tf.Tensor:
     """Encoded bytes to [size, size, 3] float32 of whole numbers 0..255, as components.shared.imaging.model_input."""
-    image = tf.io.decode_image(data, channels=3, expand_animations=False)
+    image = tf.cond(
+        tf.io.is_jpeg(data),
+        lambda: tf.io.decode_jpeg(data, channels=3, dct_method="INTEGER_ACCURATE"),  # as the server decodes
+        lambda: tf.io.decode_image(data, channels=3, expand_animations=False),
+    )
     image.set_shape([None, None, 3])
     sides = tf.shape(image)[:2]
     short = tf.reduce_min(sides)

@@ -102,7 +102,7 @@ def smallest_image_size(name: str, pre_trained: bool) -> int:
 
     return next(
         stored
-        for stored in itertools.count(1)
+        for stored in itertools.count(16)
         if base_size(name, input_size(stored), pre_trained) >= ZOO[name].minimum_size
     )
 

@@ -11,6 +11,7 @@ from components.train.checkpoints import LAST
 from components.train.interruption import Preempted, StopRequest
 from components.train.phase import PhaseRun
 from components.train.training import Training
+from tests.train.random_weights import enliven
 from tests.train.settings_fixture import settings as small
 
 EPOCHS, FINE_TUNE_EPOCHS, STEPS = 2, 2, 10  # 150 examples in batches of 16
@@ -22,12 +23,7 @@ def weights(tmp_path_factory) -> str:
     """Weights of a MobileNet with a quarter of the filters: random ones, large enough for features to differ."""
     path = str(tmp_path_factory.mktemp("weights") / "mobilenet.weights.h5")
     network = keras.applications.MobileNet(input_shape=(32, 32, 3), alpha=0.25, include_top=False, weights=None)
-    random = np.random.default_rng(1)
-    for layer in network.layers:
-        if kernels := [weight for weight in layer.weights if len(weight.shape) == 4]:
-            shape = kernels[0].shape
-            inputs = shape[0] * shape[1] * (1 if isinstance(layer, keras.layers.DepthwiseConv2D) else shape[2])
-            kernels[0].assign(random.normal(0, (2 / inputs) ** 0.5, shape))
+    enliven(network)
     network.save_weights(path)
     return path
 
