@@ -9,8 +9,8 @@ from components.evaluate.metrics import Analysis, class_curves, wilson
 # More classes than this are not readable in one matrix or one legend.
 MATRIX_CLASSES = 30
 CURVES = 8
-# Inches: the width of the page, and of half of it.
-_WIDTH, _HALF = 10.8, 5.4
+# Inches: half of the page's width.
+_HALF = 5.4
 _INK, _SOFT, _ACCENT, _COOL = "#22201c", "#8a847a", "#7a3b2e", "#4a6c8c"
 
 
@@ -52,11 +52,12 @@ def reliability(found: Reliability, title: str) -> Figure:
 
 def confidences(analysis: Analysis) -> Figure:
     """How sure the model is where it is right and where it is wrong: one bar pair a bin."""
-    figure = Figure(figsize=(_WIDTH, 2.7), layout="constrained")
+    figure = Figure(figsize=(_HALF, 4.4), layout="constrained")
     axes = figure.add_subplot()
     groups = [analysis.confidences[analysis.correct], analysis.confidences[~analysis.correct]]
     edges = np.linspace(0, 1, BINS + 1)
     axes.hist(groups, bins=edges, stacked=True, color=[_COOL, _ACCENT], label=["right", "wrong"], rwidth=0.9)
+    axes.set_title("right and wrong answers", fontsize=11, color=_INK)
     axes.set_xlabel("confidence")
     axes.set_ylabel("pictures")
     axes.set_xlim(0, 1)

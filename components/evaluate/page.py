@@ -18,13 +18,14 @@ def write(found: Findings, gallery: Gallery, path: str) -> None:
     """Writes the report to `path`."""
     judgement, _ = words.headline(found)
     lead = f"{judgement} {words.lead(found)} {words.weaknesses(found)}"
-    report = Report("Evaluation report", lead, facts(found), footer=words.origin(found))
+    report = Report("Evaluation report", tight(lead), facts(found), footer=words.origin(found))
     notices = [
-        (words.gate(found), "ok" if found.verdict.passed else "fail"),
+        (words.verdict(found), "ok" if found.verdict.passed else "fail"),
+        *((text, "warn") for text in words.caveats(found)),
         (words.calibration(found.analysis), "ok" if found.analysis.after.ece < 0.05 else "warn"),
         (words.contradicted(found.analysis), "warn"),
     ]
-    report.section("May it be served", *(notice(text, kind) for text, kind in notices if text))
+    report.section("May it be served", *(notice(tight(text), kind) for text, kind in notices if text))
     if found.comparison:
         _champion(report, found)
     _classes(report, found.analysis)
@@ -72,7 +73,6 @@ def _champion(report: Report, found: Findings) -> None:
             table(["the same pictures", "count"], rows, sortable=False),
             table(["class", "pictures", "recall before", "recall now", "change"], shown),
         ),
-        *(notice(f"Not quite comparable: {text}.", "warn") for text in comparison.caveats),
         intro=(
             f"Champion: {comparison.champion}, accuracy {comparison.champion_accuracy:.3f} on the same pictures. On "
             f"{differ} of them just one of the two is right; if both were equally good, chance would split these as "
@@ -187,8 +187,9 @@ def _calibration(report: Report, found: Findings) -> None:
         beside(
             plot(figures.reliability(analysis.before, "without temperature"), "Reliability without temperature"),
             plot(figures.reliability(analysis.after, f"temperature {found.temperature:.2f}"), "Reliability with it"),
+            plot(figures.confidences(analysis), "Confidence of right and wrong answers"),
+            width=18,
         ),
-        plot(figures.confidences(analysis), "Confidence of right and wrong answers"),
         intro="On the dashed line, confidence is what it promises: of answers given with 0.8, 80 % are right. The "
         "temperature was fitted on the validation split and is inside the exported model.",
     )
@@ -211,7 +212,7 @@ def _numbers(report: Report, found: Findings) -> None:
     analysis, intervals = found.analysis, found.analysis.intervals
     rows = [
         [title, analysis.scores[name], "{:.3f} to {:.3f}".format(*intervals[name]) if name in intervals else ""]
-        for name, title in words.TITLES.items()
+        for name, title in words.titles(analysis).items()
     ]
     about = {
         "model.tflite": f"{found.model_bytes:,} bytes",
@@ -229,6 +230,11 @@ def _numbers(report: Report, found: Findings) -> None:
         intro="Of model.tflite, the file that the server runs. Macro averages are over the classes of the test split. "
         "Intervals are bootstrap intervals from 1,000 resamples of whole groups.",
     )
+
+
+def tight(text: str) -> str:
+    """`text` whose numbers stay on a line with their per cent sign."""
+    return text.replace(" %", "\u00a0%")
 
 
 def _number(value: float | None) -> float | str:

@@ -95,9 +95,25 @@ def contradicted(analysis: Analysis) -> str:
 
 
 def gate(found: Findings) -> str:
-    """The verdict with its reasons as a sentence."""
+    """The verdict with its reasons as a sentence, and what to keep in mind about it."""
+    return " ".join([verdict(found), *caveats(found)])
+
+
+def verdict(found: Findings) -> str:
+    """The verdict with its reasons."""
     start = "Passed the gate: " if found.verdict.passed else "Did not pass the gate: "
-    return start + "; ".join(found.verdict.reasons) + "." + "".join(f" Note: {text}." for text in found.verdict.caveats)
+    return start + "; ".join(found.verdict.reasons) + "."
+
+
+def caveats(found: Findings) -> list[str]:
+    """Why the comparison with the champion is uneven, a sentence each."""
+    return [f"Note: {text}." for text in found.verdict.caveats]
+
+
+def titles(analysis: Analysis) -> dict[str, str]:
+    """The scores that are shown, with their titles; of up to five classes the true one is always in the top five."""
+    few = len(analysis.labels) <= 5
+    return {name: title for name, title in TITLES.items() if not (few and name == "top5_accuracy")}
 
 
 def origin(found: Findings) -> str:
@@ -125,7 +141,7 @@ def markdown(found: Findings) -> str:
         "| | value | 95 % interval |",
         "|---|---|---|",
     ]
-    for name, title in TITLES.items():
+    for name, title in titles(analysis).items():
         interval = analysis.intervals.get(name)
         shown = f"{interval[0]:.3f} to {interval[1]:.3f}" if interval else ""
         lines.append(f"| {title} | {scores[name]:.3f} | {shown} |")
