@@ -110,18 +110,18 @@ def metrics() -> Response:
 def _facts(classifier: Classifier) -> list[tuple[str, str]]:
     """What the model card says, as the page shows it; what a card lacks is left out."""
     card = classifier.card
-    accuracies = [("accuracy on test pictures", "test_accuracy"), ("accuracy in validation", "validation_accuracy")]
+    accuracies = [("accuracy, test pictures", "test_accuracy"), ("accuracy, validation pictures", "validation_accuracy")]
     metrics = card.get("metrics", {})
-    accuracy = [(name, f"{metrics[key]:.1%}") for name, key in accuracies if key in metrics][:1]
+    accuracy = [(name, f"{metrics[key] * 100:.1f} %") for name, key in accuracies if key in metrics][:1]
     data = card.get("data", {})
     examples, parameters = data.get("examples_train"), data.get("parameters", {})
     facts = [
         ("classes", f"{len(classifier.labels):,}"),
         *accuracy,
-        ("it says the", str(parameters.get("label", ""))),
-        ("source of the pictures", str(parameters.get("source", "")).partition(":")[0]),
+        ("label", str(parameters.get("label", ""))),
+        ("source", " ".join(str(parameters.get(name, "")).rpartition("/")[2] for name in ("source", "table")).strip()),
         ("pictures learned from", f"{examples:,}" if examples else ""),
-        ("trained on", str(card.get("created", ""))[:10]),
+        ("date of training", str(card.get("created", ""))[:10]),
         ("architecture", str(card.get("parameters", {}).get("model", ""))),
         ("data set", str(card.get("snapshot", ""))[:12]),
         ("version", classifier.digest[:12]),

@@ -222,6 +222,6 @@ def test_labels_are_text_on_the_page(classifier_dir, tmp_path):
         response = requests.get(url)
         assert labels(requests.post(f"{url}/classify", data=RED))[0] == names[0]
     assert "<script>alert" not in response.text and "&lt;script&gt;" in response.text
-    assert "Äpfel &amp; Birnen" in response.text and "50.0%" in response.text
+    assert "Äpfel &amp; Birnen" in response.text and "50.0 %" in response.text
     assert "script-src" not in response.headers["Content-Security-Policy"]
     assert response.headers["Content-Security-Policy"].startswith("default-src 'self'")
