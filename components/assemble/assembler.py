@@ -1,7 +1,6 @@
 """All indexes to one data set: dataset.json, the merged index, the report."""
 
 import contextlib
-import hashlib
 import json
 import os
 from collections import Counter
@@ -18,10 +17,11 @@ from components.assemble.data_report import Findings, write_report
 from components.assemble.mislabels import find_suspects
 from components.assemble.resolution import Resolution, resolve
 from components.assemble.settings import Settings
-from components.shared.dataset import FILE_NAME, FORMAT, SELECTION_KEY, SPLITS
+from components.shared.dataset import FILE_NAME, FORMAT, SELECTION_KEY, SPLITS, snapshot
 from components.shared.errors import PipelineError
 
 OK = "ok"
+_SEEN_BY_TRAINING = ("object_id", "split", "label_index", "encoded_sha256")
 
 
 @dataclass(frozen=True)
@@ -133,7 +133,7 @@ def _content(
     kept = examples.filter(examples["kept"])
     return {
         "format": FORMAT,
-        "snapshot": _snapshot(kept, labels),
+        "snapshot": snapshot(labels, zip(*(kept[name].to_pylist() for name in _SEEN_BY_TRAINING))),
         "labels": labels,
         "stored_size": _stored_size(kept),
         "splits": {split: _split(examples, split, len(labels)) for split in SPLITS},
@@ -141,15 +141,6 @@ def _content(
         "parameters": {**selection["parameters"], **asdict(settings)},
         "selection": selection["funnel"],
     }
-
-
-def _snapshot(kept: pa.Table, labels: list[str]) -> str:
-    """sha256 of all that training sees: labels, and each example's id, split, label and picture, sorted by id."""
-    digest = hashlib.sha256(json.dumps({"format": FORMAT, "labels": labels}).encode())
-    columns = [kept[name].to_pylist() for name in ("object_id", "split", "label_index", "encoded_sha256")]
-    for row in zip(*columns):
-        digest.update("\t".join(map(str, row)).encode() + b"\n")
-    return digest.hexdigest()
 
 
 def _stored_size(kept: pa.Table) -> int:

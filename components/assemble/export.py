@@ -7,11 +7,10 @@ without these, renumbered and named as TFDS wants them. The examples themselves 
 import json
 import os
 from collections import Counter
-from typing import Any
+from typing import Any, Callable
 
 from components.shared import dataset, records, storage
 from components.shared.errors import PipelineError
-from components.shared.progress import Progress
 
 _NAME = "museum"
 _FEATURES = "tensorflow_datasets.core.features"
@@ -28,18 +27,20 @@ _TYPES = {
 }
 
 
-def export(dataset_path: str, folder: str) -> None:
-    """Writes the data set `dataset_path` (dataset.json, path or URI) into the new local `folder`.
+def export(info: dataset.DatasetInfo, folder: str, advance: Callable[[], None] = lambda: None) -> None:
+    """Writes the data set into the new local `folder`; `advance` is called after each record file.
 
     Raises:
-        PipelineError: the folder has something in it, or a record file is missing or damaged.
+        PipelineError: the folder has something in it or is none of this machine, or a record file is missing or damaged.
     """
+    if "://" in folder:
+        raise PipelineError(f"--export {folder}: give a folder of this machine, and copy it to a store afterwards")
+    if os.path.exists(folder) and not os.path.isdir(folder):
+        raise PipelineError(f"{folder} is a file: name a new folder")
     if os.path.isdir(folder) and os.listdir(folder):
         raise PipelineError(f"{folder} is not empty: name a new folder")
     os.makedirs(folder, exist_ok=True)
-    info = dataset.load(dataset_path)
-    progress = Progress(sum(len(split.files) for split in info.splits.values()), "record files")
-    splits = [_export_split(info, name, folder, progress) for name in info.splits if info.splits[name].examples]
+    splits = [_export_split(info, name, folder, advance) for name in info.splits if info.splits[name].examples]
     _write_json(folder, "features.json", _features(len(info.labels)))
     with open(os.path.join(folder, "image-class-label.labels.txt"), "w", encoding="utf-8") as file:
         file.write("".join(f"{label}\n" for label in info.labels))
@@ -47,7 +48,7 @@ def export(dataset_path: str, folder: str) -> None:
     _write_json(folder, "dataset_info.json", _info(info, splits))
 
 
-def _export_split(info: dataset.DatasetInfo, name: str, folder: str, progress: Progress) -> dict[str, Any]:
+def _export_split(info: dataset.DatasetInfo, name: str, folder: str, advance: Callable[[], None]) -> dict[str, Any]:
     """Copies the record files of a split; returns its entry in dataset_info.json."""
     excluded = info.excluded_ids(name)
     files = [file for file in info.splits[name].files if file.examples]
@@ -61,7 +62,7 @@ def _export_split(info: dataset.DatasetInfo, name: str, folder: str, progress: P
                     writer.write(payload)
                     lengths[number] += 1
                     size += len(payload)
-        progress.update()
+        advance()
     return {
         "name": name,
         "shardLengths": [str(lengths[number]) for number in range(len(files))],

@@ -1,8 +1,10 @@
 """`pipeline.py inspect`: a data set, or one of its objects, in the terminal."""
 
+import contextlib
 import difflib
 import io
 import os
+from typing import Callable, Iterator
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -10,6 +12,7 @@ import simplejpeg
 from PIL import Image
 from rich.console import Console, Group
 from rich.padding import Padding
+from rich.progress import Progress
 from rich.style import Style
 from rich.table import Table
 from rich.text import Text
@@ -43,18 +46,31 @@ def inspect(dataset_json: str, object_id: str | None = None, verify: bool = Fals
     if object_id is not None:
         return _print_object(console, info, _examples(dataset_json), object_id)
     if export_to is not None:
-        export(dataset_json, export_to)
-        console.print(f"{export_to}: read it with tfds.builder_from_directory({export_to!r})")
+        with _progress(console, info) as advance:
+            export(info, export_to, advance)
+        console.print(Text(f"{export_to}: read it with tfds.builder_from_directory({export_to!r})"), soft_wrap=True)
         return 0
     if verify:
-        return _print_verification(console, info)
+        return _print_verification(console, info, _examples(dataset_json))
     _print_dataset(console, info, _examples(dataset_json))
     return 0
 
 
 def _examples(dataset_json: str) -> pa.Table:
     folder = os.path.dirname(dataset_json) or "." if dataset_json.endswith(".json") else dataset_json
-    return pq.read_table(io.BytesIO(storage.read_bytes(storage.join(folder, "examples.parquet"))))
+    uri = storage.join(folder, "examples.parquet")
+    try:
+        return pq.read_table(io.BytesIO(storage.read_bytes(uri)))
+    except pa.ArrowException as error:
+        raise PipelineError(f"{uri} is damaged ({error}): run the assemble step again") from error
+
+
+@contextlib.contextmanager
+def _progress(console: Console, info: dataset.DatasetInfo) -> Iterator[Callable[[], None]]:
+    """A bar over the record files, on a terminal; what it yields moves it on by a file."""
+    with Progress(console=console, transient=True, disable=not console.is_terminal) as bar:
+        task = bar.add_task("record files", total=sum(len(split.files) for split in info.splits.values()))
+        yield lambda: bar.advance(task)
 
 
 def _print_dataset(console: Console, info: dataset.DatasetInfo, examples: pa.Table) -> None:
@@ -62,9 +78,11 @@ def _print_dataset(console: Console, info: dataset.DatasetInfo, examples: pa.Tab
     console.print(
         f"\n[bold]Data set[/] {info.snapshot[:12]}  {len(info.labels)} classes, pictures of {info.stored_size} px"
     )
-    console.print(
-        f"check: [{_COLORS[outcome]}]{outcome}[/]", *(f"\n  - {reason}" for reason in info.check["reasons"]), "\n"
-    )
+    console.print(f"check: [{_COLORS.get(outcome, 'red')}]{outcome}[/]")
+    # As Text: names of classes may look like markup.
+    for reason in info.check["reasons"]:
+        console.print(Text(f"  - {reason}"), soft_wrap=True)
+    console.print()
     for label, count, gone in losses.funnel(examples, info.selection):
         lost = Text("".join(f"  −{number:,} {reason}" for reason, number in gone), style="dim")
         console.print(Text(f"{count:>10,}  {label}").append(lost), soft_wrap=True)
@@ -131,12 +149,13 @@ def _rgb(pixel: tuple[int, ...]) -> str:
     return "#{:02x}{:02x}{:02x}".format(*pixel)
 
 
-def _print_verification(console: Console, info: dataset.DatasetInfo) -> int:
-    result = verify_files(info)
+def _print_verification(console: Console, info: dataset.DatasetInfo, examples: pa.Table) -> int:
+    with _progress(console, info) as advance:
+        result = verify_files(info, examples, advance)
     for fault in result.faults[:_FAULTS_SHOWN]:
         console.print(Text(fault, style="red"), soft_wrap=True)
     if len(result.faults) > _FAULTS_SHOWN:
         console.print(f"and {len(result.faults) - _FAULTS_SHOWN} more")
-    verdict = f"[red]{len(result.faults)} faults[/]" if result.faults else "[green]all checksums match[/]"
+    verdict = f"[red]{len(result.faults)} faults[/]" if result.faults else "[green]all checksums, places and the snapshot match[/]"
     console.print(f"{result.files} record files, {result.records:,} records, {result.bytes / 1e6:,.1f} MB: {verdict}")
     return 1 if result.faults else 0

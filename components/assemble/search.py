@@ -43,15 +43,21 @@ def close_pairs(hashes: np.ndarray, variants: list[np.ndarray], distance: int) -
         each is compared with some thousands of them.
     """
     entries = np.concatenate(variants)
-    packed, complete = np.zeros(0, np.uint64), True
+    packed, complete = [np.zeros(0, np.uint64)], True
     with ThreadPoolExecutor(_THREADS) as pool:
-        # Some joins at a time and not all at once: what they find is merged and bounded as it comes.
+        # Some joins at a time and not all at once: what they find is merged, as often as it has doubled, and bounded.
         for choices in _batches(_choices(len(hashes), distance), _THREADS):
             for found, whole in pool.map(lambda blocks: _join(hashes, entries, blocks, distance), choices):
-                packed, complete = _nearest(np.concatenate([packed, found])), complete and whole
-            if len(packed) > MOST_PAIRS:
-                packed, complete = packed[np.argsort(packed & np.uint64(255), kind="stable")[:MOST_PAIRS]], False
+                packed, complete = [*packed, found], complete and whole
+            if sum(map(len, packed)) > max(2 * len(packed[0]), _CHUNK):
+                packed = [_nearest(np.concatenate(packed))]
+            if len(packed[0]) > MOST_PAIRS:
+                complete = False
                 break
+    packed = _nearest(np.concatenate(packed))
+    if len(packed) > MOST_PAIRS:
+        packed = packed[np.argsort(packed & np.uint64(255), kind="stable")[:MOST_PAIRS]]
+        complete = False
     packed.sort()
     pair = packed >> np.uint64(8)
     n = np.uint64(max(len(hashes), 1))

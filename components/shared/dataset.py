@@ -1,8 +1,9 @@
 """Reads an assembled data set: `dataset.json` and the examples it names, wherever their record files lie."""
 
+import hashlib
 import json
 from dataclasses import dataclass
-from typing import Any, Iterator
+from typing import Any, Callable, Iterable, Iterator, Sequence
 
 from components.shared import records, storage
 from components.shared.errors import PipelineError
@@ -68,6 +69,15 @@ def load(path: str) -> DatasetInfo:
         raise PipelineError(f"{uri} is not JSON ({error}): is it the dataset.json of an assemble step?") from error
     if not isinstance(content, dict) or content.get("format") != FORMAT:
         raise PipelineError(f"{uri} is not a data set of format {FORMAT}: is it the dataset.json of an assemble step?")
+    try:
+        return _info(content)
+    except (KeyError, TypeError, ValueError) as error:
+        raise PipelineError(
+            f"{uri} is incomplete or was changed ({type(error).__name__}: {error}): run the assemble step again"
+        ) from error
+
+
+def _info(content: dict[str, Any]) -> DatasetInfo:
     return DatasetInfo(
         snapshot=content["snapshot"],
         labels=tuple(content["labels"]),
@@ -122,14 +132,36 @@ def read_examples(path: str, split: str) -> Iterator[Example]:
                 yield example
 
 
-def read_file(uri: str) -> Iterator[tuple[records.Span, Example]]:
-    """All records of the record file `uri` with their places, excluded or not. Raises PipelineError."""
+def read_file(
+    uri: str, damaged: Callable[[records.RecordError], None] | None = None
+) -> Iterator[tuple[records.Span, Example]]:
+    """All records of the record file `uri` with their places, excluded or not.
+
+    With `damaged`, a damaged record is told to it and left out.
+
+    Raises:
+        PipelineError: the file is missing, cut off or damaged.
+    """
     with storage.open_read(uri) as file:
-        for span, payload in records.read_payloads(file, uri):
+        for span, payload in records.read_payloads(file, uri, damaged):
             try:
-                yield span, records.decode(payload)
+                example = records.decode(payload)
             except records.RecordError as error:
-                raise records.RecordError(f"{uri}: record {span.position} (at byte {span.offset}): {error}") from error
+                error = records.RecordError(f"{uri}: record {span.position} (at byte {span.offset}): {error}")
+                if damaged is None:
+                    raise error from None
+                damaged(error)
+                continue
+            yield span, example
+
+
+def snapshot(labels: Sequence[str], rows: Iterable[tuple[str, str, int, str]]) -> str:
+    """sha256 of all that training sees: labels, and each example's id, split, label index and picture's sha256, the
+    `rows` sorted by id."""
+    digest = hashlib.sha256(json.dumps({"format": FORMAT, "labels": list(labels)}).encode())
+    for row in rows:
+        digest.update("\t".join(map(str, row)).encode() + b"\n")
+    return digest.hexdigest()
 
 
 def _split(content: dict[str, Any]) -> Split:

@@ -10,7 +10,7 @@ import hashlib
 import os
 import struct
 from dataclasses import dataclass
-from typing import BinaryIO, Iterator
+from typing import BinaryIO, Callable, Iterator
 
 import google_crc32c
 from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
@@ -108,7 +108,10 @@ def decode(payload: bytes) -> Record:
         stored = feature.int64_list.value if kind is int else feature.bytes_list.value
         if len(stored) != 1:
             raise RecordError(f"the feature {name} has {len(stored)} values instead of 1")
-        values[field] = stored[0].decode() if kind is str else stored[0]
+        try:
+            values[field] = stored[0].decode() if kind is str else stored[0]
+        except UnicodeDecodeError as error:
+            raise RecordError(f"the feature {name} is not UTF-8 text") from error
     return Record(**values)
 
 
@@ -148,8 +151,13 @@ class RecordWriter:
             os.unlink(self._partial)
 
 
-def read_payloads(file: BinaryIO, name: str) -> Iterator[tuple[Span, bytes]]:
+def read_payloads(
+    file: BinaryIO, name: str, damaged: Callable[[RecordError], None] | None = None
+) -> Iterator[tuple[Span, bytes]]:
     """The payloads of the open TFRecord `file`, in order, their checksums checked; `name` is for messages.
+
+    With `damaged`, a record whose content does not match its checksum is told to it and left out: its length, which has
+    a checksum of its own, says where the next one begins.
 
     Raises:
         RecordError: the file is cut off, or a checksum does not match.
@@ -165,9 +173,13 @@ def read_payloads(file: BinaryIO, name: str) -> Iterator[tuple[Span, bytes]]:
         payload, footer = file.read(length), file.read(FOOTER_BYTES)
         if len(payload) < length or len(footer) < FOOTER_BYTES:
             raise RecordError(f"{where} is cut off")
-        if _masked_crc(payload) != footer:
-            raise RecordError(f"{where} is damaged: the checksum of its content does not match")
-        yield Span(position, offset + HEADER_BYTES, length), payload
+        if _masked_crc(payload) == footer:
+            yield Span(position, offset + HEADER_BYTES, length), payload
+        else:
+            error = RecordError(f"{where} is damaged: the checksum of its content does not match")
+            if damaged is None:
+                raise error
+            damaged(error)
         position += 1
         offset += HEADER_BYTES + length + FOOTER_BYTES
 
