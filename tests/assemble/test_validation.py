@@ -32,10 +32,7 @@ EVEN = {"train": (4, 4), "validation": (2, 2), "test": (2, 2)}
 
 
 def check(tmp_path, collection: list[Item], **settings) -> tuple[str, list[str]]:
-    try:
-        assemble(tmp_path, collection, **settings)
-    except PipelineError:
-        pass
+    assemble(tmp_path, collection, **settings)
     found = json.loads((tmp_path / "dataset" / "dataset.json").read_text())["check"]
     return found["outcome"], found["reasons"]
 
@@ -81,6 +78,35 @@ def test_the_same_set_within_the_limits_is_ok(tmp_path, pictures):
         "max_imbalance": 1,
     }
     assert check(tmp_path, items(pictures, EVEN, 2), **limits, expected_classes="French,Dutch") == ("ok", [])
+
+
+@pytest.mark.parametrize("split", ["validation", "test"])
+def test_a_split_that_lost_all_its_pictures_stops_the_run(tmp_path, pictures, split):
+    """Its pictures failed, or (validation) are copies of pictures in the test split."""
+    collection = items(pictures, EVEN)
+    for item in collection:
+        if item.split == split:
+            item.jpeg, item.status = b"", "timeout"
+    outcome, reasons = check(tmp_path / "failed", collection)
+    assert outcome == "fail" and f"no {split} example is left of 4 objects" in reasons[0]
+    outcome, reasons = check(tmp_path / "unasked", [item for item in collection if item.split != split])
+    assert (outcome, reasons) == ("ok", [])
+
+
+def test_a_validation_split_of_nothing_but_copies_stops_the_run(tmp_path, pictures):
+    collection = items(pictures, EVEN)
+    tests = iter([item for item in collection if item.split == "test"])
+    for item in collection:
+        if item.split == "validation":
+            item.jpeg = next(tests).jpeg
+    outcome, reasons = check(tmp_path, collection)
+    assert outcome == "fail" and "no validation example is left of 4 objects" in reasons[0]
+
+
+def test_expected_classes_in_another_encoding_are_named(tmp_path, pictures):
+    (tmp_path / "classes.txt").write_bytes("Flämisch".encode("latin-1"))
+    with pytest.raises(PipelineError, match="classes.txt is not UTF-8 text"):
+        check(tmp_path, items(pictures, EVEN), expected_classes=str(tmp_path / "classes.txt"))
 
 
 def test_expected_classes_may_be_a_file(tmp_path, pictures):
