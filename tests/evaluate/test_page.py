@@ -1,4 +1,5 @@
 import re
+import time
 
 import numpy as np
 import pytest
@@ -63,3 +64,20 @@ def test_a_column_of_a_thousand_values_shows_the_large_and_the_odd_ones():
     found = analysis(n=500, skill=1.5)
     shown = page.shown_slices(findings(found, columns={"artist": values}))
     assert len(shown) == 12 + sum(part.standing != "" for part in shown[12:])
+
+
+def test_500_classes_and_20_000_pictures_take_seconds(tmp_path):
+    """CPU time, which other work on the machine does not change: 2 s when this was written."""
+    before = time.process_time()
+    html(findings(analysis(n=20_000, classes=500, skill=6.0)), tmp_path)
+    assert time.process_time() - before < 20
+
+
+def test_of_up_to_five_classes_no_top_five_is_shown(tmp_path):
+    assert "Top-5 accuracy" not in html(findings(analysis(classes=5)), tmp_path)
+    assert "Top-5 accuracy" in html(findings(analysis(classes=6)), tmp_path)
+
+
+def test_numbers_stay_with_their_per_cent_sign(tmp_path):
+    lead = html(findings(analysis()), tmp_path).partition("test pictures are classified correctly")[0]
+    assert re.search(r"\d\xa0% of 400 $", lead)
