@@ -168,7 +168,7 @@ class KServe:
             if url := self._address(live, found, own):
                 return url
             if time.monotonic() - started > self._patience.ready:
-                text = pods.trouble(self._cluster, own, container=CONTAINER)[0] if own else _why(live)
+                text = pods.trouble(self._cluster, own, container=CONTAINER)[0] if own else self._why(live)
                 raise RolloutError(f"InferenceService {self._service} is not ready: {text}")
             time.sleep(self._patience.poll)
 
@@ -185,6 +185,15 @@ class KServe:
             return f"http://{revision}.{domain}" if any(map(pods.is_ready, newest)) else ""
         # Raw mode: a Deployment, which replaces its pods one by one behind one Service.
         return common if len(newest) == len(found) and all(map(pods.is_ready, newest)) else ""
+
+    def _why(self, live: Object) -> str:
+        """Why there are no pods: what Knative's webhook refuses stands in an event only."""
+        if warning := pods.last_event(self._cluster, self._service):
+            return warning
+        for entry in live.get("status", {}).get("conditions") or []:
+            if entry["status"] == "False":
+                return f"{entry['type']}: {entry.get('message') or entry.get('reason', '')}"
+        return "KServe's controller says nothing (is KServe installed?)"
 
 
 def _common_url(live: Object) -> str:
@@ -212,10 +221,3 @@ def _previous(before: Object | None, version: str) -> list[Object]:
         return []
     now = before["spec"]["predictor"]
     return _notes(before) if _SPLIT in now or version_of(now) == version else [now, *_notes(before)][:2]
-
-
-def _why(live: Object) -> str:
-    for entry in live.get("status", {}).get("conditions") or []:
-        if entry["status"] == "False":
-            return f"{entry['type']}: {entry.get('message') or entry.get('reason', '')}"
-    return "KServe's controller says nothing (is KServe installed?)"

@@ -61,8 +61,18 @@ def trouble(
         refused = condition(owner or {}, "ReplicaFailure")
         return f"there is no pod yet{': ' + refused['message'] if refused else ''}", False
     name = waiting[0]["metadata"]["name"]
-    words = _last_words(cluster, waiting[0], container) or _last_event(cluster, name) or "it printed nothing"
+    words = _last_words(cluster, waiting[0], container) or last_event(cluster, name) or "it printed nothing"
     return f"pod {name} is not ready: {words}", False
+
+
+def last_event(cluster: Cluster, name: str) -> str:
+    """The newest warning about an object: a volume that cannot be mounted, a probe that fails; "" if there is none."""
+    try:
+        events = cluster.find("v1", "Event", fields=f"involvedObject.name={name},type=Warning")
+    except ClusterError:
+        return ""
+    events.sort(key=lambda event: event.get("lastTimestamp") or event.get("eventTime") or "")
+    return f"{events[-1].get('reason', '')}: {events[-1].get('message', '')}" if events else ""
 
 
 def _death(cluster: Cluster, pod: Object, status: Object) -> str:
@@ -80,13 +90,3 @@ def _last_words(cluster: Cluster, pod: Object, container: str) -> str:
     lines = cluster.log(name, container, 20) or cluster.log(name, container, 20, previous=True)
     errors = [line for line in lines if line.startswith("error: ")]
     return (errors or lines or [""])[-1].removeprefix("error: ")
-
-
-def _last_event(cluster: Cluster, name: str) -> str:
-    """The newest warning about a pod: a volume that cannot be mounted, a probe that fails; "" if it may not be read."""
-    try:
-        events = cluster.find("v1", "Event", fields=f"involvedObject.name={name},type=Warning")
-    except ClusterError:
-        return ""
-    events.sort(key=lambda event: event.get("lastTimestamp") or event.get("eventTime") or "")
-    return f"{events[-1].get('reason', '')}: {events[-1].get('message', '')}" if events else ""

@@ -69,7 +69,7 @@ class Controller:
         wanted = copy.deepcopy(live["spec"]["predictor"])
         percent = wanted.pop("canaryTrafficPercent", None)
         if refused := [] if self.raw else knative.refusals(wanted):
-            return self._report(live, f'admission webhook "validation.webhook.serving.knative.dev" denied: {refused}')
+            return self._warn(live, f'admission webhook "validation.webhook.serving.knative.dev" denied: {refused}')
         _check_pod(wanted)
         template = {"labels": live["metadata"]["labels"], "notes": live["metadata"]["annotations"], **wanted}
         if not self._templates or self._templates[-1][1] != template:
@@ -114,6 +114,12 @@ class Controller:
         if serves:
             status["address"] = {"url": f"http://{host}.kubeflow.svc.cluster.local"}
         self._kube.change(KIND[1], live["metadata"]["name"], lambda obj: obj.update(status=status))
+
+    def _warn(self, live: Object, message: str) -> None:
+        name = live["metadata"]["name"]
+        involved = {"kind": KIND[1], "name": name, "namespace": self._kube.namespace}
+        content = {"involvedObject": involved, "type": "Warning", "reason": "InternalError", "message": message}
+        self._kube.put({"apiVersion": "v1", "kind": "Event", "metadata": {"name": f"{name}.1"}, **content})
 
     def _route(self, host: str) -> int | None:
         name, _, domain = host.partition(".")

@@ -170,7 +170,7 @@ def test_a_second_one_that_does_not_start_fails_although_kserve_says_ready(kube,
 
 def test_what_knative_refuses_is_the_reason(kube, knative_only, questions, models, monkeypatch):
     monkeypatch.setattr(knative, "_PORT_NAMES", ())
-    with pytest.raises(RolloutError, match="Ready: admission webhook .* Port name http1 is not allowed"):
+    with pytest.raises(RolloutError, match="is not ready: InternalError: admission webhook .*Port name http1 is"):
         put(knative_only, questions, models[0][0])
 
 
