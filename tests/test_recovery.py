@@ -15,7 +15,7 @@ import duckdb
 import pytest
 
 from components.shared import sample
-from tests.local_runs import ROOT, TINY, command, line, processes_of, statuses, summary_of
+from tests.local_runs import TINY, command, line, processes_of, started, statuses, summary_of
 
 # A process that pays no heed to SIGTERM, with a child that does not either.
 STUBBORN = """
@@ -47,7 +47,7 @@ def test_stopped_in_any_way_it_is_written_down_and_goes_on_from_there(tmp_path):
     arguments = ["run", "--root", tmp_path, "--name", "cut"]
     for signals in (["SIGINT"], ["SIGHUP"], ["SIGTERM", "SIGINT", "SIGINT"]):
         more = ["--resume"] if (tmp_path / "cut").exists() else [*TINY, "epochs=1000"]
-        process = subprocess.Popen(line(*arguments, *more), cwd=ROOT, stdout=-1, stderr=subprocess.STDOUT, text=True)
+        process = started(line(*arguments, *more))
         printed = _until(process, "steps")  # of training; the rest is cached
         for name in signals:
             process.send_signal(getattr(signal, name))
@@ -72,7 +72,7 @@ def _until(process: subprocess.Popen, word: str) -> str:
 
 def test_a_second_signal_kills_what_does_not_end_by_itself(tmp_path):
     code = WATCHER.format(stubborn=STUBBORN)
-    process = subprocess.Popen([sys.executable, "-c", code, str(tmp_path)], cwd=ROOT, stdout=-1, text=True)
+    process = started([sys.executable, "-c", code, str(tmp_path)])
     assert process.stdout.readline() == "child\n"
     process.send_signal(signal.SIGINT)
     assert process.stdout.readline() == "interrupted\n"
@@ -85,8 +85,7 @@ def test_where_hangups_are_ignored_the_run_goes_on(tmp_path):
     """`nohup make run` outlives its terminal."""
     code = WATCHER.format(stubborn=STUBBORN)
     wrapper = "import os, signal, sys; signal.signal(signal.SIGHUP, signal.SIG_IGN); os.execv(sys.argv[1], sys.argv[1:])"
-    full = [sys.executable, "-c", wrapper, sys.executable, "-c", code, str(tmp_path)]
-    process = subprocess.Popen(full, cwd=ROOT, stdout=-1, text=True)
+    process = started([sys.executable, "-c", wrapper, sys.executable, "-c", code, str(tmp_path)])
     assert process.stdout.readline() == "child\n"
     (ignored,) = re.findall(r"^SigIgn:\s*(\w+)", Path(f"/proc/{process.pid}/status").read_text(), re.MULTILINE)
     assert int(ignored, 16) & 1 << (signal.SIGHUP - 1)

@@ -2,18 +2,15 @@
 
 import json
 import signal
-import subprocess
-import sys
 import time
-from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
 
 from components.shared import storage
+from tests.local_runs import command, line, started
 from tests.shared.object_stores import gs_bucket, gs_endpoint, s3_bucket, s3_endpoint, s3_environment  # noqa: F401
 
-ROOT = Path(__file__).resolve().parent.parent
 TINY = [
     "shards=2", "epochs=1", "image_size=32", "max_images_per_class=24", "min_images_per_class=2", "min_accuracy=0",
     "serve=false",
@@ -24,8 +21,7 @@ TINY = [
 @pytest.mark.parametrize("scheme", ["s3", "gs"])
 def test_a_whole_run_in_a_bucket(scheme, request, tmp_path):
     root = request.getfixturevalue(f"{scheme}_bucket") + "/museum"
-    command = [sys.executable, str(ROOT / "pipeline.py"), "run", "--root", root, "--name", "here", *TINY]
-    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+    done = command("run", "--root", root, "--name", "here", *TINY, cwd=tmp_path)
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-2000:]
     stored = {file.uri.removeprefix(f"{root}/here/artifacts/"): file.uri for file in storage.list_files(root)}
     named = {"assemble/dataset/dataset.json", "train/classifier/model.tflite", "evaluate/report", "query/objects"}
@@ -48,8 +44,7 @@ def test_changed_parameters_after_a_stop_in_training(request, tmp_path):
     """The checkpoints of the training that was stopped lie in the bucket only; with another rate they are of no use."""
     root = request.getfixturevalue("s3_bucket") + "/museum"
     arguments = ["--root", root, "--name", "cut", *TINY, "epochs=1000", "checkpoint_every=1"]
-    line = [sys.executable, str(ROOT / "pipeline.py"), "run"]
-    process = subprocess.Popen([*line, *arguments], cwd=tmp_path, stdout=-1, stderr=subprocess.STDOUT, text=True)
+    process = started(line("run", *arguments), cwd=tmp_path)
     checkpoints = f"{root}/cut/artifacts/train/classifier-work"
     while not storage.list_files(checkpoints):
         assert process.poll() is None, process.stdout.read()
@@ -60,7 +55,7 @@ def test_changed_parameters_after_a_stop_in_training(request, tmp_path):
 
     # Where the artifacts are is the run's own knowledge: no --root.
     changed = ["--name", "cut", "--resume", "learning_rate=0.01", "epochs=1"]
-    done = subprocess.run([*line, *changed], cwd=tmp_path, capture_output=True, text=True)
+    done = command("run", *changed, cwd=tmp_path)
     assert done.returncode == 0, done.stdout
     stored = {file.uri.removeprefix(f"{root}/cut/artifacts/") for file in storage.list_files(root)}
     assert {"train/classifier/model.tflite", "evaluate/report"} <= stored
