@@ -1,8 +1,8 @@
 """What a cluster needs to know of each step: its share of a node, its deadline, its secrets. kfp.local ignores it all.
 
 Accelerators are no part of it. KFP fills a parameter into a pod's resources by its string value, and an integer's string
-value is empty: `gpus: int` as an accelerator count would ask for none, silently. The training step therefore starts
-its workers as a Job of its own whenever `gpus` is above 0, and that Job asks for them; the step itself only waits.
+value is empty: `gpus: int` as an accelerator count would ask for none, silently. The training step starts its workers as
+a Job, which asks for their CPU, memory and accelerators; the step itself only waits.
 """
 
 from dataclasses import dataclass
@@ -30,37 +30,48 @@ class Needs:
     retries: int
     secrets: tuple[str, ...] = ("store", "google")
 
+    @property
+    def seconds(self) -> int:
+        """How long one attempt may take."""
+        return int(self.hours * 3600)
+
+    @property
+    def retry_window(self) -> int:
+        """Seconds in which all attempts have room, with the pauses between them."""
+        return self.seconds * (self.retries + 1) + 3600
+
 
 # Requests are small, so that everything fits two nodes of two CPUs; limits are what the step can use.
 NEEDS = {
     "probe": Needs(("100m", "1"), ("128Mi", "1Gi"), "1Gi", 0.5, 2, ("store", "google", "flickr")),
-    "query": Needs(("250m", "2"), ("512Mi", "4Gi"), "10Gi", 4, 2, ("store", "google", "flickr")),
+    # One retry, for a museum's server or a store that is away; a mistake in the parameters meets it too, a minute later.
+    "query": Needs(("250m", "2"), ("512Mi", "4Gi"), "10Gi", 4, 1, ("store", "google", "flickr")),
     "fetch": Needs(("250m", "2"), ("512Mi", "2Gi"), "20Gi", 48, 3),
     "convert": Needs(("250m", "2"), ("512Mi", "2Gi"), "20Gi", 12, 3),
-    "assemble": Needs(("250m", "2"), ("512Mi", "4Gi"), "10Gi", 4, 2),
-    "tensorboard": Needs(("50m", "500m"), ("128Mi", "512Mi"), "1Gi", 0.5, 2, ()),
-    "train": Needs(("500m", "4"), ("2Gi", "6Gi"), "50Gi", 24 * 7, 3),
+    # None: what ends it is nearly always a threshold that was crossed. All before it is in the cache for the next run.
+    "assemble": Needs(("250m", "2"), ("512Mi", "4Gi"), "10Gi", 4, 0),
+    "tensorboard": Needs(("50m", "500m"), ("128Mi", "512Mi"), "1Gi", 0.5, 2, ("store",)),
+    # The step that waits for the workers, and at the end measures and copies the model; /tmp is as large in the workers.
+    "train": Needs(("100m", "2"), ("512Mi", "2Gi"), "50Gi", 24 * 7, 3),
     "evaluate": Needs(("250m", "4"), ("1Gi", "4Gi"), "20Gi", 12, 2),
     "serve": Needs(("100m", "1"), ("256Mi", "1Gi"), "5Gi", 1, 1),
 }
 
 
-def fit(task: PipelineTask, step: str, secrets: dict[str, object], cpu=None, memory=None) -> None:
+def fit(task: PipelineTask, step: str, secrets: dict[str, object]) -> None:
     """Gives `task` what NEEDS says of `step`.
 
     Args:
-        task: The task; its resources, deadline, scratch disk and secrets are set.
+        task: The task; its resources, deadline, scratch disk, user and secrets are set.
         step: Key of NEEDS.
         secrets: Names of the Secrets (strings or pipeline parameters): store, google, flickr. None of them has to exist.
-        cpu: (request, limit) instead of the step's own, as strings or pipeline parameters of type str.
-        memory: The same for memory.
     """
     needs = NEEDS[step]
-    cpu_request, cpu_limit = cpu or needs.cpu
-    memory_request, memory_limit = memory or needs.memory
-    task.set_cpu_request(cpu_request).set_cpu_limit(cpu_limit)
-    task.set_memory_request(memory_request).set_memory_limit(memory_limit)
-    kubernetes.set_timeout(task, int(needs.hours * 3600))
+    task.set_cpu_request(needs.cpu[0]).set_cpu_limit(needs.cpu[1])
+    task.set_memory_request(needs.memory[0]).set_memory_limit(needs.memory[1])
+    # KFP sets what else Pod Security "restricted" asks for. The images' own numeric user is kept.
+    kubernetes.set_security_context(task, run_as_non_root=True)
+    kubernetes.set_timeout(task, needs.seconds)
     # The root file system may be read-only, so /tmp is a volume; a step that overfills it is evicted, not the node.
     kubernetes.empty_dir_mount(task, "tmp", "/tmp", size_limit=needs.disk)
     for name in needs.secrets:

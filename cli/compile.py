@@ -17,7 +17,7 @@ from components.shared.errors import PipelineError
 
 DROP_DOWNS = ("source", "model", "augmentation")
 # Waits between the attempts of a step: what ends a pod early (a reclaimed node, a full registry) takes minutes to pass.
-RETRY = {"backoffDuration": "30s", "backoffFactor": 2.0, "backoffMaxDuration": "600s"}
+RETRY = {"backoffDuration": "30s", "backoffFactor": 2.0}
 
 
 @dataclass(frozen=True)
@@ -153,8 +153,11 @@ def _replaced(value: Any, replacements: Mapping[str, str]) -> Any:
 def _add_retries(spec: dict) -> None:
     # Not in pipeline.py: kfp.local would retry as well, and there a mistake of the user has to end the run at once.
     for name, task in _tasks(spec):
-        if name in NEEDS:
-            task["retryPolicy"] = {"maxRetryCount": NEEDS[name].retries, **RETRY}
+        if name in NEEDS and NEEDS[name].retries:
+            # To Argo this is no longest pause: it is the time from the start of the first attempt within which others may
+            # start, and at whose end a later one is killed. KFP writes 0 where it is missing, which forbids any retry.
+            window = {"backoffMaxDuration": f"{NEEDS[name].retry_window}s"}
+            task["retryPolicy"] = {"maxRetryCount": NEEDS[name].retries, **RETRY, **window}
 
 
 def _tasks(spec: dict) -> Iterator[tuple[str, dict]]:

@@ -47,6 +47,11 @@ def s3_settings(scheme: str) -> S3Settings:
 
     Endpoint: MINIO_ENDPOINT (minio only), AWS_ENDPOINT_URL_S3, AWS_ENDPOINT_URL, S3_ENDPOINT. Keys: MINIO_ACCESS_KEY
     and MINIO_SECRET_KEY (minio only), then whatever boto3 knows. Region: AWS_REGION, AWS_DEFAULT_REGION, S3_REGION.
+
+    In a pod the store that KFP brought is minio, and the variables named after AWS are those of another one, from which
+    pictures may come or the data be taken: there minio knows its own variables only.
+
+    Provider settings of single buckets (`overrides`) are not read, only the `default` of a scheme.
     """
     endpoint = _endpoint(scheme)
     provider = _provider(scheme) if not endpoint else {}
@@ -54,7 +59,8 @@ def s3_settings(scheme: str) -> S3Settings:
         endpoint = _with_scheme(provider["endpoint"], not provider.get("disableSSL", False))
     if scheme == "minio" and not endpoint:
         raise StorageError("minio:// needs the address of its server: set MINIO_ENDPOINT=http://HOST:PORT")
-    region = _first("AWS_REGION", "AWS_DEFAULT_REGION", "S3_REGION") or provider.get("region")
+    own = scheme == "minio" and _in_pod()
+    region = ("" if own else _first("AWS_REGION", "AWS_DEFAULT_REGION", "S3_REGION")) or provider.get("region")
     access, secret = _keys(scheme, provider)
     path_style = os.environ.get("S3_ADDRESSING_STYLE", "path") == "path" and bool(endpoint)
     if "forcePathStyle" in provider:
@@ -88,8 +94,14 @@ def pod_environment(scheme: str) -> list[dict]:
 def _endpoint(scheme: str) -> str | None:
     if scheme == "minio" and os.environ.get("MINIO_ENDPOINT"):
         return _with_scheme(os.environ["MINIO_ENDPOINT"], secure=False)
+    if scheme == "minio" and _in_pod():
+        return None
     found = _first("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL", "S3_ENDPOINT")
     return _with_scheme(found, os.environ.get("S3_USE_HTTPS", "1") not in ("0", "false")) if found else None
+
+
+def _in_pod() -> bool:
+    return (SERVICE_ACCOUNT / "token").exists()
 
 
 def _with_scheme(endpoint: str, secure: bool) -> str:
@@ -109,7 +121,7 @@ def _keys(scheme: str, provider: dict) -> tuple[str | None, str | None]:
 
 def _provider(scheme: str) -> dict:
     """The default provider of `scheme` in kfp-launcher; empty outside a cluster."""
-    if not (SERVICE_ACCOUNT / "token").exists():
+    if not _in_pod():
         return {}
     data = _kubernetes(f"configmaps/{LAUNCHER_CONFIG}").get("data", {})
     if data.get("providers"):

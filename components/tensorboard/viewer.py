@@ -8,15 +8,17 @@ does not begin with the UI's VIEWER_TENSORBOARD_TF_IMAGE_NAME.
 """
 
 import json
+import os
 from pathlib import Path
 
-from components.shared.storage_settings import DEFAULT_MINIO, s3_settings
+from components.shared.storage_settings import DEFAULT_MINIO, pod_environment, s3_settings
 
+_KEYS = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN")
 _README = """Training writes TensorBoard events to
 
     {uri}
 
-while it runs, one folder a model. To look at them:
+while it runs, one folder a training (on a cluster) and model. To look at them:
 
     tensorboard --logdir {source}
 
@@ -24,18 +26,21 @@ or press "Start TensorBoard" on the step named tensorboard in the Kubeflow Pipel
 """
 
 
-def write_viewer(logs_uri: str, logs_path: str, ui_metadata_path: str, viewer_image: str) -> None:
+def write_viewer(
+    logs_uri: str, logs_path: str, ui_metadata_path: str, viewer_image: str, store_secret: str = ""
+) -> None:  # fmt: skip
     """Writes the viewer's description to `ui_metadata_path`, and a README into the folder `logs_path`.
 
     Args:
         logs_uri: where training will write its events. TensorBoard knows a `minio://` store as `s3://` only.
         viewer_image: an image with TensorBoard and boto3 and without TensorFlow, whose own S3 ignores endpoints.
+        store_secret: name of the Secret that this step's variables of the store, if it has any, come from.
     """
     scheme, _, rest = logs_uri.partition("://")
     source = f"s3://{rest}" if scheme == "minio" else logs_uri
     output: dict = {"type": "tensorboard", "source": source, "image": viewer_image}
     if source.startswith("s3://"):
-        output["pod_template_spec"] = {"spec": {"containers": [{"env": _environment(scheme)}]}}
+        output["pod_template_spec"] = {"spec": {"containers": [{"env": _environment(scheme, store_secret)}]}}
     Path(ui_metadata_path).parent.mkdir(parents=True, exist_ok=True)
     Path(ui_metadata_path).write_text(json.dumps({"outputs": [output]}, indent=1), encoding="utf-8")
     # The artifact must have a file: an empty folder is not uploaded.
@@ -43,17 +48,23 @@ def write_viewer(logs_uri: str, logs_path: str, ui_metadata_path: str, viewer_im
     Path(logs_path, "README.txt").write_text(_README.format(uri=logs_uri, source=source), encoding="utf-8")
 
 
-def _environment(scheme: str) -> list[dict]:
+def _environment(scheme: str, store_secret: str) -> list[dict]:
     """How the viewer's pod reaches the store: address in the clear, keys by the name of the Secret that has them."""
     settings = s3_settings(scheme)
     plain = {"S3_ENDPOINT": settings.endpoint, "AWS_DEFAULT_REGION": settings.region}
-    variables = [{"name": name, "value": value} for name, value in plain.items() if value]
-    if scheme == "minio":
-        variables += [_secret("AWS_ACCESS_KEY_ID", "accessKeyKey"), _secret("AWS_SECRET_ACCESS_KEY", "secretKeyKey")]
-    return variables
+    return [{"name": name, "value": value} for name, value in plain.items() if value] + _keys(scheme, store_secret)
 
 
-def _secret(variable: str, field: str) -> dict:
-    reference = DEFAULT_MINIO["credentials"]["secretRef"]
-    key = {"name": reference["secretName"], "key": reference[field], "optional": True}
-    return {"name": variable, "valueFrom": {"secretKeyRef": key}}
+def _keys(scheme: str, store_secret: str) -> list[dict]:
+    if scheme == "s3" and os.environ.get("AWS_ACCESS_KEY_ID"):
+        return [_reference(name, store_secret, name) for name in _KEYS if store_secret and os.environ.get(name)]
+    # What kfp-launcher names, which other pods read as MINIO_ACCESS_KEY or AWS_ACCESS_KEY_ID, and TensorBoard as the latter.
+    sources = [entry["valueFrom"]["secretKeyRef"] for entry in pod_environment(scheme) if "valueFrom" in entry]
+    if not sources and scheme == "minio":
+        secret = DEFAULT_MINIO["credentials"]["secretRef"]
+        sources = [{"name": secret["secretName"], "key": secret[field]} for field in ("accessKeyKey", "secretKeyKey")]
+    return [_reference(name, source["name"], source["key"]) for name, source in zip(_KEYS, sources)]
+
+
+def _reference(variable: str, secret: str, key: str) -> dict:
+    return {"name": variable, "valueFrom": {"secretKeyRef": {"name": secret, "key": key, "optional": True}}}

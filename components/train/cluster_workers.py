@@ -3,10 +3,12 @@
 import threading
 import time
 from dataclasses import dataclass
+from datetime import datetime
 
 from components.shared.errors import PipelineError
 from components.shared.kubernetes import Cluster, Object, condition
 from components.train import job as objects
+from components.train.resources import Settings as Resources
 from components.train.restarts import TAIL_LINES, Failure, describe_status
 from components.train.settings import Settings
 
@@ -16,12 +18,15 @@ _BROKEN = ("ErrImagePull", "ImagePullBackOff", "InvalidImageName", "CreateContai
 
 @dataclass(frozen=True)
 class Patience:
-    """Seconds: between two looks; until workers that no node takes, or that cannot start, are given up; to be gone."""
+    """Seconds: between two looks; until workers that no node takes, or that cannot start, are given up; to be gone;
+    until workers end that nobody looks after.
+    """
 
     poll: float = 3
     scheduling: float = 1800
     starting: float = 300
     deletion: float = objects.GRACE_SECONDS + 30
+    lease: float = objects.LEASE_SECONDS
 
 
 class ClusterWorkers:
@@ -33,26 +38,28 @@ class ClusterWorkers:
         step_pod: Object,
         training: str,
         settings: Settings,
+        resources: Resources,
         arguments: list[str],
         patience: Patience = Patience(),
         prefix: str = "",
     ) -> None:
-        self._cluster, self._step_pod, self._training, self._settings = cluster, step_pod, training, settings
-        self._arguments, self._patience, self._prefix = arguments, patience, prefix
+        self._cluster, self._step_pod, self._training = cluster, step_pod, training
+        self._settings, self._resources, self._arguments = settings, resources, arguments
+        self._patience, self._prefix = patience, prefix
         self._selector = f"{objects.RUN_LABEL}={training}"
         self._said = ""
+        self._prolonged = 0.0
 
     def first_generation(self) -> int:
         """0, or where an earlier try of this step left off: its Job is taken over while it is good."""
         jobs = self._cluster.find(*_JOB, self._selector)
-        generations = {int(entry["metadata"]["labels"][objects.GENERATION_LABEL]): entry for entry in jobs}
-        if not generations:
+        if not jobs:
             return 0
-        last = max(generations)
-        if _failed(generations[last]) or "deletionTimestamp" in generations[last]["metadata"]:
-            return last + 1
-        self._say(f"an earlier try of this step started Job {objects.job_name(self._training, last)}: following it")
-        return last
+        last = max(jobs, key=_generation)
+        if _failed(last) or "deletionTimestamp" in last["metadata"]:
+            return _generation(last) + 1
+        self._say(f"an earlier try of this step started Job {last['metadata']['name']}: following it")
+        return _generation(last)
 
     def run(self, generation: int, stopped: threading.Event) -> Failure | None:
         """Runs the workers to their end; returns the failure that a restart may mend.
@@ -60,13 +67,9 @@ class ClusterWorkers:
         Raises:
             PipelineError: the workers cannot be scheduled or started, the Job was deleted, or `stopped` was set.
         """
-        name = objects.job_name(self._training, generation)
-        if not self._cluster.get(*_JOB, name):
-            self.delete_jobs()
-            self._cluster.apply(objects.service(self._training, self._step_pod))
-            spec = objects.job(self._training, generation, self._settings, self._arguments, self._step_pod)
-            self._cluster.apply(spec)
-            self._say(f"started Job {name} with {self._settings.workers} workers")
+        jobs = self._cluster.find(*_JOB, self._selector)
+        found = next((entry for entry in jobs if _generation(entry) == generation), None)
+        name = (found or self._start(generation))["metadata"]["name"]
         ended = threading.Event()
         log = threading.Thread(target=self._follow_chief, args=(f"{name}-0-", ended), daemon=True)
         log.start()
@@ -75,6 +78,23 @@ class ClusterWorkers:
         finally:
             ended.set()
             log.join(0 if stopped.is_set() else 10)
+
+    def _start(self, generation: int) -> Object:
+        self.delete_jobs()
+        self._cluster.apply(objects.service(self._training, self._step_pod))
+        made = objects.job(
+            self._training,
+            generation,
+            self._settings,
+            self._resources,
+            self._arguments,
+            self._step_pod,
+            self._patience.lease,
+        )
+        self._cluster.apply(made)
+        count = self._settings.workers
+        self._say(f"started Job {made['metadata']['name']} with {count} worker{'s' if count > 1 else ''}")
+        return made
 
     def delete_jobs(self) -> None:
         """Deletes all generations' Jobs and waits for their pods to go, so that no old chief writes a checkpoint."""
@@ -101,8 +121,27 @@ class ClusterWorkers:
                 return None
             if failed := _failed(found):
                 return self._diagnose(pods, failed)
+            self._prolong(found)
             self._check_start(name, pods, time.monotonic() - started)
         raise PipelineError("training was told to stop; start the step again to continue from the last checkpoint")
+
+    def _prolong(self, found: Object) -> None:
+        """Moves the Job's deadline on, ten times a lease.
+
+        Nobody tells this process reliably that the run is terminated: KFP's launcher, its parent, dies of SIGTERM at
+        once, and the rest of the container is killed a moment later. Workers without a launcher end at the deadline.
+        """
+        started = found.get("status", {}).get("startTime")
+        lease, now = self._patience.lease, time.monotonic()
+        if not started or (self._prolonged and now - self._prolonged < lease / 10):
+            return
+        age = time.time() - datetime.fromisoformat(started).timestamp()
+        change = {"spec": {"activeDeadlineSeconds": int(max(age, 0) + lease)}}
+        self._prolonged = now
+        try:
+            self._cluster.patch(*_JOB, found["metadata"]["name"], change)
+        except PipelineError as error:  # the Job was deleted this moment, which the next look finds; or worth a line
+            self._say(str(error))
 
     def _pods(self) -> list[Object]:
         return self._cluster.find("v1", "Pod", self._selector)
@@ -170,6 +209,10 @@ class ClusterWorkers:
         if text != self._said:
             self._said = text
             print(f"{self._prefix}{text}", flush=True)
+
+
+def _generation(found: Object) -> int:
+    return int(found["metadata"]["labels"][objects.GENERATION_LABEL])
 
 
 def _failed(found: Object) -> Object | None:

@@ -29,6 +29,10 @@ def train(
     gpus: int,
     max_restarts: int,
     seed: int,
+    train_cpu_request: str,
+    train_cpu_limit: str,
+    train_memory_request: str,
+    train_memory_limit: str,
     classifier: Output[Model],
     curves: Output[HTML],
     leaderboard: Output[HTML],
@@ -38,13 +42,14 @@ def train(
     from components.shared.dataset import require_fit
     from components.shared.errors import reported
     from components.shared.storage import published_uri
-    from components.train.launch import Settings, launch
+    from components.train.launch import Resources, Settings, launch
 
     arguments = {name: value for name, value in locals().items() if name in Settings.__annotations__}
+    resources = Resources(train_cpu_request, train_cpu_limit, train_memory_request, train_memory_limit)
     outputs = (classifier.path, published_uri(classifier.uri), curves.path, leaderboard.path)
     with reported():
         require_fit(dataset.path)
-        summary = launch(Settings(**arguments), dataset.path, published_uri(dataset.uri), *outputs)
+        summary = launch(Settings(**arguments), dataset.path, published_uri(dataset.uri), *outputs, resources)
     print(summary)
     open(metrics.path, "w").close()  # kfp.local repeats a finished step whose artifacts have no file
     metrics.metadata.update(summary.metrics())

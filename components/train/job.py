@@ -12,6 +12,7 @@ import re
 from typing import Any, Mapping
 
 from components.shared.kubernetes import STEP_CONTAINER, Object, run_reference
+from components.train.resources import Settings as Resources
 from components.train.settings import Settings
 
 CONTAINER = "worker"
@@ -19,6 +20,9 @@ PORT = 2222
 RUN_LABEL = "museum-classifier/training"
 GENERATION_LABEL = "museum-classifier/generation"
 GRACE_SECONDS = 60  # to write a checkpoint between SIGTERM and SIGKILL
+# So long the workers go on with nobody watching. KFP's retries of a step pause for up to two minutes, and its new pod may
+# have to fetch the image first.
+LEASE_SECONDS = 900
 _LABELS = {"app.kubernetes.io/name": "museum-classifier", "app.kubernetes.io/component": "train-worker"}
 _INDEX_ANNOTATION = "batch.kubernetes.io/job-completion-index"
 # Copied from the step's pod, so that a worker runs where and as the step runs.
@@ -52,9 +56,13 @@ def training_id(classifier_uri: str, model: str) -> str:
     return f"train-{slug}-{hashlib.sha256(f'{classifier_uri} {model}'.encode()).hexdigest()[:10]}"
 
 
-def job_name(training: str, generation: int) -> str:
-    """The Job of one generation; `<job>-<index>` is a pod's host name, so it must stay well under 63 characters."""
-    return f"{training}-{generation}"
+def job_name(training: str, generation: int, step_pod: Object) -> str:
+    """The Job of one generation; `<job>-<index>` is a pod's host name, so it must stay well under 63 characters.
+
+    The step's pod is in it: a retry that finds no Job begins anew with generation 0, and on a lost node pods of the
+    first try may still be running under that try's names.
+    """
+    return f"{training}-{generation}-{hashlib.sha256(step_pod['metadata']['uid'].encode()).hexdigest()[:5]}"
 
 
 def service(training: str, step_pod: Object) -> Object:
@@ -73,10 +81,21 @@ def service(training: str, step_pod: Object) -> Object:
     }
 
 
-def job(training: str, generation: int, settings: Settings, arguments: list[str], step_pod: Object) -> Object:
-    """The Indexed Job of one generation: `python -m components.train` with `arguments`, once a worker."""
+def job(
+    training: str,
+    generation: int,
+    settings: Settings,
+    resources: Resources,
+    arguments: list[str],
+    step_pod: Object,
+    lease: float = LEASE_SECONDS,
+) -> Object:
+    """The Indexed Job of one generation: `python -m components.train` with `arguments`, once a worker.
+
+    It ends by itself after `lease` seconds, unless the launcher moves that deadline on.
+    """
     labels = {RUN_LABEL: training, GENERATION_LABEL: str(generation)}
-    name = job_name(training, generation)
+    name = job_name(training, generation, step_pod)
     return {
         "apiVersion": "batch/v1",
         "kind": "Job",
@@ -86,6 +105,7 @@ def job(training: str, generation: int, settings: Settings, arguments: list[str]
             "completions": settings.workers,
             "parallelism": settings.workers,
             "backoffLimit": 0,
+            "activeDeadlineSeconds": int(lease),
             # The launcher deletes the Job; this is for the case that it is gone itself.
             "ttlSecondsAfterFinished": 3600,
             "template": {
@@ -97,7 +117,7 @@ def job(training: str, generation: int, settings: Settings, arguments: list[str]
                         "sidecar.istio.io/inject": "false",
                     },
                 },
-                "spec": _pod_spec(training, name, settings, arguments, step_pod),
+                "spec": _pod_spec(training, name, settings, resources, arguments, step_pod),
             },
         },
     }
@@ -109,16 +129,13 @@ def tf_config(name: str, training: str, workers: int) -> str:
     return f'{{"cluster": {{"worker": [{hosts}]}}, "task": {{"type": "worker", "index": $(WORKER_INDEX)}}}}'
 
 
-def has_accelerator(step_pod: Object, accelerator: str) -> bool:
-    """Whether the step's own container was given an accelerator."""
-    return accelerator in _step_container(step_pod).get("resources", {}).get("limits", {})
-
-
 def _metadata(name: str, labels: Mapping[str, str], step_pod: Object) -> Object:
     return {"name": name, "labels": {**_LABELS, **labels}, "ownerReferences": [run_reference(step_pod)]}
 
 
-def _pod_spec(training: str, name: str, settings: Settings, arguments: list[str], step_pod: Object) -> Object:
+def _pod_spec(
+    training: str, name: str, settings: Settings, resources: Resources, arguments: list[str], step_pod: Object
+) -> Object:  # fmt: skip
     step = step_pod["spec"]
     container = _step_container(step_pod)
     volumes, mounts = _volumes(step, container)
@@ -142,7 +159,7 @@ def _pod_spec(training: str, name: str, settings: Settings, arguments: list[str]
                 "args": arguments,
                 "env": _environment(name, training, settings, container),
                 "ports": [{"name": "grpc", "containerPort": PORT}],
-                "resources": _resources(container.get("resources", {}), settings),
+                "resources": _resources(container.get("resources", {}), settings, resources),
                 "securityContext": {
                     "allowPrivilegeEscalation": False,
                     "capabilities": {"drop": ["ALL"]},
@@ -173,16 +190,16 @@ def _environment(name: str, training: str, settings: Settings, container: Object
     return kept + own
 
 
-def _resources(step: Object, settings: Settings) -> Object:
-    """CPU, memory and disk as the step has; accelerators as the settings say, whatever the step has."""
-    resources = {
-        kind: {name: amount for name, amount in step.get(kind, {}).items() if name != settings.accelerator}
+def _resources(step: Object, settings: Settings, resources: Resources) -> Object:
+    """CPU and memory as asked for, accelerators as the settings say; the rest, such as disk, as the step has."""
+    own = ("cpu", "memory", settings.accelerator)
+    found = {
+        kind: {name: amount for name, amount in step.get(kind, {}).items() if name not in own}
+        | resources.container().get(kind, {})
+        | ({settings.accelerator: str(settings.gpus)} if settings.gpus else {})
         for kind in ("requests", "limits")
     }
-    if settings.gpus:
-        resources["limits"][settings.accelerator] = str(settings.gpus)
-        resources["requests"][settings.accelerator] = str(settings.gpus)
-    return {kind: amounts for kind, amounts in resources.items() if amounts}
+    return {kind: amounts for kind, amounts in found.items() if amounts}
 
 
 def _tolerations(step: list[Object], settings: Settings) -> list[Object]:

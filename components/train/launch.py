@@ -9,6 +9,8 @@ SIGTERM at once, so that only a pod of its own has the time for a checkpoint; an
 was deleted, while the launcher restarts workers whatever became of them.
 """
 
+import dataclasses
+import hashlib
 import os
 import shutil
 import tempfile
@@ -100,7 +102,8 @@ def launch(
         PipelineError: no model could be trained; the message says why the first could not.
     """
     work = f"{classifier_uri.rstrip('/')}-work"
-    if _in_kfp():
+    if kubernetes.in_step():
+        settings = _with_own_logs(settings, classifier_uri)
         trainings = [_training(settings, model, work, work) for model in settings.models]
         outcomes = _in_pods(trainings, resources, dataset_uri, work)
     else:
@@ -114,9 +117,15 @@ def launch(
 Outcome = int | PipelineError  # the restarts that it took, or why there is no model
 
 
-def _in_kfp() -> bool:
-    # A notebook is in a cluster too, but its files are not where pods find them; only KFP's steps have this variable.
-    return kubernetes.in_cluster() and "KFP_POD_NAME" in os.environ
+def _with_own_logs(settings: Settings, classifier_uri: str) -> Settings:
+    """Events in a folder of this training's own.
+
+    KFP takes the tensorboard step of a later run on the same data from its cache, and with it the log URI of the first;
+    without folders of their own, trainings of other parameters would draw into one curve.
+    """
+    name = hashlib.sha256(classifier_uri.encode()).hexdigest()[:8]
+    print(f"TensorBoard: this training is {name} below {settings.logs}", flush=True)
+    return dataclasses.replace(settings, logs=storage.join(settings.logs, name))
 
 
 def _training(settings: Settings, model: str, work: str, output: str) -> Training:

@@ -19,6 +19,7 @@ import subprocess
 import sys
 import threading
 import time
+from datetime import datetime
 from pathlib import Path
 from typing import Any, Iterator
 
@@ -103,14 +104,16 @@ class KubeJobs:
 
     def _run_job(self, job: Object) -> None:
         name, spec = job["metadata"]["name"], job["spec"]
+        self._set_status(name, {"startTime": now()})
         for index in range(spec["parallelism"]):
             pod = self._kube.put(_pod(job, index))
             self._start(self._run_pod, pod)
-        self._kube.wait(lambda: self._kube.closing or self._is_settled(name), 600)
+        self._kube.wait(lambda: self._kube.closing or self._is_settled(name) or self._is_overdue(name), 600)
         pods = self._pods(name)
         failed = [pod for pod in pods if pod["status"]["phase"] == "Failed" or "deletionTimestamp" in pod["metadata"]]
-        if failed or len(pods) < spec["completions"]:
-            condition = {"type": "FailureTarget", "status": "True", "reason": "BackoffLimitExceeded"}
+        if failed or len(pods) < spec["completions"] or not self._is_settled(name):
+            reason = "BackoffLimitExceeded" if self._is_settled(name) else "DeadlineExceeded"
+            condition = {"type": "FailureTarget", "status": "True", "reason": reason}
             self._set_status(name, {"failed": len(failed), "conditions": [condition]})
             for pod in pods:  # those that ended stay, to be looked at
                 if pod["status"]["phase"] in ("Pending", "Running"):
@@ -131,11 +134,17 @@ class KubeJobs:
         over = [pod for pod in pods if pod["status"]["phase"] == "Failed" or "deletionTimestamp" in pod["metadata"]]
         return bool(over) or all(pod["status"]["phase"] == "Succeeded" for pod in pods)
 
+    def _is_overdue(self, name: str) -> bool:
+        job = self._kube.one("Job", name)
+        started = job and job.get("status", {}).get("startTime")
+        limit = job and job["spec"].get("activeDeadlineSeconds")
+        return bool(started and limit) and time.time() > datetime.fromisoformat(started).timestamp() + limit
+
     def _pods(self, job: str) -> list[Object]:
         return [pod for pod in self._kube.all("Pod") if pod["metadata"].get("labels", {}).get("job-name") == job]
 
     def _set_status(self, name: str, status: Object) -> None:
-        self._kube.change("Job", name, lambda job: job.update(status=status))
+        self._kube.change("Job", name, lambda job: job.update(status={**job.get("status", {}), **status}))
 
     # ---- the scheduler and the kubelet
 

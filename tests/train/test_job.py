@@ -3,17 +3,21 @@ import json
 import kubernetes_validate
 import pytest
 
+from components.shared.errors import PipelineError
 from components.train import job
+from components.train.resources import Settings as Resources
 from tests.shared.kube_api import SCHEMA_VERSION
 from tests.train.settings_fixture import settings
 from tests.train.step_pod import IMAGE, step_pod
 
 TRAINING = job.training_id("s3://bucket/v2/artifacts/museum/run/train/classifier", "mobilenet_v2")
+RESOURCES = Resources("3", "6", "5Gi", "9Gi")
 ARGUMENTS = ["--settings", "s3://bucket/settings.json"]
 
 
 def made(**changes):
-    return job.job(TRAINING, 0, settings(**{"workers": 3, "batch_size": 96, **changes}), ARGUMENTS, step_pod())
+    chosen = settings(**{"workers": 3, "batch_size": 96, **changes})
+    return job.job(TRAINING, 0, chosen, RESOURCES, ARGUMENTS, step_pod())
 
 
 def pod_spec(**changes):
@@ -67,8 +71,8 @@ def test_workers_run_as_the_step_does():
     assert spec["serviceAccountName"] == "pipeline-runner" and spec["imagePullSecrets"] == [{"name": "registry"}]
     assert spec["nodeSelector"] == {"pool": "train"}
     assert container["resources"] == {
-        "requests": {"cpu": "2", "memory": "4Gi", "ephemeral-storage": "10Gi"},
-        "limits": {"cpu": "4", "memory": "8Gi", "ephemeral-storage": "20Gi"},
+        "requests": {"cpu": "3", "memory": "5Gi", "ephemeral-storage": "10Gi"},
+        "limits": {"cpu": "6", "memory": "9Gi", "ephemeral-storage": "20Gi"},
     }
 
 
@@ -112,7 +116,7 @@ def test_pods_pass_pod_security_restricted():
 def test_what_the_step_sets_for_security_is_kept():
     pod = step_pod()
     pod["spec"]["securityContext"] = {"runAsUser": 4711, "fsGroup": 4711}
-    found = job.job(TRAINING, 0, settings(workers=2), ARGUMENTS, pod)["spec"]["template"]["spec"]
+    found = job.job(TRAINING, 0, settings(workers=2), RESOURCES, ARGUMENTS, pod)["spec"]["template"]["spec"]
     assert found["securityContext"]["fsGroup"] == 4711 and found["securityContext"]["runAsNonRoot"] is True
 
 
@@ -128,4 +132,36 @@ def test_names_fit_differ_between_runs_and_models_and_not_between_retries():
     ids += [job.training_id(uri, "resnet50")]
     assert len(set(ids)) == 3 and ids[0] == job.training_id(uri, "inception_resnet_v2")
     # A pod's host name is <job>-<index> and must be a DNS label.
-    assert all(len(f"{job.job_name(name, 99)}-999") <= 63 for name in ids)
+    assert all(len(f"{job.job_name(name, 99, step_pod())}-999") <= 63 for name in ids)
+
+
+def test_a_job_ends_by_itself_when_nobody_moves_its_deadline_on():
+    assert made()["spec"]["activeDeadlineSeconds"] == job.LEASE_SECONDS
+
+
+def test_another_try_of_the_step_has_other_host_names():
+    other = step_pod()
+    other["metadata"]["uid"] = "another"
+    assert job.job_name(TRAINING, 0, other) != job.job_name(TRAINING, 0, step_pod())
+
+
+def test_resources_that_are_left_empty_are_the_namespaces_own():
+    found = job.job(TRAINING, 0, settings(), Resources("2", "", "", "4Gi"), ARGUMENTS, step_pod())
+    container = found["spec"]["template"]["spec"]["containers"][0]
+    assert container["resources"]["requests"] == {"cpu": "2", "ephemeral-storage": "10Gi"}
+    assert container["resources"]["limits"] == {"memory": "4Gi", "ephemeral-storage": "20Gi"}
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"train_memory_limit": "8GB"}, "train_memory_limit=8GB is no Kubernetes quantity: .* 512Mi or 8Gi"),
+        ({"train_memory_request": "500m"}, "is no Kubernetes quantity"),
+        ({"train_cpu_request": "four"}, "train_cpu_request=four is no Kubernetes quantity"),
+        ({"train_memory_request": "8Gi", "train_memory_limit": "6Gi"}, "=8Gi is above train_memory_limit=6Gi"),
+        ({"train_cpu_request": "1500m", "train_cpu_limit": "1"}, "=1500m is above train_cpu_limit=1"),
+    ],
+)
+def test_wrong_resources_are_told_before_anything_runs(changes, message):
+    with pytest.raises(PipelineError, match=message):
+        Resources(**changes)

@@ -9,12 +9,14 @@ import threading
 from contextlib import ExitStack
 from pathlib import Path
 
+import psutil
 import pytest
 
 from components.shared import kubernetes
 from components.shared.errors import PipelineError
 from components.train import job
 from components.train.cluster_workers import ClusterWorkers, Patience
+from components.train.resources import Settings as Resources
 from components.train.restarts import run_with_restarts
 from tests.shared.kube_api import KubeApi
 from tests.shared.kube_jobs import KubeJobs
@@ -24,6 +26,10 @@ from tests.train.step_pod import IMAGE, NAME, SECRET, step_pod
 REPOSITORY = Path(__file__).parents[2]
 PATIENCE = Patience(poll=0.05, scheduling=0.5, starting=0.2, deletion=10)
 TRAINING = job.training_id("run", "simple_cnn")
+
+
+def job_name(generation: int) -> str:
+    return job.job_name(TRAINING, generation, step_pod())
 
 
 class Scene:
@@ -39,7 +45,8 @@ class Scene:
         self.kube.put(pod)
         arguments = ["--checkpoints", str(self.folder)]
         cluster = kubernetes.connect()
-        return ClusterWorkers(cluster, pod, TRAINING, settings(**{"workers": 2, **changes}), arguments, patience)
+        chosen = settings(**{"workers": 2, **changes})
+        return ClusterWorkers(cluster, pod, TRAINING, chosen, Resources(), arguments, patience)
 
     def train(self, workers: ClusterWorkers, max_restarts: int = 3) -> int:
         def attempt(generation: int):
@@ -110,7 +117,7 @@ def test_a_crashed_worker_restarts_all_under_new_names(scene, capsys):
     assert [len(scene.starts(index)) for index in (0, 1)] == [2, 2]
     first, second = (start["TF_CONFIG"]["cluster"]["worker"] for start in scene.starts(0))
     assert not set(first) & set(second), "a worker of the old generation could join the new one"
-    assert [entry["metadata"]["name"] for entry in scene.kube.all("Job")] == [job.job_name(TRAINING, 1)]
+    assert [entry["metadata"]["name"] for entry in scene.kube.all("Job")] == [job_name(1)]
     output = capsys.readouterr().out
     assert "was killed by signal 11" in output and "about to crash" in output and "restart 1 of 3" in output
 
@@ -123,14 +130,14 @@ def test_survivors_of_a_crash_may_write_a_checkpoint(scene):
 def test_a_worker_that_is_killed_restarts_all(scene):
     result = in_background(scene.train, scene.workers("hang"))
     scene.wait_until_all_hang()
-    scene.jobs.kill(f"{job.job_name(TRAINING, 0)}-1")
+    scene.jobs.kill(f"{job_name(0)}-1")
     assert result() == 1
 
 
 def test_a_preempted_worker_restarts_all(scene, capsys):
     result = in_background(scene.train, scene.workers("hang"))
     scene.wait_until_all_hang()
-    scene.jobs.kill(f"{job.job_name(TRAINING, 0)}-0", signal.SIGTERM)
+    scene.jobs.kill(f"{job_name(0)}-0", signal.SIGTERM)
     assert result() == 1
     assert "was preempted" in capsys.readouterr().out
 
@@ -138,7 +145,7 @@ def test_a_preempted_worker_restarts_all(scene, capsys):
 def test_a_lost_node_restarts_all_although_its_pod_never_ends(scene, capsys):
     result = in_background(scene.train, scene.workers("hang", Patience(0.05, 5, 5, deletion=1)))
     scene.wait_until_all_hang()
-    lost = scene.jobs.lose(f"{job.job_name(TRAINING, 0)}-1")
+    lost = scene.jobs.lose(f"{job_name(0)}-1")
     assert result() == 1
     assert scene.kube.one("Pod", lost), "the test's own assumption: the pod is still there"
     assert "gone" in capsys.readouterr().out
@@ -158,7 +165,7 @@ def test_a_mistake_of_the_user_is_told_and_not_repeated(scene):
 
 def test_a_log_that_breaks_off_is_taken_up_without_a_line_lost_or_doubled(scene, capsys):
     result = in_background(scene.train, scene.workers("talk"))
-    scene.kube.wait(lambda: "line 2" in scene.jobs.log(scene.jobs.running(f"{job.job_name(TRAINING, 0)}-0")))
+    scene.kube.wait(lambda: "line 2" in scene.jobs.log(scene.jobs.running(f"{job_name(0)}-0")))
     scene.jobs.cut_logs()
     (scene.folder / "go-on").touch()
     assert result() == 0
@@ -184,7 +191,7 @@ def test_a_quota_that_lets_no_pod_be_made_is_told(scene):
         "apiVersion": "v1",
         "kind": "Event",
         "metadata": {"name": "e"},
-        "involvedObject": {"kind": "Job", "name": job.job_name(TRAINING, 0)},
+        "involvedObject": {"kind": "Job", "name": job_name(0)},
         "type": "Warning",
         "message": "exceeded quota: pods",
     }
@@ -203,7 +210,7 @@ def test_a_quota_is_told_without_the_right_to_read_events(scene):
 def test_a_job_that_somebody_deletes_ends_the_training(scene):
     result = in_background(scene.train, scene.workers("hang"))
     scene.wait_until_all_hang()
-    kubernetes.connect().delete("batch/v1", "Job", job.job_name(TRAINING, 0))
+    kubernetes.connect().delete("batch/v1", "Job", job_name(0))
     assert "was deleted while it ran" in str(result())
 
 
@@ -211,7 +218,9 @@ def test_a_retried_step_takes_over_the_running_job(scene, capsys):
     first = in_background(scene.train, scene.workers("hang"))
     scene.wait_until_all_hang()
     second = in_background(scene.train, scene.workers("hang"))
-    scene.jobs.kill(f"{job.job_name(TRAINING, 0)}-0")
+    # Both listen to the chief.
+    scene.kube.wait(lambda: sum(path.endswith("/log") for _, path in scene.kube.requests) >= 2)
+    scene.jobs.kill(f"{job_name(0)}-0")
     assert first() == 1
     assert second() in (0, 1)
     assert len(scene.starts(0)) == 2, "the second launcher must not start workers of its own"
@@ -226,7 +235,7 @@ def test_a_retried_step_goes_on_after_a_failed_generation(scene):
 
 def test_an_api_server_that_is_away_for_a_while_ends_nothing(scene):
     result = in_background(scene.train, scene.workers("talk"))
-    scene.kube.wait(lambda: "line 2" in scene.jobs.log(scene.jobs.running(f"{job.job_name(TRAINING, 0)}-0")))
+    scene.kube.wait(lambda: "line 2" in scene.jobs.log(scene.jobs.running(f"{job_name(0)}-0")))
     scene.kube.refuse("*", "*", 503, times=6)
     (scene.folder / "go-on").touch()
     assert result() == 0
@@ -238,29 +247,84 @@ def test_rights_that_are_missing_are_named(scene):
         scene.train(scene.workers())
 
 
-def test_terminating_the_run_deletes_job_and_service(scene, tmp_path):
-    scene.kube.put(step_pod({"PLAY": "hang"}))
+@pytest.fixture
+def step(scene, tmp_path):
+    """Starts the train step in a container such as Argo's and KFP's, with workers that hang; returns the process."""
     environment = {**os.environ, "KUBERNETES_SERVICE_HOST": "x", "KFP_POD_NAME": NAME, "PYTHONPATH": str(REPOSITORY)}
-    command = [sys.executable, "-c", _LAUNCH, str(tmp_path)]
-    launcher = subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
-    checkpoints = tmp_path / "classifier-work" / "simple_cnn" / "checkpoints"
-    scene.kube.wait(lambda: all((checkpoints / f"hanging-{index}-0").exists() for index in (0, 1)))
-    launcher.send_signal(signal.SIGTERM)
-    output, _ = launcher.communicate(timeout=60)
-    assert launcher.returncode == 1, output
-    assert output.splitlines()[-1].startswith("error: training was told to stop"), output
-    assert scene.kube.all("Job") == [] and scene.kube.all("Service") == []
-    scene.kube.wait(lambda: (checkpoints / "preempted-0").exists() and (checkpoints / "preempted-1").exists())
+    started = []
+
+    def start(lease: float, play: str = "hang,hang") -> subprocess.Popen:
+        scene.kube.put(step_pod({"PLAY": play}))
+        command = [sys.executable, "-m", "tests.train.container", sys.executable, "-c", _LAUNCH, str(tmp_path), str(lease)]
+        output = open(tmp_path / f"output-{len(started)}", "w")
+        with output:
+            started.append(
+                subprocess.Popen(command, env=environment, cwd=REPOSITORY, stdout=output, stderr=subprocess.STDOUT)
+            )
+        return started[-1]
+
+    yield start
+    for process in started:
+        process.kill()
+
+
+def checkpoints(folder: Path) -> Path:
+    return folder / "classifier-work" / "simple_cnn" / "checkpoints"
+
+
+def wait_for(scene, folder: Path, part: str, attempt: str = "") -> None:
+    scene.kube.wait(lambda: all((checkpoints(folder) / f"{part}-{index}{attempt}").exists() for index in (0, 1)))
+
+
+def test_after_sigterm_workers_write_a_checkpoint_and_end(scene, step, tmp_path):
+    """Either the step has the time to delete its Job, or the deadline that nobody moves on any more ends it."""
+    process = step(lease=5)
+    wait_for(scene, tmp_path, "hanging", "-0")
+    process.send_signal(signal.SIGTERM)
+    wait_for(scene, tmp_path, "preempted")
+    assert process.wait(30) == 128 + signal.SIGTERM
+    scene.kube.wait(lambda: not scene.jobs._running())
+
+
+def test_workers_end_although_the_step_was_killed_without_a_word(scene, step, tmp_path):
+    step(lease=5)
+    wait_for(scene, tmp_path, "hanging", "-0")
+    kill_all_of(tmp_path)
+    wait_for(scene, tmp_path, "preempted")
+    scene.kube.wait(lambda: not scene.jobs._running())
+    assert any(entry["reason"] == "DeadlineExceeded" for entry in scene.kube.all("Job")[0]["status"]["conditions"])
+
+
+def test_a_step_that_lives_moves_the_deadline_on_and_its_retry_does_too(scene, step, tmp_path):
+    step(lease=8)
+    wait_for(scene, tmp_path, "hanging", "-0")
+    scene.kube.wait(lambda: scene.kube.all("Job")[0]["spec"]["activeDeadlineSeconds"] > 8)
+    kill_all_of(tmp_path)
+    step(lease=1000)
+    scene.kube.wait(lambda: scene.kube.all("Job")[0]["spec"]["activeDeadlineSeconds"] > 999)
+    assert "following it" in (tmp_path / "output-1").read_text()
+    kill_all_of(tmp_path)
+    assert not (checkpoints(tmp_path) / "preempted-0").exists()
+
+
+def kill_all_of(folder: Path) -> None:
+    """SIGKILL to every process of the step, as when its node loses power."""
+    for process in psutil.process_iter(["cmdline"]):
+        if str(folder) in (process.info["cmdline"] or []):
+            process.kill()
+            psutil.wait_procs([process], 10)
 
 
 _LAUNCH = """
 import sys
 from components.shared.errors import reported
-from components.train.launch import launch
+from components.train import launch as launcher
+from components.train.cluster_workers import Patience
 from tests.train.settings_fixture import settings
 
-folder = sys.argv[1]
+folder, lease = sys.argv[1:]
+launcher.PATIENCE = Patience(poll=0.1, lease=float(lease))
 with reported():
     outputs = [f"{folder}/{name}" for name in ("classifier", "classifier", "curves", "board")]
-    launch(settings(workers=2), folder, folder, *outputs)
+    launcher.launch(settings(workers=2), "data", "data", *outputs)
 """

@@ -81,29 +81,51 @@ def test_a_single_model_has_a_leaderboard_too(play, tmp_path):
     assert "simple_cnn goes on" in (tmp_path / "leaderboard.html").read_text()
 
 
-@pytest.mark.parametrize(
-    ("changes", "step_has_gpu", "pods"),
-    [
-        ({}, False, False),
-        ({"gpus": 1}, False, True),
-        ({"gpus": 1}, True, False),
-        ({"workers": 2}, False, True),
-        ({"model": MODELS}, False, True),
-    ],
-)
-def test_where_a_step_on_a_cluster_trains(monkeypatch, tmp_path, changes, step_has_gpu, pods):
-    pod = step_pod()
-    if step_has_gpu:
-        pod["spec"]["containers"][1]["resources"]["limits"]["nvidia.com/gpu"] = "1"
-    with KubeApi() as kube:
-        kube.put(pod)
+@pytest.fixture
+def kfp(monkeypatch, tmp_path, tflite):
+    """The cluster of a step that trains one model with one worker, and how to run it: run(name of the run) -> outputs."""
+    with KubeApi() as kube, KubeJobs(kube, tmp_path) as jobs:
+        jobs.images[IMAGE] = WORKER_IMAGE
         monkeypatch.setenv("KUBECONFIG", kube.kubeconfig(tmp_path / "kubeconfig"))
         monkeypatch.setenv("KUBERNETES_SERVICE_HOST", "10.0.0.1")
         monkeypatch.setenv("KFP_POD_NAME", NAME)
-        assert (launcher._place(settings(**changes)) is launcher._in_pods) == pods
+        monkeypatch.setattr(launcher, "PATIENCE", Patience(poll=0.05))
+        kube.put(SECRET)
+        kube.put(step_pod({"PLAY": "export", "TFLITE": tflite, "ACCURACIES": '{"simple_cnn": 0.5}'}))
+
+        def run(name: str):
+            (tmp_path / name).mkdir()
+            outputs = [str(tmp_path / name / part) for part in ("classifier", "classifier", "curves", "board")]
+            launcher.launch(settings(logs="s3://bucket/logs"), "data", "data", *outputs)
+            return tmp_path / name
+
+        yield kube, jobs, run
 
 
-def test_a_notebook_in_a_cluster_trains_in_processes(monkeypatch):
+def test_a_step_of_kfp_trains_in_a_job_also_with_one_worker(kfp):
+    kube, jobs, run = kfp
+    folder = run("first")
+    assert (folder / "classifier" / "model.tflite").exists()
+    (pod,) = jobs.environments
+    assert pod.startswith("train-simple-cnn-") and "TF_CONFIG" not in jobs.environments[pod]
+    assert not kube.all("Job") and not kube.all("Service")
+
+
+def test_two_runs_that_share_a_log_uri_write_to_folders_of_their_own(kfp):
+    """KFP takes the tensorboard step of the second run from its cache, and with it the URI of the first run's logs."""
+    _, _, run = kfp
+    logs = []
+    for name in ("first", "second"):
+        folder = run(name)
+        logs.append(json.loads((folder / "classifier-work/simple_cnn/settings.json").read_text())["logs"])
+    assert len(set(logs)) == 2 and all(uri.startswith("s3://bucket/logs/") for uri in logs)
+
+
+def test_a_notebook_in_a_cluster_trains_in_processes(monkeypatch, tmp_path, tflite):
     monkeypatch.setenv("KUBERNETES_SERVICE_HOST", "10.0.0.1")
     monkeypatch.delenv("KFP_POD_NAME", raising=False)
-    assert launcher._place(settings(workers=2)) is launcher._in_processes
+    for name, value in {"PLAY": "export", "TFLITE": tflite, "ACCURACIES": '{"simple_cnn": 0.5}'}.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.chdir(WORKER_IMAGE)
+    outputs = [str(tmp_path / part) for part in ("classifier", "classifier", "curves", "board")]
+    assert launcher.launch(settings(workers=2), "data", "data", *outputs).result.model == "simple_cnn"
