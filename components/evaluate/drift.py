@@ -109,12 +109,16 @@ def check(services: list[str], reference: str) -> DriftReport:
 
 
 def total(histograms: dict[str, dict]) -> dict:
-    """The histograms of several servers (by their address) as one. Raises PipelineError: they serve different models."""
+    """The histograms of several servers, by their address, as one.
+
+    Raises:
+        PipelineError: they serve different models.
+    """
     (first, found), *others = histograms.items()
     for service, other in others:
         if _field(other, "version", service) != _field(found, "version", first):
             raise PipelineError(f"{first} serves {found['version']} and {service} {other['version']}: ask one version")
-        labels = [*found["predictions"], *(label for label in other["predictions"] if label not in found["predictions"])]
+        labels = list(found["predictions"] | other["predictions"])
         starts = [part["since"] for part in (found, other) if part["since"] is not None]
         found = found | {
             "since": min(starts, default=None),
@@ -134,7 +138,9 @@ def compare(service: str, then: dict, now: dict) -> DriftReport:
     version, known = _field(now, "version", service), _field(then, "versions", "the reference")
     if not version or not any(digest.startswith(version) for digest in known):
         names = " or ".join(digest[:12] for digest in known)
-        raise PipelineError(f"{service} serves {version}, but the reference is of {names}: give that model's evaluation")
+        raise PipelineError(
+            f"{service} serves {version}, but the reference is of {names}: give that model's evaluation"
+        )
     labels = list(_field(then, "predictions", "the reference"))
     _field(now, "predictions", service)
     classes = [np.array([_count(part, label) for label in labels], float) for part in (then, now)]

@@ -8,6 +8,7 @@ from components.shared.dataset import DatasetInfo
 
 # Which object is on which side depends on these parameters of the query step alone.
 SPLIT_PARAMETERS = ("seed", "group", "folds", "fold", "test_fraction", "validation_fraction")
+_LEARNED = "the champion may have learned from these test pictures"
 
 
 def caveats(card: dict[str, Any], info: DatasetInfo) -> list[str]:
@@ -50,12 +51,11 @@ def _split(card: dict[str, Any], info: DatasetInfo) -> list[str]:
     then = card.get("data", {}).get("parameters", {})
     if not now:
         return []
-    differing = [f"{name}={then[name]} then, {now[name]} now" for name in now if name in then and then[name] != now[name]]
+    differing = [name for name in now if name in then and then[name] != now[name]]
     if differing:
-        return [f"the champion may have learned from these test pictures: its data were split by {', '.join(differing)}"]
-    if not all(name in then for name in now):
-        return ["the champion may have learned from these test pictures: its model card does not say how its data were split"]
-    return []
+        changes = ", ".join(f"{name}={then[name]} then, {now[name]} now" for name in differing)
+        return [f"{_LEARNED}: its data were split by {changes}"]
+    return [] if set(now) <= set(then) else [f"{_LEARNED}: its model card does not say how its data were split"]
 
 
 def _size(card: dict[str, Any], info: DatasetInfo) -> list[str]:

@@ -138,8 +138,8 @@ def _accuracy_rule(accuracy: float, minimum: float) -> tuple[bool, str]:
 def _champion_rule(comparison: Comparison) -> tuple[bool, str]:
     pictures = "picture" if comparison.gained == 1 else "pictures"
     counts = (
-        f"it gets {comparison.gained} {pictures} right that the champion gets wrong, and {comparison.lost} the other way "
-        f"round (McNemar {p_text(comparison.p_value)})"
+        f"it gets {comparison.gained} {pictures} right that the champion gets wrong, and {comparison.lost} the other "
+        f"way round (McNemar {p_text(comparison.p_value)})"
     )
     numbers = f"accuracy {comparison.accuracy:.3f} against the champion's {comparison.champion_accuracy:.3f}"
     if comparison.outcome == "better":

@@ -110,9 +110,9 @@ def metrics() -> Response:
 def _facts(classifier: Classifier) -> list[tuple[str, str]]:
     """What the model card says, as the page shows it; what a card lacks is left out."""
     card = classifier.card
-    accuracies = [("accuracy, test pictures", "test_accuracy"), ("accuracy, validation pictures", "validation_accuracy")]
     metrics = card.get("metrics", {})
-    accuracy = [(name, f"{metrics[key] * 100:.1f} %") for name, key in accuracies if key in metrics][:1]
+    measured = [split for split in ("test", "validation") if f"{split}_accuracy" in metrics][:1]
+    accuracy = [(f"accuracy, {split} pictures", f"{metrics[f'{split}_accuracy'] * 100:.1f} %") for split in measured]
     data = card.get("data", {})
     examples, parameters = data.get("examples_train"), data.get("parameters", {})
     facts = [

@@ -5,11 +5,10 @@ from typing import Any
 
 import numpy as np
 
-from components.serve.settings import ServerSettings
+from components.serve.settings import MAX_PICTURES, ServerSettings
 from components.shared import imaging
 
 Schema = dict[str, Any]
-MAX_PICTURES = 256
 
 _PROBABILITY = {"type": "number", "minimum": 0, "maximum": 1}
 _BASE64 = {"type": "string", "contentEncoding": "base64", "description": "the file of a picture, in base64"}

@@ -119,8 +119,9 @@ class Server(BaseApplication):
         """gunicorn's settings."""
         settings = self.settings
         threads = settings.queue + SPARE_THREADS
+        host = f"[{settings.host}]" if ":" in settings.host else settings.host
         options = {
-            "bind": f"[{settings.host}]:{settings.port}" if ":" in settings.host else f"{settings.host}:{settings.port}",
+            "bind": f"{host}:{settings.port}",
             "workers": self._workers,
             "worker_class": "components.serve.server.Worker",
             "threads": threads,

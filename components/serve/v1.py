@@ -7,10 +7,10 @@ from flask import Blueprint, Response, current_app, g, jsonify, request
 
 from components.serve.errors import RequestError
 from components.serve.names import checked_model, probabilities
+from components.serve.settings import MAX_PICTURES
 from components.serve.upload import announced_size, from_base64, parse_json, read_body
 
 blueprint = Blueprint("v1", __name__, url_prefix="/v1/models")
-MAX_INSTANCES = 256
 
 
 @blueprint.get("")
@@ -92,8 +92,8 @@ def _pictures(content: dict) -> list[bytes]:
         values = next(iter(values.values()))  # {"images": [...]}: the input's name is of no matter, there is one
     if isinstance(values, dict):
         values = [values]
-    if not isinstance(values, list) or not 1 <= len(values) <= MAX_INSTANCES:
-        raise RequestError(400, f"give 1 to {MAX_INSTANCES} pictures as a list", "bad_request")
+    if not isinstance(values, list) or not 1 <= len(values) <= MAX_PICTURES:
+        raise RequestError(400, f"give 1 to {MAX_PICTURES} pictures as a list", "bad_request")
     return [_picture(value) for value in values]
 
 

@@ -91,7 +91,8 @@ def test_the_pods_of_a_service_are_added_up():
 def ask(url: str, colours: list[str], **headers: str) -> None:
     instances = [{"b64": base64.b64encode(picture(colour, seed=i)).decode()} for i, colour in enumerate(colours)]
     body = json.dumps({"instances": instances}).encode()
-    request = urllib.request.Request(f"{url}/v1/models/colours:predict", body, headers | {"Content-Type": "application/json"})
+    headers |= {"Content-Type": "application/json"}
+    request = urllib.request.Request(f"{url}/v1/models/colours:predict", body, headers)
     with urllib.request.urlopen(request) as response:
         assert response.status == 200
 

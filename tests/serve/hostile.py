@@ -57,7 +57,8 @@ def uploads(number: int, seed: int = 1) -> Iterator[tuple[str, dict]]:
 
 
 def _in_a_form(rng: random.Random, body: bytes) -> tuple[str, dict]:
-    return "/classify", {"files": {"file": (rng.choice(NAMES), body, rng.choice(["image/png", "text/html", "nonsense"]))}}
+    kind = rng.choice(["image/png", "text/html", "nonsense"])
+    return "/classify", {"files": {"file": (rng.choice(NAMES), body, kind)}}
 
 
 def _mistyped(rng: random.Random, body: bytes) -> tuple[str, dict]:
@@ -73,8 +74,8 @@ def _raw(rng: random.Random, body: bytes) -> tuple[str, dict]:
 def _first_protocol(rng: random.Random, body: bytes) -> tuple[str, dict]:
     """KServe V1, its JSON now and then damaged as well."""
     picture = {"b64": base64.b64encode(body).decode()}
-    content = rng.choice([{"instances": [picture]}, {"instances": [picture] * 3}, {"inputs": {"image_bytes": [picture]}}])
-    text = json.dumps(content).encode()
+    rows, columns = {"instances": [picture] * rng.randrange(1, 4)}, {"inputs": {"image_bytes": [picture]}}
+    text = json.dumps(rng.choice([rows, rows, columns])).encode()
     return "/v1/models/colours:predict", {"data": _damaged(rng, text) if rng.random() < 0.2 else text}
 
 

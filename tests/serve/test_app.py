@@ -168,11 +168,13 @@ def test_a_wrong_model_is_one_line(classifier_dir, arguments, message):
 def test_an_address_that_cannot_be_had_is_one_line(classifier_dir):
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
-        for host, reason in (("127.0.0.1", "another program listens there"), ("192.0.2.1", "--host"), ("a.invalid", "--host")):
+        reasons = {"127.0.0.1": "another program listens there", "192.0.2.1": "--host", "a.invalid": "--host"}
+        for host, reason in reasons.items():
             command = [sys.executable, "-m", "components.serve", "--model", classifier_dir, "--host", host]
             ran = subprocess.run([*command, "--port", str(port)], capture_output=True, text=True)
             [line] = ran.stderr.strip().splitlines()
-            assert ran.returncode == 1 and line.startswith(f"error: cannot listen at {host}:{port}: ") and reason in line
+            assert ran.returncode == 1 and reason in line
+            assert line.startswith(f"error: cannot listen at {host}:{port}: ")
 
 
 @pytest.mark.slow

@@ -114,9 +114,10 @@ def test_who_takes_the_next_connection():
 
 
 @pytest.mark.parametrize(
-    "option", [{"port": 99_999}, {"port": 0}, {"workers": -1}, {"queue": 0}, {"name": "a/b"}, {"name": "é"}, {"name": ""},
-               {"max_upload": 0}, {"read_seconds": 0}]
-)  # fmt: skip
+    "option",
+    [{"port": 99_999}, {"port": 0}, {"workers": -1}, {"queue": 0}, {"max_upload": 0}, {"read_seconds": 0}]
+    + [{"name": name} for name in ("a/b", "é", "")],
+)
 def test_impossible_settings(option):
     [name] = option
     with pytest.raises(PipelineError, match=f"--{name.replace('_', '-')}.* is not possible: give") as refused:

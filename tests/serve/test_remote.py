@@ -134,7 +134,7 @@ def test_slow_servers_cannot_hold_a_worker(when):
 
 @contextlib.contextmanager
 def dripping(record: bytes):
-    """The port of a server at every local address that sends the beginning of a TLS record, and then byte after byte."""
+    """The port of a server at every local address that sends the beginning of a TLS record, then byte after byte."""
     stop = threading.Event()
 
     def drip(connection: socket.socket) -> None:
