@@ -1,6 +1,6 @@
 """What Knative's webhook refuses of a pod with its default settings (config-features untouched).
 
-From pkg/apis/serving/{fieldmask,k8s_validation}.go of knative/serving 1.18 (module version 0.46). The predictor of this
+From pkg/apis/serving/{fieldmask,k8s_validation}.go of knative/serving 1.19 (module version 0.46). The predictor of this
 project was given to that very code once: it and this file refuse and accept the same.
 """
 
