@@ -13,6 +13,7 @@ import urllib.error
 import urllib.request
 from dataclasses import dataclass
 
+from components.serve.settings import SMOKE_HEADER
 from components.shared import dataset, storage
 from components.shared.dataset import Example
 from components.shared.errors import PipelineError
@@ -193,7 +194,8 @@ def _classify(url: str, example: Example, seconds: float = SECONDS) -> dict:
 
 
 def _post(url: str, picture: bytes, seconds: float) -> dict:
-    request = urllib.request.Request(url, data=picture, headers={"Content-Type": "application/octet-stream"})
+    headers = {"Content-Type": "application/octet-stream", SMOKE_HEADER: "1"}
+    request = urllib.request.Request(url, data=picture, headers=headers)
     for left in reversed(range(BUSY_TRIES)):
         try:
             with _OPENER.open(request, timeout=seconds) as response:
