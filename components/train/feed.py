@@ -2,7 +2,6 @@
 
 from typing import TYPE_CHECKING, Any
 
-import keras
 import numpy as np
 import tensorflow as tf
 
@@ -91,7 +90,8 @@ class Feed:
 
         @tf.function
         def compute(images: Any, stop: tf.Tensor) -> tf.Tensor:
-            return strategy.gather(strategy.run(_features_of, (base, images, stop)), axis=0)
+            values = strategy.run(lambda x: with_column(base(tf.cast(x, tf.float32), training=False), stop), (images,))
+            return strategy.gather(values, axis=0)
 
         progress, parts = Progress(len(examples), f"{split} features"), []
         for step in range(order.steps):
@@ -105,7 +105,3 @@ class Feed:
             parts.append(values[:, :-1])
             progress.update(min(order.batch_size, len(examples) - progress.done))
         return np.concatenate(parts)[: len(examples)]
-
-
-def _features_of(base: keras.Model, images: tf.Tensor, stop: tf.Tensor) -> tf.Tensor:
-    return with_column(base(tf.cast(images, tf.float32), training=False), stop)
