@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from cli.main import main
 from components.serve import deploy, objects, smoke
 from components.serve.objects import Model
 from components.serve.rollout import Patience, Rollout, RolloutError, canary_pods
@@ -175,6 +176,23 @@ def test_a_second_version_takes_over_and_the_first_stays_for_a_rollback(kube, se
     # Back once more: the way is open in both directions.
     rollback()
     assert replicas(kube) == {first: 0, second: 2}
+
+
+def test_rollback_from_a_desk(kube, servers, put, models, monkeypatch, tmp_path, capsys):
+    """pipeline.py rollback, with a kubeconfig as kubectl has it, outside of the cluster."""
+    first, _, _ = put(models[0])
+    second, _, _ = put(models[1])
+    monkeypatch.delenv("KUBECONFIG")
+    monkeypatch.delenv("KUBERNETES_SERVICE_HOST", raising=False)
+    config = kube.kubeconfig(tmp_path / "config")
+    capsys.readouterr()
+    assert main(["rollback", "colours", "--kubeconfig", config, "--context", "test", "--namespace", "kubeflow"]) == 0
+    assert capsys.readouterr().out.splitlines()[-1] == f"colours serves {first} again, instead of {second}"
+    assert served(servers) == ["first"]
+    assert main(["rollback", "colors", "--kubeconfig", config]) != 0
+    assert capsys.readouterr().err == "error: there is no service colors in namespace kubeflow\n"
+    assert main(["rollback", "colours", "--kubeconfig", str(tmp_path / "none")]) != 0
+    assert capsys.readouterr().err.startswith("error: no Kubernetes cluster to talk to: ")
 
 
 def test_a_version_that_answers_wrongly_is_taken_back(kube, servers, put, models):
