@@ -146,7 +146,7 @@ def test_a_bad_parameter_fails_before_any_work(tmp_path, capsys, assignment, wor
     assert not (tmp_path / "runs").exists()
 
 
-COMMANDS = ["run", "compile", "submit", "attributes", "inspect", "predict", "serve", "tensorboard", "drift"]
+COMMANDS = ["run", "compile", "submit", "attributes", "inspect", "predict", "serve", "tensorboard", "drift", "rollback"]
 
 
 @pytest.mark.parametrize("command", COMMANDS)
