@@ -15,10 +15,10 @@ import psutil
 import pytest
 import requests
 
-from components.serve import local
+from components.serve import local, smoke
 from components.serve.predict import predict_files
 from components.shared import classifier
-from tests.serve import processes
+from tests.serve import dataset_fixture, processes
 from tests.serve.model_fixture import picture
 
 RED = picture("red", 640, 480)
@@ -148,6 +148,34 @@ def test_metrics_and_histogram_cover_all_workers(classifier_dir):
         "classifier_confidence_count 10.0",
     ):
         assert line in metrics.splitlines()
+
+
+def test_the_smoke_test_is_no_traffic(classifier_dir, tmp_path):
+    data = dataset_fixture.build(tmp_path / "data")
+    questions = smoke.choose_questions(data, dataset_fixture.evaluate(data, classifier_dir, tmp_path / "predictions"))
+    with local.running_server(classifier_dir, "--name", "colours", "--workers", "1") as url:
+        smoke.smoke_test(url, questions, classifier.digest(classifier_dir))
+        metrics = requests.get(f"{url}/metrics").text.splitlines()
+        assert requests.get(f"{url}/v1/models/colours/histogram").json()["window"] == 0
+    assert f'classifier_requests_total{{route="/classify",status="200"}} {len(questions)}.0' in metrics
+    assert not [line for line in metrics if line.startswith("classifier_predictions_total{")]
+
+
+def test_the_command_of_the_pipeline_passes_the_options_on(classifier_dir):
+    port = local.free_port()
+    command = [sys.executable, "pipeline.py", "serve", "--model", classifier_dir, "--port", str(port), "--no-urls"]
+    with tempfile.TemporaryFile() as log:
+        server = subprocess.Popen([*command, "--name", "colours", "--workers", "1"], stdout=log, stderr=log)
+        try:
+            url = f"http://127.0.0.1:{port}"
+            local.wait_until_ready(url, server, log)
+            assert requests.get(f"{url}/v1/models").json() == {"models": ["colours"]}
+            refused = requests.post(f"{url}/classify", json={"url": "https://example.org/a.jpg"})
+            assert (refused.status_code, refused.json()["reason"]) == (403, "urls_off")
+            assert len(processes.workers(url)) == 1
+        finally:
+            server.terminate()
+            assert server.wait(30) == 0
 
 
 @pytest.mark.parametrize(
