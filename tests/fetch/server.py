@@ -110,7 +110,8 @@ class Handler(BaseHTTPRequestHandler):
             if path == "/robots.txt":
                 return self._robots()
             name, *arguments = path.strip("/").split("/")
-            getattr(self, "serve_" + re.sub(r"\W", "_", name))(count, *arguments)
+            serve = getattr(self, "serve_" + re.sub(r"\W", "_", name), None)
+            serve(count, *arguments) if serve else self._reply(404, b"no such fault", type="text/plain")
         finally:
             with server.lock:
                 server.at_once -= 1
@@ -146,6 +147,11 @@ class Handler(BaseHTTPRequestHandler):
 
     def serve_status(self, count: int, status: str, *rest: str) -> None:
         self._reply(int(status), b"" if status in ("204", "304") else b"sorry", type="text/plain")
+
+    def serve_slow_status(self, count: int, status: str, *rest: str) -> None:
+        """Takes 50 ms to say no."""
+        self.server.closing.wait(0.05)
+        self._reply(int(status), b"sorry", type="text/plain")
 
     def serve_flaky(self, count: int, status: str, times: str, number: str, retry_after: str = "") -> None:
         """`status` for the first `times` requests of this path, then a picture."""
@@ -262,6 +268,21 @@ class Handler(BaseHTTPRequestHandler):
 
     def serve_png(self, count: int) -> None:
         self._reply(200, jpeg(format="PNG"), type="image/jpeg")
+
+    def serve_damaged(self, count: int) -> None:
+        """A PNG of which some bytes in the middle are others."""
+        body = bytearray(jpeg(format="PNG"))
+        body[len(body) // 2 : len(body) // 2 + 64] = bytes(64)
+        self._reply(200, bytes(body), type="image/png")
+
+    def serve_thin(self, count: int) -> None:
+        self._reply(200, large_png(3000, 2), type="image/png")
+
+    def serve_crash(self, count: int, number: str) -> None:
+        """A good picture with a mark, on which the decoder of tests/fetch/test_crash.py aborts its process."""
+        mark = b"CRASH HERE"
+        body = self._picture(number)
+        self._reply(200, body[:2] + b"\xff\xfe" + struct.pack(">H", 2 + len(mark)) + mark + body[2:])
 
     def serve_redirect(self, count: int, times: str, number: str) -> None:
         target = f"/ok/{number}" if times == "1" else f"/redirect/{int(times) - 1}/{number}"

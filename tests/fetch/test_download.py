@@ -63,6 +63,21 @@ def test_connection_limit():
         assert server.most_at_once <= 5
 
 
+def test_connections_are_shared_by_the_shards_beside():
+    with Server() as server:
+        settings = polite(server, side_by_side=4)
+        get(settings, [f"{server.url}/slow/{index}" for index in range(30)], replace(QUICK, host_connections=8))
+        assert server.most_at_once <= 2
+
+
+@pytest.mark.parametrize("path", ["/slow-status/503", "/slow-status/500"])
+def test_a_host_in_trouble_is_not_asked_more(path):
+    with Server() as server:
+        settings = polite(server, respect_robots=False)
+        get(settings, [f"{server.url}{path}/{index}" for index in range(80)])
+        assert server.most_at_once <= 8, "the connections that it gets at first"
+
+
 def test_user_agent_names_the_project_and_the_contact():
     with Server() as server:
         get(polite(server, contact="https://example.org/about"), [f"{server.url}/ok/1"])
@@ -103,6 +118,8 @@ def test_a_signed_address_is_sent_byte_for_byte():
         get(Settings(image_base=url, respect_robots=False), [url + path])
         thread.join()
     assert raw.split(b" ")[1].decode() == path
+    (accept,) = [line for line in raw.decode().splitlines() if line.startswith("Accept:")]
+    assert accept.startswith("Accept: image/jpeg,"), "a server that negotiates should not re-encode to AVIF"
 
 
 def test_surplus_bytes_never_become_the_next_answer():
@@ -176,6 +193,19 @@ def test_a_proxy_of_the_environment_is_used(monkeypatch):
         monkeypatch.setenv("no_proxy", "")
         (body,) = get(Settings(respect_robots=False), ["http://museum.example/ok/7"])
         assert body.data == jpeg(7)
+
+
+def test_a_proxy_is_not_asked_for_private_names(monkeypatch):
+    """It would resolve them: what this machine knows to be private is refused before."""
+    with Server() as proxy:
+        monkeypatch.setenv("http_proxy", proxy.url)
+        monkeypatch.setenv("no_proxy", "")
+        addresses = ["http://localhost/ok/1", "http://10.0.0.1/ok/2", "http://169.254.169.254/ok/3"]
+        results = get(Settings(respect_robots=False), addresses)
+        assert [getattr(result, "reason", "ok") for result in results] == ["private_address"] * 3
+        assert not proxy.asked
+        results = get(Settings(respect_robots=False, allow_private_addresses=True), addresses)
+        assert [result.data for result in results] == [jpeg(1), jpeg(2), jpeg(3)]
 
 
 def test_tls_certificates_are_checked(tmp_path):

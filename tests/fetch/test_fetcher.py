@@ -1,6 +1,8 @@
 """The step's outside: sources, parameters, summary, and errors that say what to do."""
 
+import contextlib
 import json
+import os
 import shutil
 import urllib.request
 from dataclasses import replace
@@ -10,10 +12,11 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
+from components.fetch import fetcher
 from components.fetch.failure import Failure
 from components.fetch.fetcher import FetchError, Settings, fetch_shard
 from components.fetch.objects import located
-from components.shared import imaging, sample
+from components.shared import cores, imaging, sample
 from components.shared.errors import PipelineError
 from tests.fetch.server import Server, jpeg
 from tests.fetch.shards import QUICK, SHARD, read_log, read_tar, write_objects
@@ -128,10 +131,60 @@ def test_a_429_storm_is_weathered(tmp_path):
     assert summary.failed == 0 and len(read_tar(tmp_path / "out")) == 60
 
 
+def test_an_object_that_is_always_refused_ends(tmp_path):
+    """Not after so many refusals, each with a pause of its own, but after a time."""
+    with Server() as server:
+        addresses = {"a": f"{server.url}/status/429", "b": f"{server.url}/ok/1"}
+        limits = replace(QUICK, refusals=10**9, patience=1.0, deadline=10**6)
+        fetch(tmp_path, addresses, limits, image_base=server.url, max_failed_fraction=1)
+    assert read_log(tmp_path / "out")["a"]["status"] in ("http_429", "host_down")
+
+
+def test_the_shards_share_the_pace(tmp_path):
+    """40 requests a second, of which one of eight shards takes 5."""
+    shard = "00000-of-00008"
+    with Server() as server:
+        addresses = {f"o{index:02d}": f"{server.url}/ok/{index}" for index in range(9)}
+        objects = write_objects(tmp_path / "objects.parquet", addresses)
+        settings = Settings(image_base=server.url, image_size=32, requests_per_second=40, respect_robots=False)
+        fetch_shard(shard, objects, str(tmp_path / "out"), str(tmp_path / "out"), settings, QUICK)
+        assert max(server.times) - min(server.times) > 1.4
+
+
+def test_as_many_shards_share_the_pace_as_run_side_by_side():
+    compiled = (Path(__file__).parents[1] / "golden" / "pipeline.yaml").read_text()
+    assert f"parallelismLimit: {fetcher._SIDE_BY_SIDE}\n" in compiled
+
+
+def test_processes_by_the_limit_of_the_container(tmp_path, monkeypatch):
+    """A node of 64 cores, of which the container may use two: two processes, not 64."""
+    cgroup = tmp_path / "cgroup"
+    cgroup.mkdir()
+    (cgroup / "cpu.max").write_text("200000 100000\n")
+    monkeypatch.setattr(cores, "CGROUP", cgroup)
+    monkeypatch.setattr(os, "sched_getaffinity", lambda process: set(range(64)))
+    started = []
+    monkeypatch.setattr(fetcher.pool, "run", lambda job, *rest: started.append(job.processes))
+    monkeypatch.setattr(fetcher._Work, "write_log", lambda self: None)
+    for quota in ("200000 100000\n", "max 100000\n"):
+        (cgroup / "cpu.max").write_text(quota)
+        with contextlib.suppress(FileNotFoundError):  # nothing was fetched: there is no log to count
+            fetch(tmp_path, {f"o{index:04d}": "" for index in range(1000)}, replace(QUICK, processes=0))
+    assert started == [2, 8]
+
+
 def test_an_empty_shard(tmp_path):
     summary = fetch(tmp_path, {})
     assert summary.objects == 0 and summary.failed == 0
     assert read_tar(tmp_path / "out") == {} and read_log(tmp_path / "out") == {}
+
+
+def test_progress_is_said_while_nothing_ends(tmp_path, capfd, monkeypatch):
+    monkeypatch.setenv("PROGRESS_SECONDS", "0.5")
+    with Server() as server:
+        fetch(tmp_path, {"a": f"{server.url}/never"}, image_base=server.url, max_failed_fraction=1)
+    lines = capfd.readouterr().out.splitlines()
+    assert "progress: 0/1 images, 0/s" in lines and sum("1/1 images" in line for line in lines) == 1
 
 
 def test_progress_reaches_the_total(tmp_path, capfd):
@@ -200,29 +253,6 @@ def test_located(uri, base, expected):
 def test_located_refuses(uri, base):
     with pytest.raises(Failure):
         located(uri, base)
-
-
-def test_memory_stays_within_bounds(tmp_path):
-    """Pictures of 24 megapixels, many at once, in one process: none is decoded whole."""
-    import psutil
-
-    body = jpeg(1, 6000, 4000)
-    peaks = []
-    with Server() as server:
-
-        def serve(self, count, number):
-            workers = [child for child in psutil.Process().children() if "components.fetch.worker" in child.cmdline()]
-            for child in workers:
-                status = Path(f"/proc/{child.pid}/status").read_text()
-                peaks.append(int(status.partition("VmHWM:")[2].split()[0]) / 1024)
-            self._reply(200, body)
-
-        server.RequestHandlerClass = type("Large", (server.RequestHandlerClass,), {"serve_large": serve})
-        addresses = {f"o{index:02d}": f"{server.url}/large/{index}" for index in range(40)}
-        limits = replace(QUICK, deadline=60, read_timeout=60)
-        summary = fetch(tmp_path, addresses, limits, image_base=server.url, image_size=128)
-    assert summary.failed == 0 and len(peaks) >= 40
-    assert max(peaks) <= 120
 
 
 @pytest.mark.skipif(not shutil.which("nginx"), reason="nginx is not installed (apt-get install nginx-light)")

@@ -138,9 +138,23 @@ def test_a_host_that_asks_for_a_day_is_given_up_for_this_run():
     assert served.outcomes.count("host_down") >= 48 and served.times[-1] < 1
 
 
+def test_a_host_that_refuses_everything_is_given_up_after_an_hour():
+    served = Served(Host("museum", 0, 2, LIMITS), lambda now: "600")
+    run(served.many(50))
+    assert served.outcomes[-1] == "host_down"
+    assert 3600 <= served.times[-1] <= 4800, "not fifty times ten minutes"
+
+
+def test_a_host_that_serves_now_and_then_is_not_given_up():
+    served = Served(Host("museum", 0, 1, LIMITS))
+    served.answer = lambda now: "600" if len(served.times) % 2 else "ok"
+    run(served.many(30))
+    assert "host_down" not in served.outcomes
+
+
 def test_crawl_delay():
     host = Host("museum", 80, 32, LIMITS)
-    host.crawl_delay(2.0)
+    assert host.crawl_delay(2.0) and not host.crawl_delay(1.0), "the slower one holds"
     served = Served(host)
     run(served.many(11))
     assert served.times[-1] == pytest.approx(20, abs=0.5)

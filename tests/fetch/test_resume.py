@@ -99,8 +99,9 @@ def test_killed_in_the_middle(collection, number):
     wait_until(lambda: len(logged(folder)) >= 30, step)
     output = end_group(step, number)
     assert step.returncode != 0
-    if number == signal.SIGINT:
-        assert output.strip().endswith("error: interrupted") and "Traceback" not in output
+    if number != signal.SIGKILL:
+        last = "error: interrupted" if number == signal.SIGINT else "start the step again to continue"
+        assert output.strip().endswith(last) and "Traceback" not in output, output
     kept = logged(folder)
     summary = fetch(folder, objects, settings_for(server), limits=limits)
     assert summary.resumed == len(kept) >= 30
@@ -172,6 +173,44 @@ def test_only_faults_that_can_pass_are_tried_again(tmp_path):
         assert summary.failed == 2 and summary.resumed == 3
         assert server.asked["/ok/1"] == server.asked["/status/410"] == server.asked["/html"] == 1
         assert sorted(read_tar(tmp_path / "out")) == ["down", "fine"]
+
+
+@pytest.mark.parametrize("status", [401, 403])
+def test_what_a_museum_refuses_today_it_may_give_tomorrow(tmp_path, status):
+    with Server() as server:
+        objects = write_objects(tmp_path / "objects.parquet", {"a": f"{server.url}/flaky/{status}/1/1"})
+        with pytest.raises(FetchError):
+            fetch(tmp_path, objects, settings_for(server, max_failed_fraction=0.5))
+        assert fetch(tmp_path, objects, settings_for(server)).failed == 0
+
+
+@pytest.mark.parametrize("finished", [False, True])
+def test_what_a_parameter_forbade_is_asked_for_once_it_allows(tmp_path, finished):
+    """Whether the step failed for it, or ended with some pictures less."""
+    with Server(robots="User-agent: *\nDisallow: /ok/1\n") as server, Server() as other:
+        paths = {"fine": f"{server.url}/ok/2", "forbidden": f"{server.url}/ok/1", "private": f"{other.url}/ok/3"}
+        paths |= {"noai": f"{server.url}/header/X-Robots-Tag/noai"}
+        objects = write_objects(tmp_path / "objects.parquet", paths)
+        with contextlib.nullcontext() if finished else pytest.raises(FetchError):
+            fetch(tmp_path, objects, settings_for(server, max_failed_fraction=float(finished)))
+        first = {name: row["status"] for name, row in read_log(tmp_path / "out").items()}
+        assert first == {"fine": "ok", "forbidden": "robots", "private": "private_address", "noai": "noai"}
+        summary = fetch(tmp_path, objects, settings_for(server, max_failed_fraction=1.0, respect_robots=False))
+        assert summary.reasons == {"private_address": 1}
+        loosened = settings_for(server, max_failed_fraction=1.0, respect_robots=False, allow_private_addresses=True)
+        assert fetch(tmp_path, objects, loosened).failed == 0
+        assert finished or server.asked["/ok/2"] <= 2
+
+
+def test_pictures_had_without_asking_are_not_reused_when_robots_txt_counts(tmp_path):
+    with Server(robots="User-agent: *\nDisallow: /ok/1\n") as server:
+        addresses = {"a": f"{server.url}/ok/1", "b": f"{server.url}/ok/2", "gone": f"{server.url}/status/404"}
+        objects = write_objects(tmp_path / "objects.parquet", addresses)
+        with pytest.raises(FetchError, match="1 of 3"):
+            fetch(tmp_path, objects, settings_for(server, respect_robots=False, max_failed_fraction=0))
+        summary = fetch(tmp_path, objects, settings_for(server, max_failed_fraction=1))
+        assert summary.resumed == 0 and list(read_tar(tmp_path / "out")) == ["b"]
+        assert read_log(tmp_path / "out")["a"]["status"] == "robots"
 
 
 def test_a_pod_with_an_empty_disk_continues_from_the_store(collection, s3_bucket):  # noqa: F811

@@ -72,6 +72,23 @@ def test_crawl_delay_sets_the_pace():
         assert pictures[-1] - pictures[0] > 0.35, "six requests, a tenth of a second apart"
 
 
+def test_a_crawl_delay_is_shared_by_all_and_said(capfd):
+    """Two shards side by side: each takes half of the pace, and the user hears what it comes to."""
+    with Server(robots="User-agent: *\nCrawl-delay: 0.2\n") as server:
+        get(polite(server, side_by_side=2), [f"{server.url}/ok/{index}" for index in range(4)])
+        pictures = server.times[1:]
+        assert pictures[-1] - pictures[0] > 0.9, "four requests, 0.4 s apart"
+    warning = capfd.readouterr().err
+    assert "asks for 0.2 s between requests" in warning and "1,000 pictures from there take 0.1 hours" in warning
+
+
+def test_a_crawl_delay_beyond_reason_is_a_refusal():
+    with Server(robots="User-agent: *\nCrawl-delay: 86400\n") as server:
+        (failure,) = get(polite(server), [f"{server.url}/ok/1"])
+        assert failure.reason == "robots" and "86400 s between requests" in str(failure)
+        assert list(server.asked) == ["/robots.txt"]
+
+
 @pytest.mark.parametrize(
     "headers, allowed",
     [
