@@ -131,10 +131,16 @@ class KServe:
         former = _notes(live)
         if not former:
             raise RolloutError(f"InferenceService {self._service} has no previous version to go back to")
-        now = live["spec"]["predictor"]
-        self._apply(former[0], former[1:] if _SPLIT in now else [now])
-        self._wait_until_ready(version_of(former[0]))
-        return version_of(former[0]), version_of(now)
+        now, version = live["spec"]["predictor"], version_of(former[0])
+        try:
+            self._apply(former[0], former[1:] if _SPLIT in now else [now])
+            self._wait_until_ready(version)
+        except BaseException as error:
+            self._restore(live)
+            if isinstance(error, PipelineError):
+                raise RolloutError(f"version {version} does not start: {error}") from error
+            raise
+        return version, version_of(now)
 
     def _check_name(self) -> None:
         found = self._cluster.get("v1", "Service", self._service)

@@ -30,7 +30,7 @@ class Controller:
     """
 
     def __init__(self, kube: KubeApi, addresses: dict[str, str], raw: bool = False, late: float = 0) -> None:
-        self._kube, self._addresses, self.raw, self.late = kube, addresses, raw, late
+        self._kube, self.addresses, self.raw, self.late = kube, dict(addresses), raw, late
         self._fronts = Fronts(self._route)
         self._templates: list[tuple[str, Object]] = []  # (revision, predictor without its share of the traffic)
         self._rolled_out = ""
@@ -82,7 +82,7 @@ class Controller:
         return None
 
     def _make_pod(self, live: Object, revision: str, wanted: Object) -> bool:
-        ready = model_of(wanted).uri in self._addresses
+        ready = model_of(wanted).uri in self.addresses
         labels = live["metadata"]["labels"] | {_SERVICE: live["metadata"]["name"]}
         labels |= {} if self.raw else {REVISION_LABEL: revision}
         container = {"name": "kserve-container", "ready": ready, "restartCount": 0, "image": "i", "imageID": "i"}
@@ -132,7 +132,7 @@ class Controller:
             self._connections += 1
             turn = self._connections * 37 % 100
             name = next((revision for revision, share in known[-1] if turn < share), known[-1][-1][0])
-        return urlsplit(self._addresses[model_of(revisions[name]).uri]).port
+        return urlsplit(self.addresses[model_of(revisions[name]).uri]).port
 
 
 def _check_pod(predictor: Object) -> None:

@@ -197,6 +197,16 @@ def test_rollback(kube, controller, questions, models):
     assert predictor(kube)["containers"][0]["image"] == "serve:2"
 
 
+def test_a_rollback_to_what_does_not_start_any_more_changes_nothing(kube, controller, questions, models):
+    put(controller, questions, models[0][0])
+    put(controller, questions, models[1][0])
+    before = predictor(kube)
+    del controller.addresses[models[0][0].uri]
+    with pytest.raises(RolloutError, match="does not start"):
+        rollback()
+    assert predictor(kube) == before
+
+
 def test_beside_a_canary_a_rollback_ends_the_canary_and_the_next_one_goes_back(kube, knative_only, questions, models):
     put(knative_only, questions, models[0][0], image="serve:0")
     put(knative_only, questions, models[0][0])

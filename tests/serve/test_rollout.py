@@ -1,7 +1,9 @@
 """Deployment on a cluster: real server processes behind an API server that checks every object against the schemas."""
 
 import json
+import os
 import shutil
+import signal
 from pathlib import Path
 
 import pytest
@@ -261,6 +263,23 @@ def test_whatever_goes_wrong_the_old_version_is_as_it_was(kube, servers, put, mo
     assert [entry["spec"] for entry in after] == [entry["spec"] for entry in before]
     assert [note(entry) for entry in after] == [note(entry) for entry in before]
     assert replicas(kube) == {first: 3} and served(servers) == ["first"]
+
+
+def test_a_step_that_is_told_to_stop_takes_back_what_it_has_begun(kube, servers, put, models):
+    first, _, _ = put(models[0])
+    with pytest.raises(RolloutError, match=f"was taken back: the step was told to stop; colours still serves {first}"):
+        with deploy._interruptible():
+            put(models[1], look=lambda url: os.kill(os.getpid(), signal.SIGTERM))
+    assert replicas(kube) == {first: 1}
+
+
+def test_what_a_killed_step_left_is_cleared_away(kube, servers, put, models):
+    first, _, _ = put(models[0])
+    around, left = objects.surroundings(step_pod(), [], own_account=True), version(models[0], "serve:2")
+    kubernetes.connect().apply(objects.deployment("colours", left, models[0], "serve:2", 1, around))
+    second, _, _ = put(models[1])
+    assert replicas(kube) == {first: 0, left: 0, second: 1}
+    assert rollback() == f"colours serves {first} again, instead of {second}"
 
 
 IN_SERVICE = (("Service", "colours"), ("HorizontalPodAutoscaler", "colours"), ("PodDisruptionBudget", "colours"))
