@@ -6,6 +6,7 @@
 
 import argparse
 import json
+import platform
 import shutil
 import subprocess
 import sys
@@ -46,6 +47,8 @@ def build(engine: str, name: str, reference: str, options: argparse.Namespace) -
         command += ["--build-arg", "VARIANT=gpu"]
     if engine.endswith("podman"):
         command += ["--format", "docker"]  # the other format has no HEALTHCHECK
+    if platform.machine() not in ("x86_64", "AMD64"):
+        command += ["--platform", "linux/amd64"]  # what the lock files are for
     for secret, path in (("pip", options.pip_conf), ("ca", options.ca_bundle)):
         command += ["--secret", f"id={secret},src={path}"] if path else []
     command += ["--network", options.network] if options.network else []
