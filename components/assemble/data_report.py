@@ -22,7 +22,7 @@ from components.shared.report import Picture, Report
 _GALLERY_PICTURES = 2400
 _GALLERY_OF_CLASS = (4, 18)
 _PAIRS_SHOWN = 60
-_BANNER_PICTURES = 14
+_BANNER_PICTURES = 9
 _SPLIT_NAMES = {"train": "training", "validation": "validation", "test": "test"}
 # More classes than this are shown as a table only.
 _BARS = 60
@@ -60,24 +60,26 @@ class _Page:
         splits = self.content["splits"]
         total = sum(split["examples"] for split in splits.values())
         gone = len(self.examples) - total
+        learned = f" of {label}" if (label := self.content["parameters"].get("label")) else ""
+        funnel = losses.funnel(self.examples, self.content["selection"])
         page = Report(
             "The data set",
-            lead=f"{total:,} pictures in {len(self.labels)} classes, from {len(self.examples):,} objects.",
-            facts={"objects": len(self.examples), "examples": total, "classes": len(self.labels)}
+            lead=f"{total:,} pictures in {len(self.labels)} classes{learned}, from {funnel[0][1]:,} objects.",
+            facts={"selected": len(self.examples), "examples": total, "classes": len(self.labels)}
             | {f"for {_SPLIT_NAMES[name]}": split["examples"] for name, split in splits.items()}
             | {"left out": gone},
             banner=self._banner(),
             footer=f"Snapshot {self.content['snapshot']}: the same pictures, labels and splits give the same number.",
         )
         page.section("Check", *self._check(), intro="Rules that the data must meet before a model is trained on them.")
-        page.section("From collection to examples", report.stages(losses.funnel(self.examples, self.content["selection"])), *self._failures())
+        page.section("From collection to examples", report.stages(funnel), *self._failures())
         page.section("Classes and splits", *self._classes())
         page.section("Pictures", self._galleries(), intro="A sample of each class, as the model will see it.")
         for heading, intro, blocks in self._doubts():
             page.section(heading, *blocks, intro=intro)
-        page.section("Sizes", self._sizes())
+        page.section("Sizes", self._sizes(), intro=self._enlarged())
         page.section("Rights and sources", *self._provenance())
-        page.section("Parameters", report.table(["parameter", "value"], self._parameters(), sortable=False))
+        page.section("Parameters", *self._parameters(), intro="What the data set was made with.")
         return page
 
     def _check(self) -> list[Markup]:
@@ -205,14 +207,25 @@ class _Page:
             report.card("Shape: width to height", report.histogram(shapes)),
         )
 
+    def _enlarged(self) -> str:
+        size = self.content["stored_size"]
+        sides = losses.sizes(self.examples, size)[0]
+        is_marked = any(kind and count for _, count, kind in sides)
+        return f"In gold: sizes below the {size} px that are stored; these pictures were enlarged." if is_marked else ""
+
     def _provenance(self) -> list[Markup]:
         cards = [report.card(heading, report.bars(rows)) for heading, rows in provenance.cards(self.examples) if rows]
         return [report.beside(*cards)] if cards else []
 
-    def _parameters(self) -> list[tuple[str, str]]:
-        return [
-            (name, "–" if value in (None, "") else str(value)) for name, value in self.content["parameters"].items()
-        ]
+    def _parameters(self) -> list[Markup]:
+        """Those that are set, in two columns; the names of the others."""
+        values = {"image_size": self.content["stored_size"], **self.content["parameters"]}
+        shown = [(name, str(value)) for name, value in values.items() if value not in (None, "")]
+        half = (len(shown) + 1) // 2
+        columns = [rows for rows in (shown[:half], shown[half:]) if rows]
+        unset = [name for name, value in values.items() if value in (None, "")]
+        blocks = [report.beside(*(report.table(["parameter", "value"], rows, sortable=False) for rows in columns))]
+        return blocks + ([report.notice(f"Not set: {', '.join(unset)}")] if unset else [])
 
     def _by_digest(self) -> list[int]:
         """Kept rows in an order that is arbitrary but always the same: a fair sample of each class."""

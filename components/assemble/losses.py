@@ -33,6 +33,8 @@ def funnel(examples: pa.Table, selection: Sequence = ()) -> Stages:
     copies = [(text, reasons[reason]) for reason, text in _COPIES.items() if reasons[reason]]
     pictures = len(examples) - sum(count for _, count in failed)
     before = [(name, count, [tuple(loss) for loss in lost]) for name, count, lost in selection]
+    # Where nothing was lost there is nothing to see, but for the first and the last.
+    before = [stage for k, stage in enumerate(before) if stage[2] or k in (0, len(before) - 1)]
     return [
         *(before or [("objects selected", len(examples), [])]),
         ("with a good picture", pictures, failed),

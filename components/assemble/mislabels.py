@@ -27,6 +27,7 @@ _ORIENTATIONS = 9
 _CHUNK = 256
 # A class must fit better than the label by this much (the scores run from -1 to 1) to raise a suspicion.
 _MARGIN = 0.3
+_FEW_SUSPECTS = 6
 
 
 @dataclass(frozen=True)
@@ -39,7 +40,8 @@ class Suspect:
 
 
 def find_suspects(examples: pa.Table, rows: np.ndarray, classes: int, limit: int = 48) -> list[Suspect]:
-    """The worst `limit` suspects among `rows` of `examples`, worst first."""
+    """The worst `limit` suspects among `rows` of `examples`, and of few examples no more than a tenth; worst first."""
+    limit = min(limit, max(len(rows) // 10, _FEW_SUSPECTS))
     labels = examples["label_index"].to_numpy()[rows]
     if len(np.unique(labels)) < 2:
         return []
