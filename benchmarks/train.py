@@ -294,9 +294,8 @@ def _show(title: str, measured: dict[str, list[Measured]], gains: list[Gain]) ->
         pairs = list(zip(measured[gain.row], measured[gain.peer], strict=True))
         wall, processor = ([ours[i] / theirs[i] for ours, theirs in pairs] for i in range(2))
         cells = (f"**{statistics.median(wall):.2f}**", f"{min(wall):.2f} to {max(wall):.2f}")
-        print(
-            f"| {gain.row} against {gain.peer} | {' | '.join(cells)} | {statistics.median(processor):.2f} | {asked} |"
-        )
+        cells += (f"{statistics.median(processor):.2f}", f"{gain.asked:.1f}" if gain.asked else "")
+        print(f"| {gain.row} against {gain.peer} | {' | '.join(cells)} |", flush=True)
 
 
 PARTS = {"input": measure_input, "step": measure_step, "features": measure_features, "start": measure_start}
