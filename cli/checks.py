@@ -10,8 +10,10 @@ SETTINGS = (
     "components.fetch.settings",
     "components.assemble.settings",
     "components.train.settings",
+    "components.train.resources",
     "components.evaluate.settings",
     "components.serve.deployment",
+    "cli.cluster",
 )
 # What a stage is given by the stage before it; nothing is known of these yet.
 _FROM_OTHER_STAGES = {"snapshot": "", "logs": "", "server_image": ""}

@@ -5,10 +5,13 @@ value is empty: `gpus: int` as an accelerator count would ask for none, silently
 a Job, which asks for their CPU, memory and accelerators; the step itself only waits.
 """
 
-from dataclasses import dataclass
+import re
+from dataclasses import dataclass, fields
 
 from kfp import kubernetes
 from kfp.dsl import PipelineTask
+
+from components.shared.errors import PipelineError
 
 # Where a key file for Google's libraries is mounted; its Secret also holds this path (see manifests/base/storage).
 GOOGLE_MOUNT = "/var/secrets/google"
@@ -17,6 +20,27 @@ SECRET_VARIABLES = {
     "google": ("GOOGLE_APPLICATION_CREDENTIALS", "GOOGLE_CLOUD_PROJECT"),
     "flickr": ("FLICKR_API_KEY",),
 }
+
+
+_SECRET_NAME = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
+
+
+@dataclass(frozen=True)
+class Settings:
+    """The parameters that only a cluster reads. Raises PipelineError: a name would make an invalid pod."""
+
+    store_secret: str
+    google_secret: str
+    flickr_secret: str
+
+    def __post_init__(self) -> None:
+        for name in (field.name for field in fields(self)):
+            # KFP names a volume after the Secret, and volumes have no dots in their names.
+            if not _SECRET_NAME.fullmatch(getattr(self, name)):
+                raise PipelineError(
+                    f"{name}={getattr(self, name)!r} is no name: write lower-case letters, digits and '-', at most 63, as "
+                    f"museum-classifier-{name.partition('_')[0]}; the Secret need not exist"
+                )
 
 
 @dataclass(frozen=True)

@@ -3,6 +3,7 @@
 import argparse
 import dataclasses
 import json
+import sys
 import tempfile
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,6 +15,7 @@ from cli import placement
 from cli.cluster import NEEDS
 from components.images import NAMES, PREFIX, TAG, image
 from components.shared.errors import PipelineError
+from components.shared.limits import check_shards
 
 DROP_DOWNS = ("source", "model", "augmentation")
 # Waits between the attempts of a step: what ends a pod early (a reclaimed node, a full registry) takes minutes to pass.
@@ -33,6 +35,7 @@ class Target:
     pull_secret: str = ""
     pull_policy: str = ""
     retries: bool = True
+    caching: bool = True
     drop_downs: tuple[str, ...] = DROP_DOWNS
 
     def image(self, name: str) -> str:
@@ -92,9 +95,22 @@ def target(options: argparse.Namespace) -> Target:
 
 def main(options: argparse.Namespace, arguments: Mapping[str, Any] | None = None) -> int:
     """Writes the compiled pipeline to `options.output`; returns the exit status."""
-    write(options.output, target(options), arguments or {})
+    chosen = target(options)
+    check_shards((arguments or {}).get("shards", 0), on_cluster=True)
+    warn_of_bare_images(chosen)
+    write(options.output, chosen, arguments or {})
     print(f"{options.output}: upload it to the Kubeflow UI, or: python pipeline.py submit --host URL")
     return 0
+
+
+def warn_of_bare_images(target_: Target) -> None:
+    """Says that images without a registry have to be in the nodes already."""
+    if not target_.registry and not target_.digests:
+        print(
+            f"warning: images have no registry ({target_.image('data')}), so the nodes must have them (kind load); "
+            "else make images push, and give --digests images.json or --registry",
+            file=sys.stderr,
+        )
 
 
 def write(output: str, target_: Target = Target(), defaults: Mapping[str, Any] | None = None) -> None:
@@ -113,6 +129,10 @@ def write(output: str, target_: Target = Target(), defaults: Mapping[str, Any] |
     spec = _replaced(spec, references)
     if target_.retries:
         _add_retries(spec)
+    if not target_.caching:
+        # The client's own switch reaches neither a pipeline that is uploaded nor tasks in a loop or a condition.
+        for _, task in _tasks(spec):
+            task["cachingOptions"] = {}
     _add_drop_downs(spec, target_.accepting(defaults or {}).drop_downs)
     placement.apply(platform, target_)
     documents = [yaml.dump(document, Dumper=_Dumper, sort_keys=True, width=120) for document in (spec, platform)]

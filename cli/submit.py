@@ -1,6 +1,7 @@
 """`pipeline.py submit`: a run of the pipeline on a KFP API server."""
 
 import argparse
+import dataclasses
 import hashlib
 import json
 import os
@@ -12,10 +13,10 @@ from pathlib import Path
 from typing import Any
 
 from cli import compile as compile_command
+from cli import follow
 from components.shared.errors import PipelineError
+from components.shared.limits import check_shards
 
-_POLL_SECONDS = 5.0
-_FINAL = ("SUCCEEDED", "FAILED", "SKIPPED", "CANCELED")
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -36,8 +37,10 @@ def main(options: argparse.Namespace, arguments: dict[str, Any]) -> int:
     """Uploads the pipeline, creates the run and prints its link; returns the exit status."""
     if not options.host:
         raise PipelineError("where to? give --host URL, or set KFP_HOST, such as http://localhost:8080")
-    target = compile_command.target(options).accepting(arguments)
+    check_shards(arguments["shards"], on_cluster=True)
+    target = dataclasses.replace(compile_command.target(options).accepting(arguments), caching=not options.no_cache)
     _probe(options)
+    compile_command.warn_of_bare_images(target)
     try:
         client = _client(options)
         experiment = client.create_experiment(options.experiment, namespace=options.namespace)
@@ -49,13 +52,18 @@ def main(options: argparse.Namespace, arguments: dict[str, Any]) -> int:
             pipeline_id=pipeline_id,
             version_id=version_id,
             pipeline_root=options.root,
-            enable_caching=False if options.no_cache else None,
         )
     except Exception as error:  # the client raises its own, urllib3's and requests' errors
         raise _explained(options.host, error) from error
     link = f"{options.host.rstrip('/')}/#/runs/details/{run.run_id}"
     print(f"run: {link}", flush=True)
-    return _follow(client, run.run_id, link) if options.wait else 0
+    if not options.wait:
+        return 0
+    read_log = follow.log_reader(options.host, run.run_id, options.namespace or "kubeflow", options.token)
+    try:
+        return follow.follow(lambda: client.get_run(run.run_id), read_log, link)
+    except Exception as error:
+        raise _explained(link, error) from error
 
 
 def _probe(options: argparse.Namespace) -> None:
@@ -89,16 +97,25 @@ def _upload(client, target: compile_command.Target, namespace: str | None) -> tu
         package = Path(folder, "pipeline.yaml")
         compile_command.write(str(package), target)
         version = f"{name}-{hashlib.sha256(package.read_bytes()).hexdigest()[:12]}"
-        known = client.get_pipeline_id(name)
+        known = _pipeline(client, name, namespace)
         if known is None:
-            client.upload_pipeline(str(package), pipeline_name=name, description=description, namespace=namespace)
-            known = client.get_pipeline_id(name)
+            uploaded = client.upload_pipeline(
+                str(package), pipeline_name=name, description=description, namespace=namespace
+            )  # fmt: skip
+            known = uploaded.pipeline_id
         found = _version(client, known, version)
         if found is None:
             uploaded = client.upload_pipeline_version(str(package), version, pipeline_id=known, description=description)
             found = uploaded.pipeline_version_id
     print(f"pipeline: {name}, version {version}", flush=True)
     return known, found
+
+
+def _pipeline(client, name: str, namespace: str | None) -> str | None:
+    # The client's get_pipeline_id asks without a namespace, and sees no pipeline of a user's own.
+    wanted = {"operation": "EQUALS", "key": "display_name", "stringValue": name}
+    found = client.list_pipelines(namespace=namespace, filter=json.dumps({"predicates": [wanted]})).pipelines
+    return found[0].pipeline_id if found else None
 
 
 def _version(client, pipeline_id: str, name: str) -> str | None:
@@ -111,42 +128,6 @@ def _version(client, pipeline_id: str, name: str) -> str | None:
         token = page.next_page_token
         if not token:
             return None
-
-
-def _follow(client, run_id: str, link: str) -> int:
-    """Prints each step's changes until the run ends; returns 0 if it succeeded."""
-    seen: dict[str, str] = {}
-    lost = 0
-    while True:
-        try:
-            run = client.get_run(run_id)
-            lost = 0
-        except Exception as error:  # a server that restarts is not the end of the run
-            lost += 1
-            if lost > 24:
-                raise _explained(link, error) from error
-            time.sleep(_POLL_SECONDS)
-            continue
-        for name, state, message in _steps(run):
-            if seen.get(name) != state:
-                seen[name] = state
-                print(f"{time.strftime('%H:%M:%S')} {name}: {state.lower()}{message}", flush=True)
-        if run.state in _FINAL:
-            print(f"run {run.state.lower()}: {link}", flush=True)
-            return 0 if run.state == "SUCCEEDED" else 1
-        time.sleep(_POLL_SECONDS)
-
-
-def _steps(run) -> list[tuple[str, str, str]]:
-    """(name, state, message) of every task with a state, drivers left out."""
-    details = (run.run_details.task_details if run.run_details else None) or []
-    found = []
-    for task in details:
-        name = task.display_name or ""
-        if task.state and name and not name.endswith(("-driver", "driver")):
-            message = f" ({' '.join(task.error.message.split())})" if task.error and task.error.message else ""
-            found.append((name, task.state, message))
-    return found
 
 
 def _explained(where: str, error: Exception) -> PipelineError:

@@ -23,6 +23,8 @@ class KfpServer(ThreadingHTTPServer):
         self.experiments: list[dict] = []
         self.runs: list[dict] = []
         self.states: list = ["SUCCEEDED"]
+        self.shards = 3
+        self.log = ""
         self.refuse = 0
 
     def __enter__(self) -> "KfpServer":
@@ -37,6 +39,7 @@ class KfpServer(ThreadingHTTPServer):
         """A new pipeline, with its content as the first version."""
         identity = f"p{len(self.pipelines)}"
         self.pipelines[identity] = {"pipeline_id": identity, "display_name": query["name"], **_kept(query)}
+        self.pipelines[identity]["namespace"] = query.get("namespace", "")
         self.add_version({"name": query["name"], "pipelineid": identity}, package)
         return self.pipelines[identity]
 
@@ -50,13 +53,50 @@ class KfpServer(ThreadingHTTPServer):
         self.runs.append({**run, "run_id": f"r{len(self.runs)}", "state": "PENDING"})
         return self.runs[-1]
 
+    def failed_pods(self) -> list[str]:
+        """The pods of the last attempts that failed."""
+        nodes = argo_nodes("FAILED", self.shards)
+        return [node["pod_name"] for node in nodes if node["display_name"] == "executor(1)"]
+
     def get_run(self) -> dict:
         state = self.states.pop(0) if len(self.states) > 1 else self.states[0]
-        task = {"display_name": "query", "state": state if state != "PENDING" else "RUNNING"}
-        if state == "FAILED":
-            task["error"] = {"message": "exit code 1"}
-        driver = {"display_name": "query-driver", "state": "SUCCEEDED"}
-        return {**self.runs[-1], "state": state, "run_details": {"task_details": [driver, task]}}
+        nodes = argo_nodes("RUNNING" if state == "PENDING" else state, self.shards)
+        return {**self.runs[-1], "state": state, "run_details": {"task_details": nodes}}
+
+
+def argo_nodes(state: str, shards: int) -> list[dict]:
+    """A run as KFP's server tells it: Argo's nodes, with `state` for the last shard's fetch and "succeeded" before it.
+
+    Names repeat; a child is told by its node's id, whose last number is that of its pod's name; edges lead from a task
+    to those that wait for it, so assemble hangs below the last steps of the loop.
+    """
+    nodes: list[dict] = []
+
+    def node(name: str, state: str | None, children: list[int] = (), template: str = "") -> int:
+        number = 1000 + len(nodes)
+        own = f"museum-classifier-x-{template}-{number}" if template else f"museum-classifier-x-{number}"
+        below = [{"pod_name": f"museum-classifier-x-{child}"} for child in children]
+        nodes.append({"task_id": f"t{number}", "pod_name": own, "display_name": name, "state": state, "child_tasks": below})
+        return number
+
+    def step(name: str, state: str | None, after: list[int] = ()) -> int:
+        """The number of the step's driver; `after` are the drivers that wait for the step."""
+        attempts = [state, state if state == "FAILED" else None]
+        pods = [node(f"executor({n})", each, template="system-container-impl") for n, each in enumerate(attempts)]
+        executor = node("executor", state, pods)
+        own = node(name, state, [executor, *after])
+        return node(f"{name}-driver", state and "SUCCEEDED", [own], "system-container-driver")
+
+    then = "SUCCEEDED" if state == "SUCCEEDED" else None
+    assemble = step("assemble", then)
+    iterations = []
+    for index in range(shards):
+        own, after = ("SUCCEEDED", "SUCCEEDED") if index < shards - 1 else (state, then)
+        item = node("iteration-item", own, [step("fetch", own, [step("convert", after, [assemble])])])
+        iterations.append(node(f"iteration-iterations({index}:{index})", own, [item]))
+    loop = node("for-loop-1", state, [node("iteration-driver", "SUCCEEDED", iterations)])
+    node("root", state, [step("query", "SUCCEEDED", [loop])])
+    return [each for each in nodes if each["state"]]
 
 
 def _kept(query: dict) -> dict:
@@ -71,8 +111,12 @@ class _Handler(BaseHTTPRequestHandler):
             return self._answer({"message": "no"}, server.refuse)
         if path == "/healthz":
             return self._answer({"multi_user": False})
+        query = {key: each[0] for key, each in parse_qs(urlsplit(self.path).query).items()}
+        if path == "/k8s/pod/logs":
+            return self._send(server.log.encode() if query["podname"] in server.failed_pods() else b"", "text/plain")
         if path == "/pipelines":
-            return self._answer({"pipelines": list(server.pipelines.values())} if server.pipelines else {})
+            found = [each for each in server.pipelines.values() if each["namespace"] == query.get("namespace", "")]
+            return self._answer({"pipelines": found} if found else {})
         if path.endswith("/versions"):
             found = [{key: each[key] for key in each if key != "package"} for each in server.versions]
             return self._answer({"pipeline_versions": found})
@@ -97,9 +141,11 @@ class _Handler(BaseHTTPRequestHandler):
         return self._answer(self.server.create_run(content))
 
     def _answer(self, content: dict, status: int = 200) -> None:
-        data = json.dumps(content).encode()
+        self._send(json.dumps(content).encode(), "application/json", status)
+
+    def _send(self, data: bytes, kind: str, status: int = 200) -> None:
         self.send_response(status)
-        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Type", kind)
         self.send_header("Content-Length", str(len(data)))
         self.end_headers()
         self.wfile.write(data)
