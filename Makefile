@@ -55,9 +55,10 @@ lock: $(VENV)/.test ## resolves the images' lock files anew
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check uv
 	@PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python containers/lock.py
 
-manifests: ## renders the overlays into build/
+manifests: ## renders the overlays into build/; DIGESTS=images.json for the images that make push pushed
 	@mkdir -p build
-	@for overlay in local cluster; do kubectl kustomize manifests/overlays/$$overlay > build/$$overlay.yaml && echo build/$$overlay.yaml; done
+	@for overlay in local cluster; do $(PYTHON) manifests/render.py $$overlay $(DIGESTS) > build/$$overlay.yaml \
+		&& echo build/$$overlay.yaml || exit 1; done
 
 test-containers: $(VENV)/.test ## builds the images and runs the compiled pipeline in them (podman, root; ten minutes)
 	@TEST_CONTAINERS=1 $(BIN)/python -m pytest -m containers tests/test_containers.py $(ARGS)
