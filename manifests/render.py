@@ -4,6 +4,7 @@ With images.json, which `make push` writes, the images are those of your registr
 """
 
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -14,13 +15,13 @@ MANIFESTS = Path(__file__).resolve().parent
 def render(overlay: str, digests: str = "") -> str:
     """The overlay's objects as YAML. Raises SystemExit with one line if kubectl or the digests cannot do it."""
     try:
-        command = ["kubectl", "kustomize", str(MANIFESTS / "overlays" / overlay)]
-        found = subprocess.run(command, capture_output=True, text=True)
         references = json.loads(Path(digests).read_text()) if digests else {}
-    except FileNotFoundError as error:
-        raise SystemExit(f"error: there is no {error.filename}") from error
     except (OSError, ValueError) as error:
         raise SystemExit(f"error: {digests}: {error}; make push writes this file") from error
+    if not shutil.which("kubectl"):
+        raise SystemExit("error: kubectl renders the manifests and is not installed")
+    command = ["kubectl", "kustomize", str(MANIFESTS / "overlays" / overlay)]
+    found = subprocess.run(command, capture_output=True, text=True)
     if found.returncode:
         raise SystemExit(f"error: {found.stderr.strip()}")
     text = found.stdout

@@ -1,8 +1,10 @@
 """manifests/: every overlay renders offline, fits Kubernetes' schemas, and asks for no more than it must."""
 
+import json
 import re
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -123,8 +125,56 @@ def test_servers_are_covered_by_theirs():
 
 
 def test_secret_templates_have_the_keys_that_the_steps_ask_for():
-    for name, variables in SECRET_VARIABLES.items():
-        text = (MANIFESTS / f"base/storage/{name}.env").read_text()
-        lines = [line.partition("=") for line in text.splitlines() if line and not line.startswith("#")]
-        assert {key for key, _, _ in lines} <= set(variables)
-        assert all(value == "" for _, _, value in lines), "a template is filled in where it is used, not here"
+    import kubernetes_validate
+
+    templates = list(yaml.safe_load_all((MANIFESTS / "base/storage/secrets.template.yaml").read_text()))
+    assert [item["metadata"]["name"] for item in templates] == [f"museum-classifier-{name}" for name in SECRET_VARIABLES]
+    for item, variables in zip(templates, SECRET_VARIABLES.values(), strict=True):
+        kubernetes_validate.validate(item, "1.34", strict=True)
+        assert set(item["stringData"]) <= {*variables, "key.json"}
+        assert set(item["stringData"].values()) <= {"", "{}"}, "a template is filled in where it is used, not here"
+
+
+def test_no_overlay_empties_a_secret_that_was_filled_in(objects):
+    assert not of_kind(objects, "Secret")
+
+
+def test_every_overlay_limits_disk_and_network(objects):
+    assert len(of_kind(objects, "LimitRange")) == 1
+    assert len(of_kind(objects, "NetworkPolicy")) == 3
+
+
+@pytest.mark.parametrize("overlay", OVERLAYS)
+def test_another_namespace_is_one_edit(tmp_path, overlay):
+    shutil.copytree(MANIFESTS, tmp_path / "manifests")
+    file = tmp_path / "manifests/overlays" / overlay / "kustomization.yaml"
+    file.write_text(file.read_text().replace("namespace: kubeflow\n", "namespace: museum\n"))
+    rendered = subprocess.run(["kubectl", "kustomize", str(file.parent)], capture_output=True, text=True, check=True)
+    for item in yaml.safe_load_all(rendered.stdout):
+        assert item["metadata"]["namespace"] == "museum"
+        assert all(subject["namespace"] == "museum" for subject in item.get("subjects", ()))
+
+
+def test_images_are_those_that_were_pushed(tmp_path):
+    references = {name: f"r.example/{name}@sha256:{'0' * 64}" for name in NAMES}
+    (tmp_path / "images.json").write_text(json.dumps(references))
+    command = [sys.executable, str(MANIFESTS / "render.py"), "cluster", str(tmp_path / "images.json")]
+    found = list(yaml.safe_load_all(subprocess.run(command, capture_output=True, text=True, check=True).stdout))
+    images = {container["image"] for spec in pod_specs(found) for container in spec["containers"]}
+    assert images == {references["data"]}
+    failed = subprocess.run([*command[:-1], str(tmp_path / "none.json")], capture_output=True, text=True)
+    assert failed.returncode == 1 and "make push writes this file" in failed.stderr and "Traceback" not in failed.stderr
+
+
+def test_no_right_is_given_twice(objects):
+    (role,) = of_kind(objects, "Role")
+    assert len({str(rule) for rule in role["rules"]}) == len(role["rules"])
+
+
+def test_workers_reach_the_store_of_a_stock_installation_and_no_plain_http_elsewhere():
+    policy = yaml.safe_load((MANIFESTS / "base/training/networkpolicy.yaml").read_text())["spec"]
+    open_ports = {port["port"] for rule in policy["egress"] if "to" not in rule for port in rule["ports"]}
+    assert open_ports == {53, 443, 6443}
+    (store,) = [rule for rule in policy["egress"] if "namespaceSelector" in str(rule)]
+    (selected,) = store["to"][0]["podSelector"]["matchExpressions"]
+    assert set(selected["values"]) == {"minio", "seaweedfs"} and {port["port"] for port in store["ports"]} == {9000, 8333}
