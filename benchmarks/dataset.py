@@ -1,6 +1,7 @@
 """Speed and memory of convert and assemble, beside what others write TFRecords with.
 
-    python -m benchmarks.dataset [--records 3000] [--scale 1000,10000,100000] [--hashes 1000000] [--img2dataset PYTHON]
+    python -m benchmarks.dataset [--records 3000] [--scale 1000,10000,100000] [--hashes 1000000]
+        [--assemble 1000,10000] [--img2dataset PYTHON]
 
 Rates are per second of CPU time on one core, medians of interleaved rounds, so that a busy machine disturbs them less.
 Peers: `tf.io.TFRecordWriter` with `tf.train.Example`, which is what TFX's and TFDS's writers call for each record; and
@@ -46,6 +47,7 @@ def main() -> None:
     parser.add_argument("--records", type=int, default=3000, help="records of 30 KB for the comparison with peers")
     parser.add_argument("--scale", default="1000,10000,100000", help="numbers of small images for the flatness of convert")
     parser.add_argument("--hashes", type=int, default=1_000_000, help="hashes for the duplicate search; 0 for none")
+    parser.add_argument("--assemble", default="1000,10000", help="numbers of pictures for the whole assemble step")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--img2dataset", default="", metavar="PYTHON", help="interpreter that has img2dataset")
     parser.add_argument("--part", default="", help=argparse.SUPPRESS)
@@ -58,6 +60,8 @@ def main() -> None:
     console.print(_scale([int(number) for number in options.scale.split(",")]))
     if options.hashes:
         console.print(_search(options.hashes))
+    if options.assemble:
+        console.print(_assemble([int(number) for number in options.assemble.split(",")]))
 
 
 def _peers(options: argparse.Namespace) -> Table:
@@ -188,6 +192,15 @@ def _search(count: int) -> Table:
         found = _alone(f"{part}:{count}")
         values = (found["pairs"], found["wall"], found["seconds"], found["memory"] / 1e6)
         table.add_row(name, *(f"{value:,.0f}" for value in values))
+    return table
+
+
+def _assemble(counts: list[int]) -> Table:
+    table = Table("pictures", "left out", "seconds", "CPU seconds", "peak memory MB", title="assemble: the whole step")
+    for count in counts:
+        found = _alone(f"assemble:{count}")
+        values = (count, found["pairs"], found["wall"], found["seconds"], found["memory"] / 1e6)
+        table.add_row(*(f"{value:,.0f}" for value in values))
     return table
 
 

@@ -25,7 +25,7 @@ _PAIRS_SHOWN = 60
 _BANNER_PICTURES = 9
 _SPLIT_NAMES = {"train": "training", "validation": "validation", "test": "test"}
 # More classes than this are shown as a table only.
-_BARS = 60
+_BARS = 30
 
 
 @dataclass(frozen=True)
