@@ -17,10 +17,10 @@ import json
 import os
 import re
 import resource
+import shutil
 import statistics
 import subprocess
 import sys
-import shutil
 import tempfile
 import threading
 import time
@@ -39,7 +39,7 @@ from components.assemble.duplicates import candidate_pairs
 from components.assemble.search import close_pairs
 from components.convert.converter import convert_shard
 from components.shared import hashing, records
-from tests.convert.shards import Item, drawing, write_shard
+from tests.convert.shards import Item, drawing, settings, write_shard
 
 
 def main() -> None:
@@ -265,13 +265,13 @@ def _part_assemble(count: int) -> dict:
 
 
 def _write_collection(folder: Path, count: int) -> None:
-    base, rng = np.asarray(drawing(0, (2000, 2000)), np.int16), np.random.default_rng(0)
-    layers = [np.asarray(drawing(seed, (600, 600)), np.int16) for seed in range(1, 40)]
+    rng = np.random.default_rng(0)
+    layers = [np.asarray(drawing(seed, (160, 160)), np.uint16) for seed in range(200)]
     items = []
     for k in range(count):
-        # A patch of one drawing and one of another: as different from all others as pictures are.
-        (x, y), (u, v) = rng.integers(0, 1840, 2), rng.integers(0, 440, 2)
-        pixels = (base[y : y + 160, x : x + 160] + 2 * layers[k % 39][v : v + 160, u : u + 160]) // 3
+        # Two drawings, shifted and laid over each other: different from all others.
+        one, other = (np.roll(layers[n], rng.integers(0, 160, 2), (0, 1)) for n in rng.integers(0, 200, 2))
+        pixels = (one + other) // 2
         quality = 90
         if k % 100 == 99:
             pixels, quality = last, 60
