@@ -11,7 +11,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import pytest
 
 from components.shared import storage, storage_base, storage_settings
-from components.shared.storage_settings import s3_settings
+from components.shared.storage_settings import pod_environment, s3_settings
 from tests.shared.object_stores import ACCESS_KEY, SECRET_KEY, forget_clients, s3_bucket, s3_endpoint, s3_environment  # noqa: F401
 
 TOKEN = "account-token"
@@ -166,3 +166,50 @@ def test_outside_a_cluster(monkeypatch):
     assert s3_settings("minio").access_key == "me" and s3_settings("s3").access_key is None
     monkeypatch.setenv("S3_ADDRESSING_STYLE", "virtual")
     assert not s3_settings("minio").path_style
+
+
+def test_kfps_store_and_one_of_the_users_own_at_once(pod, s3_endpoint, monkeypatch):
+    """A stock minio:// pipeline root, and store_secret with another store to read pictures from."""
+    import boto3
+
+    keys = {"aws_access_key_id": ACCESS_KEY, "aws_secret_access_key": SECRET_KEY, "region_name": "us-east-1"}
+    boto3.client("s3", endpoint_url=s3_endpoint, **keys).create_bucket(Bucket="test-kfps-own")
+    monkeypatch.setenv("MINIO_SERVICE_SERVICE_HOST", "127.0.0.1")
+    monkeypatch.setenv("MINIO_SERVICE_SERVICE_PORT", s3_endpoint.rpartition(":")[2])
+    pod["secrets/mlpipeline-minio-artifact"] = secret(accesskey=ACCESS_KEY, secretkey=SECRET_KEY)
+    monkeypatch.setenv("AWS_ENDPOINT_URL_S3", "https://pictures.example.org")
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "of-the-pictures")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "of-the-pictures")
+    storage.write_bytes("minio://test-kfps-own/file", b"data")
+    assert storage.read_bytes("minio://test-kfps-own/file") == b"data"
+    assert s3_settings("s3").endpoint == "https://pictures.example.org"
+    names = [entry["name"] for entry in pod_environment("minio")]
+    assert names == ["MINIO_ENDPOINT", "MINIO_ACCESS_KEY", "MINIO_SECRET_KEY"] and pod_environment("s3") == []
+
+
+def test_a_server_gets_the_launchers_store_where_the_steps_own_secret_does_not_exist(pod, monkeypatch):
+    from components.serve.objects import surroundings
+
+    pod["configmaps/kfp-launcher"] = {
+        "data": {
+            "providers": "s3: {default: {endpoint: s3.example.com, credentials: "
+            "{secretRef: {secretName: keys, accessKeyKey: a, secretKeyKey: s}}}}"
+        }
+    }
+    reference = {"secretKeyRef": {"name": "museum-classifier-store", "key": "AWS_ACCESS_KEY_ID", "optional": True}}
+    step = {
+        "spec": {
+            "containers": [
+                {"name": "main", "env": [{"name": "AWS_ACCESS_KEY_ID", "valueFrom": reference}, {"name": "AWS_REGION", "value": "r"}]}
+            ]
+        }
+    }
+
+    def key() -> dict:
+        around = surroundings(step, pod_environment("s3"), own_account=True)
+        (found,) = [entry for entry in around.environment if entry["name"] == "AWS_ACCESS_KEY_ID"]
+        return found["valueFrom"]["secretKeyRef"]
+
+    assert key() == {"name": "keys", "key": "a"}
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "the Secret exists")
+    assert key()["name"] == "museum-classifier-store"

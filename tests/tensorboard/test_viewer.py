@@ -1,4 +1,5 @@
 import json
+import os
 
 import pytest
 
@@ -9,12 +10,12 @@ IMAGE = "registry.example/museum-classifier-data:1"
 
 @pytest.fixture
 def written(tmp_path, monkeypatch):
-    for name in ("AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3", "S3_ENDPOINT", "AWS_REGION", "AWS_DEFAULT_REGION"):
-        monkeypatch.delenv(name, raising=False)
+    for name in [name for name in os.environ if name.startswith(("AWS_", "S3_", "MINIO_"))]:
+        monkeypatch.delenv(name)
 
     def write(uri: str) -> dict:
         metadata = tmp_path / "deep" / "mlpipeline_ui_metadata"
-        write_viewer(uri, str(tmp_path / "logs"), str(metadata), IMAGE)
+        write_viewer(uri, str(tmp_path / "logs"), str(metadata), IMAGE, "my-store")
         return json.loads(metadata.read_text())["outputs"][0]
 
     return write
@@ -45,3 +46,16 @@ def test_s3_of_amazon_needs_no_address(written, monkeypatch):
     assert output["pod_template_spec"]["spec"]["containers"][0]["env"] == [
         {"name": "AWS_DEFAULT_REGION", "value": "eu-west-1"}
     ]
+
+
+def test_a_store_of_the_users_own_is_given_by_the_secret_that_has_its_keys(written, monkeypatch):
+    monkeypatch.setenv("AWS_ENDPOINT_URL_S3", "https://store.example.org")
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "the-access-key")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "the-secret-key")
+    output = written("s3://bucket/logs")
+    variables = {entry["name"]: entry for entry in output["pod_template_spec"]["spec"]["containers"][0]["env"]}
+    assert variables["S3_ENDPOINT"]["value"] == "https://store.example.org"
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        reference = variables[name]["valueFrom"]["secretKeyRef"]
+        assert (reference["name"], reference["key"], reference["optional"]) == ("my-store", name, True)
+    assert "AWS_SESSION_TOKEN" not in variables and "the-secret-key" not in json.dumps(output)
