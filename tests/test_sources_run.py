@@ -1,7 +1,6 @@
 """From every source to a model: `pipeline.py run` and `pipeline.py attributes`, as a user starts them, each against a
 server that speaks what the real one speaks. (test_local_run.py does the same with the sample.)"""
 
-import contextlib
 import functools
 import io
 import json
@@ -93,11 +92,12 @@ def bigquery(pictures: str, gs_bucket: str, monkeypatch: pytest.MonkeyPatch) -> 
         )
         server.add_table(
             "museum.the_met.images",
-            f"SELECT object_id, CASE object_id {url} END AS original_image_url FROM \"museum.the_met.objects\"",
+            f'SELECT object_id, CASE object_id {url} END AS original_image_url FROM "museum.the_met.objects"',
         )
         monkeypatch.setenv("BIGQUERY_EMULATOR_HOST", host)
         yield [
-            "source=bigquery", "table=museum.the_met.objects", "images=museum.the_met.images", f"image_base={gs_bucket}",
+            "source=bigquery", "table=museum.the_met.objects", "images=museum.the_met.images",
+            f"image_base={gs_bucket}",
         ]  # fmt: skip
 
 
@@ -112,7 +112,7 @@ def met_api(pictures: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[WebApi]:
 def met(met_api: WebApi, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
     """The Met's CSV on a web server, its collection API, and its pictures on a third host."""
     rows = [
-        {"Object Number": f"19.{n}", "Is Public Domain": "True", "Object ID": n, "Culture": class_of(n)} for n in NUMBERS
+        {"Object Number": f"1.{n}", "Is Public Domain": "True", "Object ID": n, "Culture": class_of(n)} for n in NUMBERS
     ]
     text = Path(write_csv(tmp_path / "MetObjects.csv", rows)).read_text()
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
@@ -225,3 +225,28 @@ def test_attributes_are_shown_and_a_mistake_is_one_line(
     done = command("attributes", *parameters, *wrong)
     assert done.returncode != 0 and message in done.stderr
     assert len(done.stderr.strip().splitlines()) == 1 and done.stderr.startswith("error: "), done.stderr
+
+
+@pytest.mark.slow
+def test_a_table_that_changed_under_its_name_is_read_anew_and_one_that_did_not_is_not(
+    table: list[str], tmp_path: Path
+) -> None:
+    options = ["--root", tmp_path / "runs", "--name", "here"]
+    done = command("run", *options, *table, *TINY, "serve=false", "allow_private_addresses=true")
+    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-2000:]
+
+    def resumed() -> dict[str, str]:
+        done = command("run", *options, "--resume")
+        assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-2000:]
+        tasks = json.loads((tmp_path / "runs" / "here" / "summary.json").read_text())["tasks"]
+        return {task["name"]: task["status"] for task in tasks}
+
+    chain = ("query", "fetch", "convert", "assemble", "train")
+    unchanged = resumed()
+    assert {unchanged[name] for name in chain} == {"cached"}
+    path = Path(table[1].removeprefix("table="))
+    path.write_text("".join(path.read_text().splitlines(keepends=True)[:-2]))
+    changed = resumed()
+    assert {changed[name] for name in chain} == {"succeeded"}
+    summary = json.loads((tmp_path / "runs" / "here" / "summary.json").read_text())
+    assert sum(summary["metrics"][f"examples_{side}"] for side in ("train", "validation", "test")) == len(NUMBERS) - 2

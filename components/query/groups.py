@@ -31,7 +31,7 @@ def separate_classes(database: duckdb.DuckDBPyConnection, settings: Settings, ro
     table = "candidates_of_label" if kind == "VIEW" else "labelled"
     database.execute(f'UPDATE {table} SET "group" = object_id')
     note = (
-        f"{single} of {classes} classes of {roles.label} belong to one {roles.group} each and would stand on one side of "
-        f"the split, so each object is a group of its own; group={roles.group} keeps them together"
+        f"{single} of {classes} classes of {roles.label} belong to one {roles.group} each and would stand on one side "
+        f"of the split, so each object is a group of its own; group={roles.group} keeps them together"
     )
     return replace(roles, group="", notes=(*roles.notes, note))

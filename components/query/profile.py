@@ -48,9 +48,7 @@ def write_profile(
     report.save(path)
 
 
-def _add_attributes(
-    report: Report, database: duckdb.DuckDBPyConnection, source: Source, settings: Settings
-) -> None:
+def _add_attributes(report: Report, database: duckdb.DuckDBPyConnection, source: Source, settings: Settings) -> None:
     intro = "Every column of the collection; what most could be learned from stands first. Learn one with label=NAME."
     try:
         attributes = source.describe_attributes(settings)

@@ -1,4 +1,4 @@
-"""What the step prints: what was selected, what was not and why, and how near each class's split is to what was asked."""
+"""What the step prints: what was selected, what was not and why, and how near each class's split is to its shares."""
 
 from typing import TYPE_CHECKING
 
@@ -14,8 +14,8 @@ def summarize(selection: "Selection") -> str:
     """Lines: the counts, what was left out, notes, and a line a class (the largest MOST_CLASSES)."""
     sides = ", ".join(f"{selection.pictures(side):,} {side}" for side in SIDES)
     lines = [
-        f"{sum(selection.sides.values()):,} pictures in {len(selection.labels)} classes of {selection.label} ({sides}), "
-        f"{len(selection.shards)} shards, from {selection.counts.source:,} objects"
+        f"{sum(selection.sides.values()):,} pictures in {len(selection.labels)} classes of {selection.label} "
+        f"({sides}), {len(selection.shards)} shards, from {selection.counts.source:,} objects"
     ]
     losses = [f"{number:,} {reason}" for number, reason in _losses(selection) if number]
     if losses:
@@ -45,7 +45,7 @@ def _losses(selection: "Selection") -> list[tuple[int, str]]:
         (counts.repeated, "rows repeat an object"),
         (counts.ambiguous, "objects have two classes"),
         (selection.without_picture, "objects have no picture"),
-        (selection.not_asked, "objects were not asked about (their class is full or too small, or they are not public)"),
+        (selection.not_asked, "objects were not asked about (class full or too small, or not in the public domain)"),
         (len(selection.failed), "objects got no answer"),
         (in_small, "pictures are in classes left out"),
         (selection.capped, "pictures are beyond max_images_per_class"),

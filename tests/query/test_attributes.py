@@ -131,10 +131,11 @@ def test_the_profile_says_what_was_taken_and_where_the_rest_went(tmp_path: Path)
     )
     assert selection.metadata() | {"train": 0, "validation": 0, "test": 0} == {
         "label": "culture", "classes": 2, "pictures": 45, "train": 0, "validation": 0, "test": 0,
-        "objects_in_source": 59, "shards": 3, "without_value": 4, "unmapped": 2, "without_picture": 0, "not_answered": 0,
+        "objects_in_source": 59, "shards": 3, "without_value": 4, "unmapped": 2, "without_picture": 0,
+        "not_answered": 0,
     }  # fmt: skip
     printed = str(selection)
-    for text in ("1 objects do not match where", "4 objects have no value in culture", "2 objects have a value that label_map"):
+    for text in ("1 objects do not match where", "4 objects have no value in culture", "2 objects have a value that"):
         assert text in printed, text
     assert "3 pictures are in classes left out; 4 pictures are beyond max_images_per_class" in printed
 

@@ -205,7 +205,8 @@ def test_classes_that_are_one_artists_each_are_not_kept_together(tmp_path: Path)
     table = write_csv(tmp_path / "x.csv", rows)
     selection, found = run(tmp_path, table=table, label="artist_alpha_sort", min_images_per_class=5)
     assert selection.group == "" and all(row["group"] == row["object_id"] for row in found)
-    assert {(row["label"], row["split"]) for row in found} >= {(n, s) for n in ("nnA", "oB", "yC") for s in ("train", "test")}
+    expected = {(name, side) for name in ("nnA", "oB", "yC") for side in ("train", "test")}
+    assert {(row["label"], row["split"]) for row in found} >= expected
     note = "3 of 3 classes of artist_alpha_sort belong to one artist_display_name each"
     assert note in str(selection) and note in (tmp_path / "profile").read_text()
     _, found = run(tmp_path, table=write_csv(tmp_path / "y.csv", rows + rows[:1]), label="artist_alpha_sort")

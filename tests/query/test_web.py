@@ -64,7 +64,8 @@ def test_a_key_is_in_no_log_when_the_connection_breaks(
 ) -> None:
     """urllib3 would warn: Retrying ... after connection broken by ...: /?api_key=..."""
     monkeypatch.setattr(web, "BACKOFF_SECONDS", 0.0)
-    answers = [b"", b"HTTP/1.1 200 OK\r\nContent-Length: 99\r\n\r\n{", b"HTTP/1.1 200 OK\r\n: no header\r\nX", b"nonsense\r\n"]
+    fine = b"HTTP/1.1 200 OK\r\n"
+    answers = [b"", fine + b"Content-Length: 99\r\n\r\n{", fine + b": no header\r\nX", b"nonsense\r\n"]
     with socket.create_server(("127.0.0.1", 0)) as listener:
         threading.Thread(target=_answer_badly, args=(listener, answers), daemon=True).start()
         api = web.Api(f"http://127.0.0.1:{listener.getsockname()[1]}", "Flickr", requests_per_second=1000)

@@ -44,7 +44,8 @@ def attributes(matching_objects: str, images: str, columns: list[str]) -> str:
     join = ""
     if images:
         pictures = "COALESCE(pictures.number, 0)"
-        join = f"""LEFT JOIN (SELECT CAST(object_id AS STRING) AS object_id, COUNT(*) AS number FROM ({images}) AS images
+        join = f"""LEFT JOIN (
+            SELECT CAST(object_id AS STRING) AS object_id, COUNT(*) AS number FROM ({images}) AS images
             GROUP BY object_id) AS pictures ON matching.object_id = pictures.object_id"""
     counted = " UNION ALL ".join(
         f"SELECT {number} AS attribute, TRIM({quoted(name)}) AS value, COUNT(*) AS objects, "

@@ -163,9 +163,11 @@ class MetSource:
         if not is_down and len(self.failed) <= share * most:
             return
         (*_, last) = self.failed.values()
-        kept = f"the {answered:,} answers are kept, so start the step again later" if self.kept_at else "try again later"
+        again = f"the {answered:,} answers are kept, so start the step again later"
+        kept = again if self.kept_at else "try again later"
         if is_down:
-            raise TransientError(f"no answer about {MOST_FAILURES_IN_A_ROW} objects one after the other ({last}); {kept}")
+            number = MOST_FAILURES_IN_A_ROW
+            raise TransientError(f"no answer about {number} objects one after the other ({last}); {kept}")
         raise TransientError(
             f"no answer about {len(self.failed):,} of {most:,} objects, more than max_failed_fraction={share:g} allows "
             f"({last}); {kept}, or raise that"
