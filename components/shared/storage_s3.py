@@ -1,6 +1,7 @@
 """s3:// and minio:// by boto3: AWS, MinIO, SeaweedFS, Ceph and other stores that speak S3."""
 
 import base64
+import contextlib
 import hashlib
 import os
 import time
@@ -28,6 +29,7 @@ _EXPLAINED = {
     "InvalidAccessKeyId": "the store does not know this access key: check AWS_ACCESS_KEY_ID",
     "SignatureDoesNotMatch": "wrong secret key: check AWS_SECRET_ACCESS_KEY",
     "AccessDenied": "access denied: the credentials (or their absence) give no right to do this",
+    "400": "bad request, without a reason: AWS says so of expired credentials when it is asked for a size",
     "403": "access denied: the credentials (or their absence) give no right to do this, or they have expired",
     "PreconditionFailed": "it was replaced while it was being read: start again",
     "412": "it was replaced while it was being read: start again",
@@ -113,7 +115,10 @@ class S3Store(base.Store):
             done = {"MultipartUpload": {"Parts": parts}, **target}
             self._call("write", uri, lambda: self._client.complete_multipart_upload(**done))
         except BaseException:
-            self._client.abort_multipart_upload(**target)
+            # The store may still be away: what is to be told is why the upload failed. Parts that stay cost disk in the
+            # store until a lifecycle rule removes them.
+            with contextlib.suppress(Exception):
+                self._client.abort_multipart_upload(**target)
             raise
 
     def _call(self, verb: str, uri: str, request: Callable[[], T]) -> T:

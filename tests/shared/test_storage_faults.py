@@ -186,6 +186,13 @@ def test_large_files_go_in_parts_and_a_failed_upload_leaves_nothing(s3_bucket, t
         with pytest.raises(storage.StorageError, match="cannot write"):
             storage.upload(str(tmp_path / "big"), f"{s3_bucket}/second")
         proxy.always = None
+        # From the second part on nothing goes any more, the call that gives up the upload neither.
+        started = len(proxy.requests)
+        proxy.methods, proxy.faults, proxy.always = ("PUT", "DELETE", "GET", "HEAD"), [], 503
+        with pytest.raises(storage.TransientStorageError, match="cannot write .*third: .*503"):
+            storage.upload(str(tmp_path / "big"), f"{s3_bucket}/third")
+        assert any(request.startswith("DELETE") for request in proxy.requests[started:])
+        proxy.always = None
         assert [file.uri for file in storage.list_files(s3_bucket)] == [f"{s3_bucket}/big"]
 
 
