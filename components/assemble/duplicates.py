@@ -12,7 +12,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from components.assemble.groups import Groups, Pairs, components, merged
+from components.assemble.groups import Groups, Pairs, appended, merged
 from components.assemble.looking import Looker
 from components.assemble.search import MANY, close_pairs, crowd_links
 from components.shared import hashing
@@ -33,6 +33,8 @@ _THUMBNAILS_ALIKE = 0.6
 _LEAST_CONTRAST = 4
 # Of a group of equal pictures so many are compared with all others; more would find nothing new.
 _CROWD = 32
+# Bits in which the hashes of a crowd's copies differ; more would link what only looks alike.
+_CROWD_DISTANCE = 4
 # Pairs whose pictures are looked at, at most: about a quarter of an hour on two cores. In pairs and not in seconds, so
 # that the same collection gives the same data set on any machine.
 MOST_LOOKED_AT = 1_000_000
@@ -100,7 +102,7 @@ class _Search:
 
     def run(self) -> Found:
         with Looker(self.examples) as looker:
-            links = crowd_links(_hashes(self.lumas, hashing.WHOLE), self.distance, _CROWD)
+            links = crowd_links(_hashes(self.lumas, hashing.WHOLE), min(self.distance, _CROWD_DISTANCE), _CROWD)
             self._look(looker, links)
             rows = self._without_crowds()
             candidates, complete = candidate_pairs(self.lumas[rows], self.distance)
@@ -120,21 +122,18 @@ class _Search:
         same_split = self.splits[pairs.first] == self.splits[pairs.second]
         pairs = pairs.where(np.lexsort((pairs.distance, same_split)))
         progress = Progress(len(pairs), "pairs")
-        waiting, taken = pairs.where(slice(0, 0)), 0
-        while len(waiting) or taken < len(pairs):
-            before = len(pairs) - taken + len(waiting)
-            more = pairs.where(slice(taken, taken + max(_SCANNED - len(waiting), _WAVE)))
-            taken += len(more)
-            waiting = Pairs(*(np.concatenate([getattr(part, name) for part in (waiting, more)]) for name in vars(more)))
+        waiting, rest = pairs.where(slice(0)), pairs
+        while len(waiting) or len(rest):
+            size = max(_SCANNED - len(waiting), _WAVE)
+            waiting, rest = appended(waiting, rest.where(slice(size))), rest.where(slice(size, None))
             waiting = waiting.where(self.groups.apart(waiting))
-            chosen = self.groups.forest(waiting, min(_WAVE, MOST_LOOKED_AT - self.looked_at))
             if self.looked_at >= MOST_LOOKED_AT:
-                rest = pairs.where(slice(taken, None))
                 self.left += len(waiting) + int(self.groups.apart(rest).sum())
                 return
+            chosen = self.groups.forest(waiting, min(_WAVE, MOST_LOOKED_AT - self.looked_at))
             self._confirm(looker, waiting.where(chosen))
             waiting = waiting.where(np.delete(np.arange(len(waiting)), chosen))
-            progress.update(before - (len(pairs) - taken + len(waiting)))
+            progress.update(progress.total - progress.done - len(waiting) - len(rest))
 
     def _confirm(self, looker: Looker, pairs: Pairs) -> None:
         equal = pairs.where(looker.equal(pairs.first, pairs.second))
@@ -179,6 +178,3 @@ def _correlations(one: np.ndarray, other: np.ndarray) -> np.ndarray:
     one, other = one - one.mean(axis=1, keepdims=True), other - other.mean(axis=1, keepdims=True)
     norms = np.sqrt((one**2).sum(axis=1) * (other**2).sum(axis=1))
     return (one * other).sum(axis=1) / (norms + 1e-6)
-
-
-__all__ = ["Found", "Pairs", "candidate_pairs", "components", "find_pairs", "thumbnails"]

@@ -25,12 +25,17 @@ class Pairs:
         return Pairs(rows[self.first], rows[self.second], self.distance)
 
 
+def appended(*parts: Pairs) -> Pairs:
+    """All pairs of `parts`, in order."""
+    return Pairs(*(np.concatenate([getattr(part, name) for part in parts]) for name in Pairs.__annotations__))
+
+
 def merged(*parts: Pairs) -> Pairs:
     """All pairs of `parts`, sorted."""
-    one, other, bits = (np.concatenate([getattr(part, name) for part in parts]) for name in Pairs.__annotations__)
-    first, second = np.minimum(one, other), np.maximum(one, other)
+    pairs = appended(*parts)
+    first, second = np.minimum(pairs.first, pairs.second), np.maximum(pairs.first, pairs.second)
     order = np.lexsort((second, first))
-    return Pairs(first[order], second[order], bits[order])
+    return Pairs(first[order], second[order], pairs.distance[order])
 
 
 def components(pairs: Pairs, n: int) -> np.ndarray:

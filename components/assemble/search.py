@@ -21,8 +21,8 @@ _COMPLETE_DISTANCE_OF_MANY = 6
 _LONGEST_KEY = 22
 # Comparisons done at a time; bounds memory.
 _CHUNK = 1 << 20
-# Pairs kept at most: 8 bytes each. Thousands of alike hashes have millions of pairs.
-MOST_PAIRS = 20_000_000
+# Pairs kept at most, some 32 bytes each. Thousands of alike hashes have millions of pairs.
+MOST_PAIRS = 10_000_000
 # Hashes that are compared with one hash at most, in one join.
 _MOST_OF_ONE = 4096
 _THREADS = 2
