@@ -24,7 +24,7 @@ class Failure(Exception):
         self.original: dict = {}  # bytes and sha256 of what came, where anything came
 
 
-# No later attempt will find it otherwise. Everything else may: credentials are renewed, certificates and servers mended.
+# No later attempt will find it otherwise. Everything else may: credentials are renewed, servers are mended.
 _FINAL = frozenset(
     {
         "ok", "no_address", "bad_address", "not_an_image", "truncated", "corrupt", "too_large", "too_many_pixels",

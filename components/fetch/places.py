@@ -1,7 +1,7 @@
 """Where pictures may be read besides the public web: a table from somewhere else must not reach the user's own files.
 
-What the user typed is the user's: files where the table, its table of pictures or image_base is a file or folder of this
-machine, and the buckets that they name. `allow_private_addresses` lifts it.
+What the user typed is the user's: files where the table, its table of pictures or image_base is a file or folder of
+this machine, and the buckets that they name. `allow_private_addresses` lifts it.
 """
 
 from typing import Iterable

@@ -105,7 +105,7 @@ _retries: ContextVar[bool] = ContextVar("retries", default=True)
 
 @contextlib.contextmanager
 def no_retries() -> Iterator[None]:
-    """In this block, and this thread, a request is made once: for callers that have attempts and a deadline of their own."""
+    """In this block, and this thread, a request is made once: for callers with attempts and a deadline of their own."""
     token = _retries.set(False)
     try:
         yield

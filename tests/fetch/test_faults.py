@@ -14,7 +14,7 @@ from tests.fetch.shards import QUICK, SHARD, read_log, read_tar, write_objects
 
 DOCS = Path(__file__).parents[2] / "docs" / "fetch.md"
 REFUSALS = 6
-# Row of the table in docs/fetch.md: {name: (path or address, status in the log, attempts, or None where chance decides)}
+# Row of the table in docs/fetch.md: {name: (path or address, status in the log, attempts; None where chance decides)}
 MATRIX = {
     "": {"fine": ("/ok/1.jpg", "ok", 1)},
     "400, 404, 405, 410, 416, 451, 204, 304": {
@@ -195,6 +195,14 @@ def test_what_the_documentation_says_of(row):
     assert {may_pass(reason) for reason in failures} == ({later == "yes"} if failures else set())
     if tries.isdigit():
         assert {attempts for *_, attempts in cases} <= {int(tries), None}
+
+
+@pytest.mark.parametrize("row", ELSEWHERE)
+def test_what_the_documentation_says_of_later_attempts(row):
+    _, status, later = _documented()[row]
+    reasons = set(re.findall(r"`([a-z_0-9]+)`", status)) - {"ok"}
+    passing = {may_pass(reason) for reason in reasons}
+    assert passing == ({later == "yes"} if reasons else set())
 
 
 def _documented() -> dict[str, tuple[str, str, str]]:

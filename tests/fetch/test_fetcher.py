@@ -44,14 +44,17 @@ def test_files(tmp_path):
     (tmp_path / "pictures").mkdir()
     (tmp_path / "pictures" / "a b#1.jpg").write_bytes(jpeg(1))
     (tmp_path / "secret.jpg").write_bytes(jpeg(2))
+    os.mkfifo(tmp_path / "pictures" / "pipe.jpg")  # whoever opens it waits for ever
     addresses = {
         "relative": "a b#1.jpg", "absolute": str(tmp_path / "secret.jpg"), "uri": f"file://{tmp_path}/secret.jpg",
-        "missing": "none.jpg", "folder": ".", "outside": "../secret.jpg", "sly": "x/../../secret.jpg",
+        "missing": "none.jpg", "folder": ".", "pipe": "pipe.jpg",
+        "outside": "../secret.jpg", "sly": "x/../../secret.jpg",
     }  # fmt: skip
     fetch(tmp_path, addresses, image_base=str(tmp_path / "pictures"), max_failed_fraction=1)
     status = {name: row["status"] for name, row in read_log(tmp_path / "out").items()}
     assert status == {
         "relative": "ok", "absolute": "ok", "uri": "ok", "missing": "not_found", "folder": "unreadable",
+        "pipe": "unreadable",
         "outside": "bad_address", "sly": "bad_address",
     }  # fmt: skip
 
@@ -83,7 +86,8 @@ def test_gs(tmp_path, gs_bucket):  # noqa: F811
     from components.shared import storage
 
     storage.write_bytes(f"{gs_bucket}/1/0.jpg", jpeg(1))
-    fetch(tmp_path, {"a": f"{gs_bucket}/1/0.jpg", "b": f"{gs_bucket}/2/0.jpg"}, image_base=gs_bucket, max_failed_fraction=1)
+    addresses = {"a": f"{gs_bucket}/1/0.jpg", "b": f"{gs_bucket}/2/0.jpg"}
+    fetch(tmp_path, addresses, image_base=gs_bucket, max_failed_fraction=1)
     assert {name: row["status"] for name, row in read_log(tmp_path / "out").items()} == {"a": "ok", "b": "not_found"}
 
 
