@@ -7,6 +7,7 @@ import io
 import json
 import os
 import shutil
+import tarfile
 import time
 from dataclasses import dataclass, field, replace
 
@@ -149,16 +150,20 @@ class _Work:
 
     def is_finished(self) -> bool:
         """Whether tar and log are there, made from these very objects, with settings that still hold."""
+        return bool(self._made_by()) and not any(is_lifted(reason, self._settings) for reason in self.summary(0).reasons)
+
+    def _made_by(self) -> str:
+        """Fingerprint of the settings that made tar and log; empty if they are not there, or not of these objects."""
         if not (os.path.exists(self._tar) and os.path.exists(self._log)):
-            return False
-        made = (pq.read_schema(self._log).metadata or {}).get(b"fetch", b"").decode()
-        if not (made.startswith(self._fingerprint) and made.endswith(f"-{self._rows.digest}")):
-            return False
-        return not any(is_lifted(reason, self._settings) for reason in self.summary(0).reasons)
+            return ""
+        print_, _, digest = (pq.read_schema(self._log).metadata or {}).get(b"fetch", b"").decode().partition("-")
+        return print_ if print_.startswith(self._fingerprint) and digest == self._rows.digest else ""
 
     def fetch(self) -> None:
         """Fetches what no part holds yet."""
         os.makedirs(self._parts_folder, exist_ok=True)
+        if made_by := self._made_by():
+            self._reopen(made_by)
         with contextlib.suppress(FileNotFoundError):
             os.remove(self._tar)  # of other objects or settings: beside the new log it would look finished
         if self._parts_uri:
@@ -172,6 +177,21 @@ class _Work:
         if missing.any():
             self._run_pool(missing, progress)
         self._parts = parts.Parts(self._parts_folder, self._fingerprint, self._rows.count)
+
+    def _reopen(self, made_by: str) -> None:
+        """Makes a finished shard a part again: only what a parameter has allowed since is still to be fetched."""
+        writer = parts.PartWriter(self._parts_folder, made_by)
+        batches = pq.ParquetFile(self._log).iter_batches(256, columns=LOG_SCHEMA.names, use_threads=False)
+        log = (line for batch in batches for line in batch.to_pylist())
+        with tarfile.open(self._tar) as tar:
+            members = iter(tar)
+            for row, line in zip(self._rows, log, strict=True):
+                picture = b""
+                if line["status"] == "ok":
+                    picture = tar.extractfile(next(members)).read()
+                    next(members)  # the metadata, which are written anew
+                writer.add(row.ordinal, row.key, row.text, Outcome(**line, picture=picture))
+        writer.close()
 
     def _run_pool(self, missing: np.ndarray, progress: Progress) -> None:
         count = int(np.count_nonzero(missing))
