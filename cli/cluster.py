@@ -72,11 +72,10 @@ NEEDS = {
     "query": Needs(("250m", "2"), ("512Mi", "4Gi"), "10Gi", 4, 1, ("store", "google", "flickr")),
     "fetch": Needs(("250m", "2"), ("512Mi", "2Gi"), "20Gi", 48, 3),
     "convert": Needs(("250m", "2"), ("512Mi", "2Gi"), "20Gi", 12, 3),
-    # None: what ends it is nearly always a threshold that was crossed. All before it is in the cache for the next run.
-    "assemble": Needs(("250m", "2"), ("512Mi", "4Gi"), "10Gi", 4, 0),
+    "assemble": Needs(("250m", "2"), ("512Mi", "4Gi"), "10Gi", 4, 1),
     "tensorboard": Needs(("50m", "500m"), ("128Mi", "512Mi"), "1Gi", 0.5, 2, ("store",)),
     # The step that waits for the workers, and at the end measures and copies the model; /tmp is as large in the workers.
-    "train": Needs(("100m", "2"), ("512Mi", "2Gi"), "50Gi", 24 * 7, 3),
+    "train": Needs(("100m", "2"), ("512Mi", "2Gi"), "50Gi", 24 * 7, 2),
     "evaluate": Needs(("250m", "4"), ("1Gi", "4Gi"), "20Gi", 12, 2),
     "serve": Needs(("100m", "1"), ("256Mi", "1Gi"), "5Gi", 1, 1),
 }

@@ -97,8 +97,8 @@ def main(options: argparse.Namespace, arguments: Mapping[str, Any] | None = None
     """Writes the compiled pipeline to `options.output`; returns the exit status."""
     chosen = target(options)
     check_shards((arguments or {}).get("shards", 0), on_cluster=True)
-    warn_of_bare_images(chosen)
     write(options.output, chosen, arguments or {})
+    warn_of_bare_images(chosen)
     print(f"{options.output}: upload it to the Kubeflow UI, or: python pipeline.py submit --host URL")
     return 0
 
