@@ -5,7 +5,7 @@ from typing import Iterator
 
 import pytest
 
-from components.query import attributes, web
+from components.query import attributes, downloads, web
 from components.query.selection import Settings, select
 from components.query.settings import QueryError
 from components.shared.errors import TransientError
@@ -141,7 +141,10 @@ def test_the_csv_is_downloaded_once_and_again_when_it_has_changed(
 ) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     monkeypatch.setenv("PROGRESS_SECONDS", "0")
-    content = {"text": Path(table).read_text() + "\n" * 11_000_000}
+    monkeypatch.setattr(downloads, "LEAST_SHOWN", 0)
+    monkeypatch.setattr(downloads, "MEGABYTE", 1000)
+    content = {"text": Path(table).read_text()}
+    size = len(content["text"]) // 1000
 
     def respond(*_) -> tuple:
         return 200, {"ETag": f'"{len(content["text"])}"'}, content["text"]
@@ -149,7 +152,7 @@ def test_the_csv_is_downloaded_once_and_again_when_it_has_changed(
     with serve(respond) as (files, address):
         settings = Settings(source="met", table=f"{address}/MetObjects.csv", min_images_per_class=3)
         first = attributes.describe(settings)
-        assert first.objects == 100 and "progress: 11/11 MB of the table" in capsys.readouterr().out
+        assert first.objects == 100 and f"progress: {size}/{size} MB of the table" in capsys.readouterr().out
         downloads = len(files.requests)
         assert attributes.describe(settings) == first and len(files.requests) == downloads + 1  # a HEAD
         content["text"] = content["text"].replace("French", "Francais").strip() + "\n"
