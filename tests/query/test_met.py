@@ -153,8 +153,8 @@ def test_the_csv_is_downloaded_once_and_again_when_it_has_changed(
         settings = Settings(source="met", table=f"{address}/MetObjects.csv", min_images_per_class=3)
         first = attributes.describe(settings)
         assert first.objects == 100 and f"progress: {size}/{size} MB of the table" in capsys.readouterr().out
-        downloads = len(files.requests)
-        assert attributes.describe(settings) == first and len(files.requests) == downloads + 1  # a HEAD
+        before = len(files.requests)
+        assert attributes.describe(settings) == first and len(files.requests) == before + 1  # a HEAD
         content["text"] = content["text"].replace("French", "Francais").strip() + "\n"
         assert "Francais" in str(attributes.describe(settings).items)
         assert len(list((tmp_path / "cache" / "museum-classifier").iterdir())) == 1
