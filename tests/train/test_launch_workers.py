@@ -112,7 +112,8 @@ def kill_after(step, folder: Path, checkpoints: int, victim: int) -> str:
     return str(found[victim].pid)
 
 
-def test_two_workers_on_a_cluster_with_everything_in_the_store(data, undisturbed, s3_bucket, tmp_path):  # noqa: F811
+@pytest.mark.parametrize(("workers", "tolerance"), [(1, TOLERANCE), (2, RESTART_TOLERANCE)])
+def test_on_a_cluster_with_everything_in_the_store(data, undisturbed, s3_bucket, tmp_path, workers, tolerance):  # noqa: F811
     uri = f"{s3_bucket}/run/train/classifier"
     dataset_to_store(data, f"{s3_bucket}/data")
     store = {name: value for name, value in os.environ.items() if name.startswith("AWS_")}
@@ -127,12 +128,12 @@ def test_two_workers_on_a_cluster_with_everything_in_the_store(data, undisturbed
             "KUBERNETES_SERVICE_HOST": "10.0.0.1",
             "KFP_POD_NAME": NAME,
         }
-        changes = {**TRAINING, "logs": f"{s3_bucket}/logs"}
+        changes = {**TRAINING, "workers": workers, "logs": f"{s3_bucket}/logs"}
         output = finish(start(tmp_path / "step", f"{s3_bucket}/data", uri, environment, **changes))
     assert "epoch 5 (all)" in output
     assert kube.all("Job") == [] and kube.all("Service") == []
     assert {"1", "model.keras", "model.tflite"} <= set(os.listdir(tmp_path / "step" / "classifier"))
-    assert_same(undisturbed, tmp_path / "step", RESTART_TOLERANCE)
+    assert_same(undisturbed, tmp_path / "step", tolerance)
     left = [file.uri for file in storage.list_files(f"{uri}-work")]
     assert f"{uri}-work/simple_cnn/checkpoints/last.npz" in left, "a retry must find where it was"
     assert not [name for name in left if "/output/" in name], "copies of what the step has as its artifact"
