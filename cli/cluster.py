@@ -1,8 +1,8 @@
 """What a cluster needs to know of each step: its share of a node, its deadline, its secrets. kfp.local ignores it all.
 
-Accelerators are no part of it. KFP fills a parameter into a pod's resources by its string value, and an integer's string
-value is empty: `gpus: int` as an accelerator count would ask for none, silently. The training step starts its workers as
-a Job, which asks for their CPU, memory and accelerators; the step itself only waits.
+Accelerators are no part of it. KFP fills a parameter into a pod's resources by its string value, and an integer's
+string value is empty: `gpus: int` as an accelerator count would ask for none, silently. The training step starts its
+workers as a Job, which asks for their CPU, memory and accelerators; the step itself only waits.
 """
 
 import re
@@ -38,8 +38,8 @@ class Settings:
             # KFP names a volume after the Secret, and volumes have no dots in their names.
             if not _SECRET_NAME.fullmatch(getattr(self, name)):
                 raise PipelineError(
-                    f"{name}={getattr(self, name)!r} is no name: write lower-case letters, digits and '-', at most 63, as "
-                    f"museum-classifier-{name.partition('_')[0]}; the Secret need not exist"
+                    f"{name}={getattr(self, name)!r} is no name: write lower-case letters, digits and '-', at most 63, "
+                    f"as museum-classifier-{name.partition('_')[0]}; the Secret need not exist"
                 )
 
 
@@ -68,13 +68,13 @@ class Needs:
 # Requests are small, so that everything fits two nodes of two CPUs; limits are what the step can use.
 NEEDS = {
     "probe": Needs(("100m", "1"), ("128Mi", "1Gi"), "1Gi", 0.5, 2, ("store", "google", "flickr")),
-    # One retry, for a museum's server or a store that is away; a mistake in the parameters meets it too, a minute later.
+    # One retry, for a museum's server or a store that is away; a mistake in the parameters meets it too.
     "query": Needs(("250m", "2"), ("512Mi", "4Gi"), "10Gi", 4, 1, ("store", "google", "flickr")),
     "fetch": Needs(("250m", "2"), ("512Mi", "2Gi"), "20Gi", 48, 3),
     "convert": Needs(("250m", "2"), ("512Mi", "2Gi"), "20Gi", 12, 3),
     "assemble": Needs(("250m", "2"), ("512Mi", "4Gi"), "10Gi", 4, 1),
     "tensorboard": Needs(("50m", "500m"), ("128Mi", "512Mi"), "1Gi", 0.5, 2, ("store",)),
-    # The step that waits for the workers, and at the end measures and copies the model; /tmp is as large in the workers.
+    # It waits for the workers, and at the end measures and copies the model; /tmp is as large in the workers.
     "train": Needs(("100m", "2"), ("512Mi", "2Gi"), "50Gi", 24 * 7, 2),
     "evaluate": Needs(("250m", "4"), ("1Gi", "4Gi"), "20Gi", 12, 2),
     "serve": Needs(("100m", "1"), ("256Mi", "1Gi"), "5Gi", 1, 1),

@@ -174,8 +174,8 @@ def _add_retries(spec: dict) -> None:
     # Not in pipeline.py: kfp.local would retry as well, and there a mistake of the user has to end the run at once.
     for name, task in _tasks(spec):
         if name in NEEDS and NEEDS[name].retries:
-            # To Argo this is no longest pause: it is the time from the start of the first attempt within which others may
-            # start, and at whose end a later one is killed. KFP writes 0 where it is missing, which forbids any retry.
+            # To Argo this is no longest pause: it is the time from the start of the first attempt within which others
+            # may start, and at whose end a later one is killed. KFP writes 0 where it is missing: no retry at all.
             window = {"backoffMaxDuration": f"{NEEDS[name].retry_window}s"}
             task["retryPolicy"] = {"maxRetryCount": NEEDS[name].retries, **RETRY, **window}
 

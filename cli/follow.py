@@ -18,7 +18,7 @@ _LOST_TRIES = 24
 
 @dataclass(frozen=True)
 class Step:
-    """One task of the graph, once a shard: `key` is the server's, `name` is for people, `pod` is of its last attempt."""
+    """One task of the graph, once a shard: the server's `key`, a `name` for people, the `pod` of the last attempt."""
 
     key: str
     name: str
@@ -27,7 +27,7 @@ class Step:
 
 
 def follow(get_run: Callable[[], Any], read_log: Callable[[str], str], link: str) -> int:
-    """Prints each step's changes until the run ends; returns 0 if it succeeded. Raises what `get_run` raises, in the end."""
+    """Prints each step's changes until the run ends; returns 0 if it succeeded. Raises what `get_run` keeps raising."""
     seen: dict[str, str] = {}
     lost = 0
     while True:

@@ -58,7 +58,7 @@ def _environment(scheme: str, store_secret: str) -> list[dict]:
 def _keys(scheme: str, store_secret: str) -> list[dict]:
     if scheme == "s3" and os.environ.get("AWS_ACCESS_KEY_ID"):
         return [_reference(name, store_secret, name) for name in _KEYS if store_secret and os.environ.get(name)]
-    # What kfp-launcher names, which other pods read as MINIO_ACCESS_KEY or AWS_ACCESS_KEY_ID, and TensorBoard as the latter.
+    # What kfp-launcher names. Other pods read a minio store's keys as MINIO_ACCESS_KEY; TensorBoard knows AWS's names.
     sources = [entry["valueFrom"]["secretKeyRef"] for entry in pod_environment(scheme) if "valueFrom" in entry]
     if not sources and scheme == "minio":
         secret = DEFAULT_MINIO["credentials"]["secretRef"]

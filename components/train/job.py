@@ -20,8 +20,8 @@ PORT = 2222
 RUN_LABEL = "museum-classifier/training"
 GENERATION_LABEL = "museum-classifier/generation"
 GRACE_SECONDS = 60  # to write a checkpoint between SIGTERM and SIGKILL
-# So long the workers go on with nobody watching. KFP's retries of a step pause for up to two minutes, and its new pod may
-# have to fetch the image first.
+# So long the workers go on with nobody watching. KFP's retries of a step pause for up to two minutes, and its new pod
+# may have to fetch the image first.
 LEASE_SECONDS = 900
 _LABELS = {"app.kubernetes.io/name": "museum-classifier", "app.kubernetes.io/component": "train-worker"}
 _INDEX_ANNOTATION = "batch.kubernetes.io/job-completion-index"

@@ -255,7 +255,8 @@ def step(scene, tmp_path):
 
     def start(lease: float, play: str = "hang,hang") -> subprocess.Popen:
         scene.kube.put(step_pod({"PLAY": play}))
-        command = [sys.executable, "-m", "tests.train.container", sys.executable, "-c", _LAUNCH, str(tmp_path), str(lease)]
+        python = sys.executable
+        command = [python, "-m", "tests.train.container", python, "-c", _LAUNCH, str(tmp_path), str(lease)]
         output = open(tmp_path / f"output-{len(started)}", "w")
         with output:
             started.append(
