@@ -63,7 +63,7 @@ def agreement(one: np.ndarray, other: np.ndarray) -> float:
 
 
 def _views(details: np.ndarray) -> np.ndarray:
-    """Each detail with all sides cut alike by each of _FIRST_TRIMS, and the whole mirrored: unit vectors [n, 6, 4096]."""
+    """Each detail with all sides cut by each of _FIRST_TRIMS, and the whole mirrored: unit vectors [n, 6, 4096]."""
     cut = [_stretch(trim, trim) @ details @ _stretch(trim, trim).T if trim else details for trim in _FIRST_TRIMS]
     views = np.stack([*cut, details[:, :, ::-1]], axis=1).reshape(len(details), len(cut) + 1, SIDE * SIDE)
     views -= views.mean(axis=2, keepdims=True)

@@ -31,7 +31,7 @@ def export(info: dataset.DatasetInfo, folder: str, advance: Callable[[], None] =
     """Writes the data set into the new local `folder`; `advance` is called after each record file.
 
     Raises:
-        PipelineError: the folder has something in it or is none of this machine, or a record file is missing or damaged.
+        PipelineError: the folder is not empty or none of this machine, or a record file is missing or damaged.
     """
     if "://" in folder:
         raise PipelineError(f"--export {folder}: give a folder of this machine, and copy it to a store afterwards")

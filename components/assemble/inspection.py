@@ -156,7 +156,9 @@ def _print_verification(console: Console, info: dataset.DatasetInfo, examples: p
         console.print(Text(fault, style="red"), soft_wrap=True)
     if len(result.faults) > _FAULTS_SHOWN:
         console.print(f"and {len(result.faults) - _FAULTS_SHOWN} more")
-    verdict = f"[red]{len(result.faults)} faults[/]" if result.faults else "[green]all checksums, places and the snapshot match[/]"
+    verdict = "[green]all checksums, places and the snapshot match[/]"
+    if result.faults:
+        verdict = f"[red]{len(result.faults)} faults[/]"
     size = f"{result.bytes / 1e6:,.1f} MB"
     console.print(f"{result.files} record files, {result.records:,} records, {size}: {verdict}", soft_wrap=True)
     return 1 if result.faults else 0

@@ -1,9 +1,9 @@
 """Close hashes among very many, without comparing all with all.
 
 The hashes are cut into blocks and joined on every choice of some of these: with `distance` more blocks than are joined
-on, each pair has that many blocks untouched (pigeonhole), so it is met. Of more than 200,000 hashes pairs up to distance
-6 are met for sure, 97 % of those with 7 and 88 % of those with 8. Source: Manku et al. 2007, "Detecting near-duplicates
-for web crawling".
+on, each pair has that many blocks untouched (pigeonhole), so it is met. Of more than 200,000 hashes pairs up to
+distance 6 are met for sure, 97 % of those with 7 and 88 % of those with 8. Source: Manku et al. 2007, "Detecting
+near-duplicates for web crawling".
 """
 
 import itertools

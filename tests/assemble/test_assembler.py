@@ -177,7 +177,7 @@ def test_an_interrupted_rewrite_leaves_no_dataset_json_beside_other_files(tmp_pa
     with pytest.raises(KeyboardInterrupt):
         _reassemble(tmp_path)
     assert not (before.dataset / "dataset.json").exists()
-    assert (before.dataset / "examples.parquet").read_bytes() == rows, "the old file is replaced as a whole or not at all"
+    assert (before.dataset / "examples.parquet").read_bytes() == rows, "the old file is replaced as a whole"
 
 
 def _interrupted(table, path):

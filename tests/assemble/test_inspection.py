@@ -116,7 +116,8 @@ def test_verify_computes_the_snapshot_again(tmp_path, capsys):
     path = result.dataset / "dataset.json"
     path.write_text(path.read_text().replace(result.summary.snapshot, "0" * 64))
     assert inspect(str(result.dataset), verify=True) == 1
-    assert f"the snapshot of the records is {result.summary.snapshot}; dataset.json says 0000" in capsys.readouterr().out
+    text = capsys.readouterr().out
+    assert f"the snapshot of the records is {result.summary.snapshot}; dataset.json says 0000" in text
 
 
 def test_verify_notices_an_object_in_two_splits(tmp_path, capsys):
@@ -199,7 +200,7 @@ def test_names_of_classes_are_no_markup(tmp_path, capsys):
 )
 def test_a_dataset_json_that_lacks_something_is_named(tmp_path, content):
     (tmp_path / "dataset.json").write_text(content)
-    with pytest.raises(PipelineError, match="dataset.json is incomplete or was changed .*: run the assemble step again"):
+    with pytest.raises(PipelineError, match="dataset.json is incomplete or was changed .*: run the assemble"):
         inspect(str(tmp_path))
 
 

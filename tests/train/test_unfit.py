@@ -35,5 +35,5 @@ def test_a_data_set_that_is_not_fit_ends_the_step_before_it_asks_for_anything(tm
             train.python_func(dataset=dataset, **arguments, **paths)
         assert not kube.all("Job") and not kube.all("Service")
     error = capsys.readouterr().err.strip().splitlines()[-1]
-    assert error.startswith("error: the data set is not fit for training: 1 class has fewer than 9 train examples: across")
+    assert error.startswith("error: the data set is not fit for training: 1 class has fewer than 9 train examples")
     assert "data report" in error
