@@ -55,9 +55,10 @@ lock: $(VENV)/.test ## resolves the images' lock files anew
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check uv
 	@PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python containers/lock.py
 
-manifests: ## renders the overlays into build/; DIGESTS=images.json for the images that make push pushed
+manifests: ## renders the overlays into build/; DIGESTS=images.json, or REGISTRY and TAG, for your images
 	@mkdir -p build
-	@for overlay in local cluster; do $(PYTHON) manifests/render.py $$overlay $(DIGESTS) > build/$$overlay.yaml \
+	@for overlay in local cluster; do $(PYTHON) manifests/render.py $$overlay $(if $(DIGESTS),--digests $(DIGESTS)) \
+		$(if $(REGISTRY),--registry $(REGISTRY)) $(if $(TAG),--tag $(TAG)) > build/$$overlay.yaml \
 		&& echo build/$$overlay.yaml || exit 1; done
 
 test-containers: $(VENV)/.test ## builds the images and runs the compiled pipeline in them (podman, root; ten minutes)

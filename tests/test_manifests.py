@@ -158,11 +158,16 @@ def test_another_namespace_is_one_edit(tmp_path, overlay):
 def test_images_are_those_that_were_pushed(tmp_path):
     references = {name: f"r.example/{name}@sha256:{'0' * 64}" for name in NAMES}
     (tmp_path / "images.json").write_text(json.dumps(references))
-    command = [sys.executable, str(MANIFESTS / "render.py"), "cluster", str(tmp_path / "images.json")]
-    found = list(yaml.safe_load_all(subprocess.run(command, capture_output=True, text=True, check=True).stdout))
-    images = {container["image"] for spec in pod_specs(found) for container in spec["containers"]}
-    assert images == {references["data"]}
-    failed = subprocess.run([*command[:-1], str(tmp_path / "none.json")], capture_output=True, text=True)
+    command = [sys.executable, str(MANIFESTS / "render.py"), "cluster"]
+
+    def images(*options: str) -> set[str]:
+        rendered = subprocess.run([*command, *options], capture_output=True, text=True, check=True).stdout
+        return {each["image"] for spec in pod_specs(list(yaml.safe_load_all(rendered))) for each in spec["containers"]}
+
+    assert images("--digests", str(tmp_path / "images.json")) == {references["data"]}
+    assert images("--registry", "ghcr.io/you/", "--tag", "2") == {"ghcr.io/you/museum-classifier-data:2"}
+    assert images() == {image("data")}
+    failed = subprocess.run([*command, "--digests", str(tmp_path / "none.json")], capture_output=True, text=True)
     assert failed.returncode == 1 and "make push writes this file" in failed.stderr and "Traceback" not in failed.stderr
 
 
