@@ -150,7 +150,9 @@ class _Work:
 
     def is_finished(self) -> bool:
         """Whether tar and log are there, made from these very objects, with settings that still hold."""
-        return bool(self._made_by()) and not any(is_lifted(reason, self._settings) for reason in self.summary(0).reasons)
+        if not self._made_by():
+            return False
+        return not any(is_lifted(reason, self._settings) for reason in self.summary(0).reasons)
 
     def _made_by(self) -> str:
         """Fingerprint of the settings that made tar and log; empty if they are not there, or not of these objects."""
