@@ -33,9 +33,10 @@ MAX_SCALE = 4
 # Of the CPU asked for. Beyond it a pod lives on CPU that its neighbours leave idle, so that is when another one comes.
 SCALE_AT_PERCENT = 80
 _RESOURCES = {
-    "requests": {"cpu": "1", "memory": "384Mi", "ephemeral-storage": "512Mi"},
-    # The server starts a worker for each CPU of its limit.
-    "limits": {"cpu": "2", "memory": "1Gi", "ephemeral-storage": "4Gi"},
+    # Half a CPU, so that the old and the new version fit beside each other, and beside KFP, on two nodes of two CPUs.
+    "requests": {"cpu": "500m", "memory": "384Mi", "ephemeral-storage": "512Mi"},
+    # The server starts a worker for each CPU of its limit; more pods rather than larger ones are what scales.
+    "limits": {"cpu": "1", "memory": "1Gi", "ephemeral-storage": "4Gi"},
 }
 # All that the restricted Pod Security Standard asks for, on the container: Knative takes nothing of it on the pod.
 RESTRICTED = {

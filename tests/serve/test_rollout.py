@@ -161,7 +161,8 @@ def test_it_scales_before_a_pod_lacks_cpu():
     spec = objects.autoscaler("colours", "v", 1)["spec"]
     around = objects.surroundings(step_pod(), [], own_account=True)
     container = objects.container("colours", Model("s3://b/m", "0" * 64), IMAGE, around)
-    sure, most = (float(container["resources"][kind]["cpu"]) for kind in ("requests", "limits"))
+    requested, limit = (container["resources"][kind]["cpu"] for kind in ("requests", "limits"))
+    sure, most = int(requested.removesuffix("m")) / 1000, float(limit)
     wanted = sure * spec["metrics"][0]["resource"]["target"]["averageUtilization"] / 100
     assert wanted < 0.9 * sure and most / 3 <= wanted <= most
 
