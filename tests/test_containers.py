@@ -212,7 +212,7 @@ def test_nothing_of_the_builder_is_left_inside(images, podman):
 @pytest.mark.parametrize("name", NAMES)
 def test_every_module_of_an_image_can_be_imported_in_it(images, podman, name):
     """Also catches what containers/trim.sh took out and a library still links to."""
-    modules = [path for stage in (*STAGES[name], "shared") for path in (ROOT / "components" / stage).glob("*.py")]
+    modules = [path for stage in (*STAGES[name], "shared") for path in (ROOT / "components" / stage).rglob("*.py")]
     names = [".".join(path.relative_to(ROOT).with_suffix("").parts) for path in modules]
     names += LAZY[name]
     optional = WITHOUT[name] | {"kfp"} if name == "serve" else WITHOUT[name]
