@@ -198,15 +198,15 @@ def test_pictures_that_were_fetched_are_not_asked_for_again(tmp_path):
         return {name: museum.requests[name] for name in museum.ids}
 
     with museum.served() as url:
-        # The data set is asked for more than there is, so that nothing is trained.
+        # The data set is asked for more than there is: training refuses it at once.
         few = ["shards=1", "max_failed_fraction=0.1", "min_examples_per_class=1000"]
         asked = stops_at("fetch", *museum.arguments(url), *few)
         assert all(asked.values())
-        assert stops_at("assemble", "--resume", "max_failed_fraction=0.9") == asked
+        assert stops_at("train", "--resume", "max_failed_fraction=0.9") == asked
         # Once more, now that the fetch has succeeded: its pictures are still good, only the check is another.
         assert stops_at("fetch", "--resume", "max_failed_fraction=0.2") == asked
         # Pictures of another size are other pictures.
-        larger = stops_at("assemble", "--resume", "image_size=48", "max_failed_fraction=0.9")
+        larger = stops_at("train", "--resume", "image_size=48", "max_failed_fraction=0.9")
         assert all(larger[name] > asked[name] for name in museum.ids)
 
 
