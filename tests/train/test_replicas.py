@@ -48,6 +48,16 @@ def test_two_devices_equal_one(float32, policy):
     assert two["loss"] == pytest.approx(float32["loss"], rel=0.1)
 
 
+@pytest.fixture
+def float32_afterwards():
+    """A training that fails leaves its precision to the process, which then ends; a test's process goes on."""
+    import keras
+
+    yield
+    keras.config.set_dtype_policy("float32")
+
+
+@pytest.mark.usefixtures("float32_afterwards")
 def test_half_precision_whose_gradients_stay_infinite_stops(make_settings, dataset, tmp_path, monkeypatch):
     cross_entropy = trainer._cross_entropy
 

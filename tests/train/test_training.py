@@ -79,7 +79,8 @@ def test_model_card(trained):
     assert (card["stored_size"], card["input_size"]) == (STORED_SIZE, imaging.input_size(STORED_SIZE))
     assert card["labels"] == list(LABELS) and card["snapshot"] == settings.snapshot
     assert card["metrics"]["validation_accuracy"] == result.metrics["validation_accuracy"]
-    assert card["data"] == {"examples_train": 150, "examples_validation": 101, "examples_test": 20}
+    counts = {"examples_train": 150, "examples_validation": 101, "examples_test": 20}
+    assert card["data"] == {**counts, "parameters": {}}
     assert card["parameters"]["learning_rate"] == 0.003 and card["versions"]["keras"] and card["intended_use"]
 
 
