@@ -104,20 +104,26 @@ def test_nothing_that_was_accepted_is_lost_when_the_server_is_stopped_under_load
 
 def test_connections_that_come_at_once_are_spread_over_the_workers(classifier_dir):
     """Whoever woke first took them all: of eight kept-alive connections one worker of two often held eight."""
-    spread = []
     with local.running_server(classifier_dir, "--workers", "2") as url:
-        port = int(url.rpartition(":")[2])
-        for _ in range(5):
-            held = [socket.create_connection(("127.0.0.1", port)) for _ in range(8)]
-            for connection in held:
-                connection.sendall(b"GET /v2/health/live HTTP/1.1\r\nHost: a\r\n\r\n")
-            assert all(connection.recv(1000).startswith(b"HTTP/1.1 200") for connection in held)
-            spread.append([processes.connections(worker, port) for worker in processes.workers(url)])
-            for connection in held:
-                connection.close()
-            _wait_until(lambda: not any(processes.connections(worker, port) for worker in processes.workers(url)))
+        # The second worker may still be starting.
+        _wait_until(lambda: min(_held(url, 8)) > 0)
+        spread = [_held(url, 8) for _ in range(5)]
     assert all(sum(counts) == 8 for counts in spread)
     assert sum(min(counts) for counts in spread) >= 10, spread
+
+
+def _held(url: str, number: int) -> list[int]:
+    """How many of `number` connections that come at once each worker holds; they are closed again."""
+    port = int(url.rpartition(":")[2])
+    held = [socket.create_connection(("127.0.0.1", port)) for _ in range(number)]
+    for connection in held:
+        connection.sendall(b"GET /v2/health/live HTTP/1.1\r\nHost: a\r\n\r\n")
+    assert all(connection.recv(1000).startswith(b"HTTP/1.1 200") for connection in held)
+    counts = [processes.connections(worker, port) for worker in processes.workers(url)]
+    for connection in held:
+        connection.close()
+    _wait_until(lambda: not any(processes.connections(worker, port) for worker in processes.workers(url)))
+    return counts
 
 
 def _wait_until(condition) -> None:
