@@ -18,7 +18,6 @@ from components.shared.errors import PipelineError
 from components.shared.limits import check_shards
 
 
-
 def add_options(parser: argparse.ArgumentParser) -> None:
     """The options of `submit`."""
     add = parser.add_argument
@@ -37,6 +36,8 @@ def main(options: argparse.Namespace, arguments: dict[str, Any]) -> int:
     """Uploads the pipeline, creates the run and prints its link; returns the exit status."""
     if not options.host:
         raise PipelineError("where to? give --host URL, or set KFP_HOST, such as http://localhost:8080")
+    if not options.host.startswith(("http://", "https://")):
+        raise PipelineError(f"--host {options.host} is no URL: give one such as http://localhost:8080")
     check_shards(arguments["shards"], on_cluster=True)
     target = dataclasses.replace(compile_command.target(options).accepting(arguments), caching=not options.no_cache)
     _probe(options)

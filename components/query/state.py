@@ -4,7 +4,6 @@ KFP looks a step up in its cache by its parameters. A table that was corrected u
 result, so the state travels as a parameter: the probe step, which is never cached, asks for it in every run.
 """
 
-import contextlib
 import hashlib
 import os
 import time
@@ -53,9 +52,13 @@ def file_state(uri: str) -> str:
         with storage.open_read(uri) as file:
             told = os.fstat(file.fileno())
         return f"{uri} {told.st_size} {told.st_mtime_ns}"
-    with contextlib.suppress(storage.StorageError):  # such as a server that refuses HEAD requests
+    try:
         info = storage.info(uri)
         if info.checksum or info.version:
             return f"{uri} {info.size} {info.checksum and info.checksum.value} {info.version}"
+    except storage.TransientStorageError:
+        raise  # it was asked long enough
+    except storage.StorageError:
+        pass  # such as a server that refuses HEAD requests
     with storage.open_read(uri) as file:
         return f"{uri} {hashlib.file_digest(file, 'sha256').hexdigest()}"

@@ -8,6 +8,7 @@ from datetime import datetime
 from components.shared.errors import PipelineError
 from components.shared.kubernetes import Cluster, Object, condition
 from components.train import job as objects
+from components.train import memory
 from components.train.resources import Settings as Resources
 from components.train.restarts import TAIL_LINES, Failure, describe_status
 from components.train.settings import Settings
@@ -191,7 +192,7 @@ class ClusterWorkers:
         lines = self._cluster.log(name, objects.CONTAINER, TAIL_LINES) or ["(its log is gone)"]
         if cause == "OOMKilled":
             limit = pod["spec"]["containers"][0].get("resources", {}).get("limits", {}).get("memory", "of its node")
-            cause = f"was killed for using more memory than its limit {limit}: lower batch_size or image_size"
+            cause = f"was killed for using more memory than its limit {limit}: {memory.advice(self._settings)}"
         return Failure(f"pod {name}", cause, status, tuple(lines))
 
     def _follow_chief(self, prefix: str, ended: threading.Event) -> None:

@@ -121,6 +121,13 @@ def test_a_server_that_asks_for_a_login(server, capsys):
     assert "log in, or give --token" in capsys.readouterr().err
 
 
+def test_a_host_that_is_no_url(capsys):
+    assert main(["submit", "--host", "kubeflow:8080"]) == 2
+    assert capsys.readouterr().err.strip() == (
+        "error: --host kubeflow:8080 is no URL: give one such as http://localhost:8080"
+    )
+
+
 def test_no_host(monkeypatch, capsys):
     monkeypatch.setattr(submit.os, "environ", {})
     assert main(["submit", "--host", ""]) == 2
