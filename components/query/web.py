@@ -21,8 +21,6 @@ TIMEOUT_SECONDS = 30
 LONGEST_PAUSE_SECONDS = 900
 # A busy or ailing server is asked again, and no sooner than its Retry-After says.
 PASSING = (408, 425, 429, 500, 502, 503, 504)
-# Its warnings quote the address of a request, and with it Flickr's key.
-logging.getLogger("urllib3").setLevel(logging.ERROR)
 
 
 class Api:
@@ -53,6 +51,9 @@ class Api:
             QueryError: the API refuses, or answers something else than JSON.
             TransientError: it does not answer, or is still busy after the last try.
         """
+        # Its warnings quote the address, and with it Flickr's key. Not once for all: Kubernetes' client, and KFP's, set
+        # the level anew whenever they are configured.
+        logging.getLogger("urllib3").setLevel(logging.ERROR)
         query = f"?{urlencode(parameters)}" if parameters else ""
         # Repeated here and not by urllib3: a repeated request waits for its turn as well.
         only_redirects = urllib3.Retry(connect=0, read=0, status=0, other=0, redirect=3, raise_on_status=False)

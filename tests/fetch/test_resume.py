@@ -17,6 +17,7 @@ import pytest
 from components.fetch.fetcher import FetchError, Settings, fetch_shard
 from tests.fetch.server import Server
 from tests.fetch.shards import QUICK, SHARD, read_log, read_tar, write_objects
+from tests.local_runs import started
 from tests.shared.object_stores import s3_bucket, s3_endpoint, s3_environment  # noqa: F401
 
 COUNT = 70
@@ -45,10 +46,7 @@ def start_step(folder: Path, objects: str, settings: Settings, uri: str = "", li
     """The step in a process group of its own, as a shell runs it."""
     out = str(folder / "out")
     call = {"paths": [SHARD, objects, out, uri or out], "settings": asdict(settings), "limits": asdict(limits)}
-    return subprocess.Popen(
-        [sys.executable, "-c", STEP, json.dumps(call)], cwd=Path(__file__).parents[2], start_new_session=True,
-        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
-    )  # fmt: skip
+    return started([sys.executable, "-c", STEP, json.dumps(call)], start_new_session=True)
 
 
 def wait_until(condition, process: subprocess.Popen) -> None:

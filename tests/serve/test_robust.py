@@ -26,6 +26,7 @@ def test_two_thousand_hostile_uploads(classifier_dir):
     With glibc's own settings of malloc it grew by 40 to 150 MB, with the server's by 0 to 9 MB (ten runs).
     """
     with local.running_server(classifier_dir, "--workers", "2", "--name", "colours") as url:
+        _wait_for_workers(url, 2)
         before = {worker.pid for worker in processes.workers(url)}
         statuses = collections.Counter(_send_all(url, list(hostile.uploads(400, seed=1))))
         warm = processes.resident(url)
@@ -72,6 +73,7 @@ def test_nothing_is_lost_while_workers_are_replaced(classifier_dir):
     """LOAD_SECONDS=60 makes it the full minute."""
     seconds = float(os.environ.get("LOAD_SECONDS", 9))
     with local.running_server(classifier_dir, "--workers", "2") as url:
+        _wait_for_workers(url, 2)
         before = {worker.pid for worker in processes.workers(url)}
 
         def replace():

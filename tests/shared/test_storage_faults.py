@@ -26,7 +26,7 @@ DATA = random.Random(7).randbytes(300_000)
 def at_once(monkeypatch):
     """Retries without the pauses."""
     monkeypatch.setattr(storage_base, "RETRY_DELAYS", (0.0, 0.0, 0.0))
-    monkeypatch.setattr(storage_base, "READ_SECONDS", 1)
+    monkeypatch.setattr(storage_base, "READ_SECONDS", 3)
 
 
 @pytest.fixture(params=["s3", "gs"])

@@ -19,6 +19,8 @@ from tests.train.random_weights import enliven
 DATA = Path(__file__).parents[3] / "shared/data"
 TEMPERATURE = 1.3
 TOLERANCE = 2e-4
+# Of probabilities; with random weights the last bits of many layers add up.
+TOLERANCES = {"efficientnet_v2_s": 2e-3}
 SMALL = ("simple_cnn", "mobilenet_025")  # the others are only converted in the slow run
 
 
@@ -73,7 +75,7 @@ def test_forms_agree(name, tmp_path):
     answers = answers_of_each_form(model, image_size, encoded, tmp_path)
     assert answers["keras"].std(axis=0).max() > 0.01, "the answers do not depend on the picture: nothing is compared"
     for form, rows in answers.items():
-        assert np.abs(rows - answers["keras"]).max() < TOLERANCE, form
+        assert np.abs(rows - answers["keras"]).max() < TOLERANCES.get(name, TOLERANCE), form
     keras.backend.clear_session()
 
 

@@ -15,6 +15,7 @@ from components.shared.errors import PipelineError
 from components.train import leaderboard, local_workers
 from components.train.local_workers import LocalWorkers
 from components.train.restarts import Failure, describe_status, run_with_restarts
+from tests.local_runs import started
 
 REPOSITORY = Path(__file__).parents[2]
 
@@ -93,7 +94,7 @@ def test_workers_of_a_launcher_that_ends_write_a_checkpoint_and_end(work, monkey
     environment = {**os.environ, "PLAY": "hang", "PYTHONPATH": str(REPOSITORY)}
     start = f"import sys; sys.path[0] = {str(REPOSITORY)!r}\n{_LAUNCHER}"
     command = [sys.executable, "-c", start, str(work)]
-    launcher = subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True)
+    launcher = started(command, env=environment, cwd=os.getcwd(), stdout=None, stderr=subprocess.PIPE)
     waited_until(lambda: all((work / f"hanging-{index}-0").exists() for index in (0, 1)))
     workers = [psutil.Process(starts(work, index)[0]["pid"]) for index in (0, 1)]
     launcher.send_signal(number)
