@@ -9,7 +9,7 @@ SUPPORTED := f() { "$$1" -c 'import sys; sys.exit(not (3, 11) <= sys.version_inf
 	exit 1; }; }; f
 
 .DEFAULT_GOAL := help
-.PHONY: help venv run test compile images push lock manifests test-containers clean
+.PHONY: help venv run test compile images push lock manifests test-zoo test-containers clean
 
 help: ## what there is to make
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 20
@@ -60,6 +60,9 @@ manifests: ## renders the overlays into build/; DIGESTS=images.json, or REGISTRY
 	@for overlay in local cluster; do $(PYTHON) manifests/render.py $$overlay $(if $(DIGESTS),--digests $(DIGESTS)) \
 		$(if $(REGISTRY),--registry $(REGISTRY)) $(if $(TAG),--tag $(TAG)) > build/$$overlay.yaml \
 		&& echo build/$$overlay.yaml || exit 1; done
+
+test-zoo: $(VENV)/.test ## converts also the largest models to every form
+	@ZOO=all $(BIN)/python -m pytest tests/train/test_export.py $(ARGS)
 
 test-containers: $(VENV)/.test ## builds the images and runs the compiled pipeline in them (podman, root; ten minutes)
 	@TEST_CONTAINERS=1 $(BIN)/python -m pytest -m containers tests/test_containers.py $(ARGS)

@@ -5,6 +5,7 @@ Only bigquery, flickr and a Kubeflow server are not here: tests/query and tests/
 
 import csv
 import json
+import os
 import re
 import shlex
 import shutil
@@ -50,7 +51,12 @@ def clone(tmp_path_factory) -> Path:
 @pytest.fixture(scope="module")
 def made(clone) -> tuple[str, int]:
     """What `make run` printed, and its peak memory in bytes."""
-    process = subprocess.Popen(["make", "run"], cwd=clone, stdout=-1, stderr=subprocess.STDOUT, text=True)
+    # As from a shell: `make test ARGS=...` around this test would hand its variables on.
+    outer = ("ARGS", "MAKEFLAGS", "MFLAGS", "MAKELEVEL")
+    environment = {name: value for name, value in os.environ.items() if name not in outer}
+    process = subprocess.Popen(
+        ["make", "run"], cwd=clone, env=environment, stdout=-1, stderr=subprocess.STDOUT, text=True
+    )  # fmt: skip
     memory = PeakMemory(process.pid)
     printed = process.stdout.read()
     assert process.wait() == 0, printed

@@ -7,7 +7,7 @@ import subprocess
 
 import pytest
 
-from components.shared import storage, storage_base, storage_s3
+from components.shared import storage, storage_base, storage_gs, storage_s3
 from tests.shared.object_stores import (  # noqa: F401
     forget_clients,
     gs_bucket,
@@ -27,6 +27,7 @@ def at_once(monkeypatch):
     """Retries without the pauses."""
     monkeypatch.setattr(storage_base, "RETRY_DELAYS", (0.0, 0.0, 0.0))
     monkeypatch.setattr(storage_base, "READ_SECONDS", 3)
+    monkeypatch.setattr(storage_gs, "_TIMEOUT", (3, 3))
 
 
 @pytest.fixture(params=["s3", "gs"])

@@ -1,6 +1,7 @@
 """Every model of the zoo in every form that is exported: they must give the same answers."""
 
 import json
+import os
 from pathlib import Path
 
 import keras
@@ -22,6 +23,14 @@ TOLERANCE = 2e-4
 # Of probabilities; with random weights the last bits of many layers add up.
 TOLERANCES = {"efficientnet_v2_s": 2e-3}
 SMALL = ("simple_cnn", "mobilenet_025")  # the others are only converted in the slow run
+# Half a minute and more each.
+LARGE = ("inception_resnet_v2", "efficientnet_v2_s", "resnet101")
+
+
+def _marks(name: str) -> list:
+    if name in LARGE:
+        return [pytest.mark.slow, pytest.mark.skipif("ZOO" not in os.environ, reason="make test-zoo converts the largest")]
+    return [] if name in SMALL else [pytest.mark.slow]
 
 
 def with_lively_answers(name: str, image_size: int) -> keras.Model:
@@ -66,9 +75,7 @@ def answers_of_each_form(
     }
 
 
-@pytest.mark.parametrize(
-    "name", [name if name in SMALL else pytest.param(name, marks=pytest.mark.slow) for name in ZOO]
-)
+@pytest.mark.parametrize("name", [pytest.param(name, marks=_marks(name)) for name in ZOO])
 def test_forms_agree(name, tmp_path):
     image_size = models.smallest_image_size(name, pre_trained=False)
     model, encoded = with_lively_answers(name, image_size), pictures(image_size)
