@@ -20,7 +20,7 @@ from tests.train.random_weights import enliven
 DATA = Path(__file__).parents[3] / "shared/data"
 TEMPERATURE = 1.3
 TOLERANCE = 2e-4
-# Of probabilities; with random weights the last bits of many layers add up.
+# Of probabilities. This one differs by 7e-4 in tflite with random weights; why was not looked into.
 TOLERANCES = {"efficientnet_v2_s": 2e-3}
 SMALL = ("simple_cnn", "mobilenet_025")  # the others are only converted in the slow run
 # Half a minute and more each.
