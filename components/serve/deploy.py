@@ -5,7 +5,6 @@ import signal
 import threading
 from dataclasses import dataclass
 from typing import Iterator
-from urllib.parse import urlsplit
 
 from components.serve import local, objects, smoke
 from components.serve.deployment import Settings
@@ -78,7 +77,7 @@ def _deploy_to_cluster(
     if storage.local_path(model.uri) is not None:
         raise PipelineError(f"the model is at {model.uri}, which no other pod can read: set a pipeline root in a store")
     cluster = kubernetes.connect()
-    environment = storage_settings.pod_environment(urlsplit(model.uri).scheme)
+    environment = storage_settings.pod_environment(model.uri)
     around = objects.surroundings(cluster.own_pod(), environment, _has_own_account(cluster))
     rollout = _KINDS[settings.serving](cluster, settings.service, patience)
     image, replicas, percent = settings.server_image, settings.replicas, settings.canary_percent

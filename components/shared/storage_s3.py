@@ -4,6 +4,7 @@ import base64
 import contextlib
 import hashlib
 import os
+import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from typing import Callable, TypeVar
@@ -41,15 +42,22 @@ T = TypeVar("T")
 
 
 class S3Store(base.Store):
-    """Objects of all buckets at one endpoint."""
+    """Objects of all buckets of a scheme, each at the endpoint and with the keys that are set for it."""
 
     def __init__(self, scheme: str) -> None:
-        self._settings = s3_settings(scheme)
-        self._client = _client(self._settings)
+        self._clients: dict[S3Settings, object] = {}
+        self._lock = threading.Lock()
+
+    def _client(self, uri: str):
+        settings = s3_settings(uri)
+        with self._lock:
+            if settings not in self._clients:
+                self._clients[settings] = _client(settings)
+            return self._clients[settings]
 
     def stat(self, uri: str) -> FileInfo:
         bucket, key = base.bucket_and_key(uri)
-        found = self._call("read", uri, lambda: self._client.head_object(Bucket=bucket, Key=key))
+        found = self._call("read", uri, lambda: self._client(uri).head_object(Bucket=bucket, Key=key))
         return _file(uri, found["ContentLength"], found)
 
     def read(self, uri: str, start: int, length: int, version: str = "") -> Chunk:
@@ -58,7 +66,7 @@ class S3Store(base.Store):
         wanted = f"bytes={start}-{start + length - 1}"
 
         def get() -> Chunk:
-            response = self._client.get_object(Bucket=bucket, Key=key, Range=wanted, **condition)
+            response = self._client(uri).get_object(Bucket=bucket, Key=key, Range=wanted, **condition)
             data = _read_body(response["Body"], response["ContentLength"])
             size = int(response.get("ContentRange", f"/{start + len(data)}").rpartition("/")[2])
             return Chunk(data, start, _file(uri, size, response))
@@ -72,7 +80,7 @@ class S3Store(base.Store):
         bucket, key = base.bucket_and_key(uri)
         metadata = {_CRC32: base.crc32([data]).value}
         request = {"Bucket": bucket, "Key": key, "Metadata": metadata, "ContentMD5": _md5(data)}
-        self._call("write", uri, lambda: self._client.put_object(Body=data, **request))
+        self._call("write", uri, lambda: self._client(uri).put_object(Body=data, **request))
 
     def write_file(self, uri: str, path: str) -> None:
         size = os.path.getsize(path)
@@ -84,14 +92,14 @@ class S3Store(base.Store):
     def list(self, uri: str) -> list[FileInfo]:
         bucket, key = base.bucket_and_key(uri)
         root = uri.partition("://")[0] + "://" + bucket
-        pages = self._client.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=base.folder_prefix(key))
+        pages = self._client(uri).get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=base.folder_prefix(key))
         found = self._call("list", uri, lambda: [item for page in pages for item in page.get("Contents", ())])
         files = [_file(f"{root}/{item['Key']}", item["Size"], item) for item in found]
         return [file for file in files if not file.uri.endswith("/")]
 
     def delete(self, uri: str) -> None:
         bucket, key = base.bucket_and_key(uri)
-        self._call("delete", uri, lambda: self._client.delete_object(Bucket=bucket, Key=key))
+        self._call("delete", uri, lambda: self._client(uri).delete_object(Bucket=bucket, Key=key))
 
     def _write_parts(self, uri: str, path: str, size: int) -> None:
         """A multipart upload: nothing is visible under the key before the last call."""
@@ -99,7 +107,7 @@ class S3Store(base.Store):
         with open(path, "rb") as file:
             metadata = {_CRC32: base.crc32(iter(lambda: file.read(1 << 20), b"")).value}
         target = {"Bucket": bucket, "Key": key}
-        started = self._call("write", uri, lambda: self._client.create_multipart_upload(Metadata=metadata, **target))
+        started = self._call("write", uri, lambda: self._client(uri).create_multipart_upload(Metadata=metadata, **target))
         target["UploadId"] = started["UploadId"]
 
         def send(number: int) -> dict:
@@ -107,18 +115,18 @@ class S3Store(base.Store):
                 file.seek((number - 1) * PART)
                 data = file.read(PART)
             part = {"Body": data, "ContentMD5": _md5(data), "PartNumber": number, **target}
-            return {"PartNumber": number, "ETag": self._call("write", uri, lambda: self._client.upload_part(**part))["ETag"]}
+            return {"PartNumber": number, "ETag": self._call("write", uri, lambda: self._client(uri).upload_part(**part))["ETag"]}
 
         try:
             with ThreadPoolExecutor(4) as pool:
                 parts = list(pool.map(send, range(1, -(-size // PART) + 1)))
             done = {"MultipartUpload": {"Parts": parts}, **target}
-            self._call("write", uri, lambda: self._client.complete_multipart_upload(**done))
+            self._call("write", uri, lambda: self._client(uri).complete_multipart_upload(**done))
         except BaseException:
             # The store may still be away: what is to be told is why the upload failed. Parts that stay cost disk in the
             # store until a lifecycle rule removes them.
             with contextlib.suppress(Exception):
-                self._client.abort_multipart_upload(**target)
+                self._client(uri).abort_multipart_upload(**target)
             raise
 
     def _call(self, verb: str, uri: str, request: Callable[[], T]) -> T:
@@ -136,7 +144,7 @@ class S3Store(base.Store):
         import urllib3.exceptions
 
         prefix = f"cannot {verb} {base.shown(uri)}: "
-        where = self._settings.endpoint or "AWS"
+        where = s3_settings(uri).endpoint or "AWS"
         if isinstance(error, sdk.ClientError):
             return self._answered(prefix, uri, error)
         if isinstance(error, (sdk.NoCredentialsError, sdk.PartialCredentialsError)):
@@ -155,7 +163,7 @@ class S3Store(base.Store):
         code = str(error.response.get("Error", {}).get("Code", ""))
         status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
         if code == "NoSuchBucket":
-            bucket, where = base.bucket_and_key(uri)[0], self._settings.endpoint or "AWS"
+            bucket, where = base.bucket_and_key(uri)[0], s3_settings(uri).endpoint or "AWS"
             return StorageError(f"{prefix}there is no bucket {bucket} at {where}: create it, or correct the name")
         if code == "InvalidRange" or status == 416:
             return _BeyondEnd(prefix + "past its end")

@@ -14,7 +14,7 @@ import urllib.request
 from dataclasses import dataclass
 from pathlib import Path
 
-from components.shared.storage_base import StorageError, TransientStorageError, retried
+from components.shared.storage_base import StorageError, TransientStorageError, bucket_and_key, retried
 
 SERVICE_ACCOUNT = Path("/var/run/secrets/kubernetes.io/serviceaccount")
 LAUNCHER_CONFIG = "kfp-launcher"
@@ -42,8 +42,8 @@ class S3Settings:
         return f"S3Settings(endpoint={self.endpoint!r}, region={self.region!r})"  # the keys stay out of logs
 
 
-def s3_settings(scheme: str) -> S3Settings:
-    """Settings of `s3` or `minio`; for each of them the environment goes before `kfp-launcher`.
+def s3_settings(uri: str) -> S3Settings:
+    """Settings for `uri`, which is s3:// or minio://; the environment goes before `kfp-launcher`.
 
     Endpoint: MINIO_ENDPOINT (minio only), AWS_ENDPOINT_URL_S3, AWS_ENDPOINT_URL, S3_ENDPOINT. Keys: MINIO_ACCESS_KEY
     and MINIO_SECRET_KEY (minio only), then whatever boto3 knows. Region: AWS_REGION, AWS_DEFAULT_REGION, S3_REGION.
@@ -51,10 +51,12 @@ def s3_settings(scheme: str) -> S3Settings:
     In a pod the store that KFP brought is minio, and the variables named after AWS are those of another one, from which
     pictures may come or the data be taken: there minio knows its own variables only.
 
-    Provider settings of single buckets (`overrides`) are not read, only the `default` of a scheme.
+    Raises:
+        StorageError: minio:// without an address, or a Secret that may not be read.
     """
+    scheme = uri.partition("://")[0]
     endpoint = _endpoint(scheme)
-    provider = _provider(scheme) if not endpoint else {}
+    provider = _provider(uri) if not endpoint else {}
     if provider.get("endpoint"):
         endpoint = _with_scheme(provider["endpoint"], not provider.get("disableSSL", False))
     if scheme == "minio" and not endpoint:
@@ -68,14 +70,15 @@ def s3_settings(scheme: str) -> S3Settings:
     return S3Settings(endpoint, region or ("us-east-1" if endpoint else None), path_style, access, secret)
 
 
-def pod_environment(scheme: str) -> list[dict]:
-    """Variables, as in a pod's spec, with which a pod without any rights in the cluster reaches the same store.
+def pod_environment(uri: str) -> list[dict]:
+    """Variables, as in a pod's spec, with which a pod without any rights in the cluster reads the same `uri`.
 
     Empty where this process's own environment says where the store is, and for schemes that need nothing of the kind.
     """
+    scheme = uri.partition("://")[0]
     if scheme not in ("s3", "minio") or _endpoint(scheme):
         return []
-    provider = _provider(scheme)
+    provider = _provider(uri)
     prefix = "MINIO_" if scheme == "minio" else "AWS_"
     found = []
     if provider.get("endpoint"):
@@ -119,22 +122,45 @@ def _keys(scheme: str, provider: dict) -> tuple[str | None, str | None]:
     return data.get(reference["accessKeyKey"]), data.get(reference["secretKeyKey"])
 
 
-def _provider(scheme: str) -> dict:
-    """The default provider of `scheme` in kfp-launcher; empty outside a cluster."""
+def _provider(uri: str) -> dict:
+    """What kfp-launcher says of `uri`: its scheme's default, and what `overrides` change of it for the bucket.
+
+    Empty outside a cluster. As the launcher does, the first override that fits is taken, and credentials are never
+    mixed of two entries (backend/src/v2/config/s3.go of Kubeflow Pipelines).
+    """
     if not _in_pod():
         return {}
-    data = _kubernetes(f"configmaps/{LAUNCHER_CONFIG}").get("data", {})
-    if data.get("providers"):
-        import yaml
-
-        found = (yaml.safe_load(data["providers"]) or {}).get(scheme) or {}
-        if found.get("default"):
-            return found["default"]
+    scheme = uri.partition("://")[0]
+    found = _providers().get(scheme) or {}
+    if found.get("default"):
+        override = next((entry for entry in _overrides(found) if _fits(entry, uri)), {})
+        return {**found["default"], **{name: value for name, value in override.items() if value not in (None, "")}}
     if scheme != "minio":
         return {}
     # Kubernetes announces the services of the pod's own namespace so.
     host, port = os.environ.get("MINIO_SERVICE_SERVICE_HOST"), os.environ.get("MINIO_SERVICE_SERVICE_PORT")
     return {**DEFAULT_MINIO, "endpoint": f"{host}:{port}"} if host and port else DEFAULT_MINIO
+
+
+def _providers() -> dict:
+    return _parsed(_kubernetes(f"configmaps/{LAUNCHER_CONFIG}").get("data", {}).get("providers") or "")
+
+
+@functools.lru_cache(1)  # asked for at every request to the store
+def _parsed(providers: str) -> dict:
+    import yaml
+
+    return yaml.safe_load(providers) or {}
+
+
+def _overrides(provider: dict) -> list[dict]:
+    return provider.get("overrides") or provider.get("Overrides") or []  # Go reads both
+
+
+def _fits(override: dict, uri: str) -> bool:
+    bucket, key = bucket_and_key(uri)
+    prefix = (override.get("keyPrefix") or "").strip("/")
+    return override.get("bucketName") == bucket and f"{key}/".startswith(f"{prefix}/" if prefix else "")
 
 
 @functools.lru_cache

@@ -40,7 +40,7 @@ def write_viewer(
     source = f"s3://{rest}" if scheme == "minio" else logs_uri
     output: dict = {"type": "tensorboard", "source": source, "image": viewer_image}
     if source.startswith("s3://"):
-        output["pod_template_spec"] = {"spec": {"containers": [{"env": _environment(scheme, store_secret)}]}}
+        output["pod_template_spec"] = {"spec": {"containers": [{"env": _environment(logs_uri, store_secret)}]}}
     Path(ui_metadata_path).parent.mkdir(parents=True, exist_ok=True)
     Path(ui_metadata_path).write_text(json.dumps({"outputs": [output]}, indent=1), encoding="utf-8")
     # The artifact must have a file: an empty folder is not uploaded.
@@ -48,18 +48,19 @@ def write_viewer(
     Path(logs_path, "README.txt").write_text(_README.format(uri=logs_uri, source=source), encoding="utf-8")
 
 
-def _environment(scheme: str, store_secret: str) -> list[dict]:
+def _environment(logs_uri: str, store_secret: str) -> list[dict]:
     """How the viewer's pod reaches the store: address in the clear, keys by the name of the Secret that has them."""
-    settings = s3_settings(scheme)
+    settings = s3_settings(logs_uri)
     plain = {"S3_ENDPOINT": settings.endpoint, "AWS_DEFAULT_REGION": settings.region}
-    return [{"name": name, "value": value} for name, value in plain.items() if value] + _keys(scheme, store_secret)
+    return [{"name": name, "value": value} for name, value in plain.items() if value] + _keys(logs_uri, store_secret)
 
 
-def _keys(scheme: str, store_secret: str) -> list[dict]:
+def _keys(logs_uri: str, store_secret: str) -> list[dict]:
+    scheme = logs_uri.partition("://")[0]
     if scheme == "s3" and os.environ.get("AWS_ACCESS_KEY_ID"):
         return [_reference(name, store_secret, name) for name in _KEYS if store_secret and os.environ.get(name)]
     # What kfp-launcher names. Other pods read a minio store's keys as MINIO_ACCESS_KEY; TensorBoard knows AWS's names.
-    sources = [entry["valueFrom"]["secretKeyRef"] for entry in pod_environment(scheme) if "valueFrom" in entry]
+    sources = [entry["valueFrom"]["secretKeyRef"] for entry in pod_environment(logs_uri) if "valueFrom" in entry]
     if not sources and scheme == "minio":
         secret = DEFAULT_MINIO["credentials"]["secretRef"]
         sources = [{"name": secret["secretName"], "key": secret[field]} for field in ("accessKeyKey", "secretKeyKey")]

@@ -96,7 +96,7 @@ def secret(**values: str) -> dict:
 
 def test_a_stock_installation_needs_no_setting(pod):
     pod["secrets/mlpipeline-minio-artifact"] = secret(accesskey="minio", secretkey="minio123")
-    found = s3_settings("minio")
+    found = s3_settings("minio://bucket/key")
     assert found.endpoint == "http://minio-service.kubeflow:9000" and found.path_style
     assert (found.access_key, found.secret_key) == ("minio", "minio123")
     assert "minio123" not in repr(found)
@@ -126,46 +126,81 @@ s3:
     assert storage.read_bytes("s3://test-launcher/file") == b"data"
 
 
+def test_a_bucket_with_settings_of_its_own(pod, s3_endpoint):
+    """The launcher's `overrides`: the first that fits, its credentials instead of the default's."""
+    import boto3
+
+    keys = {"aws_access_key_id": ACCESS_KEY, "aws_secret_access_key": SECRET_KEY, "region_name": "us-east-1"}
+    boto3.client("s3", endpoint_url=s3_endpoint, **keys).create_bucket(Bucket="test-team")
+    pod["configmaps/kfp-launcher"] = {
+        "data": {
+            "providers": f"""
+s3:
+  default: {{endpoint: 127.0.0.1:1, disableSSL: true, region: r, credentials: {{fromEnv: true}}}}
+  Overrides:
+  - bucketName: test-team
+    keyPrefix: ours/runs/
+    endpoint: {s3_endpoint.removeprefix("http://")}
+    credentials:
+      secretRef: {{secretName: keys, accessKeyKey: a, secretKeyKey: s}}
+  - {{bucketName: test-team, credentials: {{fromEnv: true}}, region: other}}
+""",
+        }
+    }
+    pod["secrets/keys"] = secret(a=ACCESS_KEY, s=SECRET_KEY)
+    storage.write_bytes("s3://test-team/ours/runs/file", b"data")
+    assert storage.read_bytes("s3://test-team/ours/runs/file") == b"data"
+    assert [entry["name"] for entry in pod_environment("s3://test-team/ours/runs/1")] == [
+        "AWS_ENDPOINT_URL_S3",
+        "AWS_REGION",
+        "AWS_ACCESS_KEY_ID",
+        "AWS_SECRET_ACCESS_KEY",
+    ]
+    for uri, region in [("s3://test-team/ours/runs2", "other"), ("s3://elsewhere/ours/runs/file", "r")]:
+        found = s3_settings(uri)
+        assert (found.endpoint, found.region, found.access_key) == ("http://127.0.0.1:1", region, None)
+
+
 def test_credentials_from_the_pods_own_environment(pod, monkeypatch):
     pod["configmaps/kfp-launcher"] = {
         "data": {"providers": "s3: {default: {endpoint: s3.example.com, credentials: {fromEnv: true}}}"}
     }
-    found = s3_settings("s3")
+    found = s3_settings("s3://bucket/key")
     assert found.endpoint == "https://s3.example.com" and found.access_key is None
 
 
 def test_the_environment_goes_first(pod, monkeypatch):
     pod["configmaps/kfp-launcher"] = {"data": {"providers": "s3: {default: {endpoint: wrong.example.com}}"}}
     monkeypatch.setenv("AWS_ENDPOINT_URL_S3", "http://right.example.com:9000")
-    assert s3_settings("s3").endpoint == "http://right.example.com:9000"
-    assert s3_settings("s3").access_key is None
+    assert s3_settings("s3://bucket/key").endpoint == "http://right.example.com:9000"
+    assert s3_settings("s3://bucket/key").access_key is None
 
 
 def test_a_secret_that_may_not_be_read_says_which_right_is_missing(pod):
     pod["secrets/mlpipeline-minio-artifact"] = 403
     with pytest.raises(storage.StorageError, match="may not read secrets/mlpipeline-minio-artifact: give .*manifests/base/rbac"):
-        s3_settings("minio")
+        s3_settings("minio://bucket/key")
 
 
 def test_a_launcher_config_that_may_not_be_read_leaves_the_defaults(pod):
     pod["configmaps/kfp-launcher"] = 403
-    assert s3_settings("s3").endpoint is None
+    assert s3_settings("s3://bucket/key").endpoint is None
 
 
 def test_outside_a_cluster(monkeypatch):
     forget_environment(monkeypatch)
-    assert s3_settings("s3").endpoint is None and not s3_settings("s3").path_style
+    assert s3_settings("s3://bucket/key").endpoint is None and not s3_settings("s3://bucket/key").path_style
     with pytest.raises(storage.StorageError, match="set MINIO_ENDPOINT=http://HOST:PORT"):
-        s3_settings("minio")
+        s3_settings("minio://bucket/key")
     monkeypatch.setenv("S3_ENDPOINT", "store:9000")
     monkeypatch.setenv("S3_USE_HTTPS", "0")
-    assert s3_settings("minio").endpoint == "http://store:9000"
+    assert s3_settings("minio://bucket/key").endpoint == "http://store:9000"
     monkeypatch.setenv("MINIO_ENDPOINT", "minio:9000")
     monkeypatch.setenv("MINIO_ACCESS_KEY", "me")
     monkeypatch.setenv("MINIO_SECRET_KEY", "mine")
-    assert s3_settings("minio").access_key == "me" and s3_settings("s3").access_key is None
+    assert s3_settings("minio://bucket/key").access_key == "me" and s3_settings("s3://bucket/key").access_key is None
     monkeypatch.setenv("S3_ADDRESSING_STYLE", "virtual")
-    assert not s3_settings("minio").path_style
+    assert not s3_settings("minio://bucket/key").path_style
 
 
 def test_kfps_store_and_one_of_the_users_own_at_once(pod, s3_endpoint, monkeypatch):
@@ -182,9 +217,9 @@ def test_kfps_store_and_one_of_the_users_own_at_once(pod, s3_endpoint, monkeypat
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "of-the-pictures")
     storage.write_bytes("minio://test-kfps-own/file", b"data")
     assert storage.read_bytes("minio://test-kfps-own/file") == b"data"
-    assert s3_settings("s3").endpoint == "https://pictures.example.org"
-    names = [entry["name"] for entry in pod_environment("minio")]
-    assert names == ["MINIO_ENDPOINT", "MINIO_ACCESS_KEY", "MINIO_SECRET_KEY"] and pod_environment("s3") == []
+    assert s3_settings("s3://bucket/key").endpoint == "https://pictures.example.org"
+    names = [entry["name"] for entry in pod_environment("minio://bucket/key")]
+    assert names == ["MINIO_ENDPOINT", "MINIO_ACCESS_KEY", "MINIO_SECRET_KEY"] and pod_environment("s3://bucket/key") == []
 
 
 def test_a_server_gets_the_launchers_store_where_the_steps_own_secret_does_not_exist(pod, monkeypatch):
@@ -206,7 +241,7 @@ def test_a_server_gets_the_launchers_store_where_the_steps_own_secret_does_not_e
     }
 
     def key() -> dict:
-        around = surroundings(step, pod_environment("s3"), own_account=True)
+        around = surroundings(step, pod_environment("s3://bucket/key"), own_account=True)
         (found,) = [entry for entry in around.environment if entry["name"] == "AWS_ACCESS_KEY_ID"]
         return found["valueFrom"]["secretKeyRef"]
 
