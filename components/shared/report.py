@@ -6,6 +6,7 @@ sections. All text is escaped unless it is Markup.
 
 import base64
 import io
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Iterable, Mapping, Sequence
@@ -13,6 +14,16 @@ from typing import Iterable, Mapping, Sequence
 from jinja2 import Environment, FileSystemLoader
 from markupsafe import Markup
 
+# Of the plots, on the page's paper; the series differ in lightness, too, for those who see fewer colours.
+INK, SOFT = "#22201c", "#6f6a61"
+SERIES = ("#7a3b2e", "#4a6c8c", "#c9963f", "#3f7d4e", "#a8577e", "#5fa8a0", "#d9744f", "#4b4570")
+# Fewer tiles than this stand in one row.
+_TILES_IN_A_ROW = 7
+# Longer tables scroll in a frame of their own, and have a field to find rows by their text.
+_LONG_TABLE = 40
+# Wider plots than this, in inches, would be too small to read on a phone: there they are scrolled.
+_PHONE = 7
+_NUMBER = re.compile(r"[-+−]\d[\d.,]*(\s?%)?|[\d.,]+(\s?%|\s(MB|ms|s))")
 _TEMPLATES = Environment(loader=FileSystemLoader(Path(__file__).parent / "templates"), autoescape=True)
 
 
@@ -53,6 +64,7 @@ class Report:
             title=self.title,
             lead=self.lead,
             facts=self.facts,
+            columns=_even_columns(len(self.facts)),
             banner=self._banner,
             footer=self.footer,
             sections=self._sections,
@@ -64,13 +76,27 @@ class Report:
 
 
 def table(columns: Sequence[str], rows: Iterable[Sequence[object]], sortable: bool = True) -> Markup:
-    """A table; numbers are aligned right, and a click on a heading sorts."""
-    return _block("table", columns=columns, rows=[list(row) for row in rows], sortable=sortable)
+    """A table; numbers, also those with a sign, per cent or unit, are aligned right, and a click on a heading sorts."""
+    cells = [list(row) for row in rows]
+    numeric = [_is_numeric(column) for column in zip(*cells)] or [False] * len(columns)
+    is_long = len(cells) > _LONG_TABLE
+    return _block("table", columns=columns, rows=cells, numeric=numeric, sortable=sortable, is_long=is_long)
 
 
-def bars(rows: Sequence[tuple[str, float, str]]) -> Markup:
-    """Horizontal bars: (label, value, text shown beside the bar)."""
-    return _block("bars", rows=rows, largest=max((value for _, value, _ in rows), default=0) or 1)
+def parameters(values: Mapping[str, object]) -> Markup:
+    """Those that are set, in two columns; the names of the others."""
+    unset = [name for name, value in values.items() if value in (None, "")]
+    shown = [(name, str(value)) for name, value in values.items() if name not in unset]
+    half = (len(shown) + 1) // 2
+    columns = [
+        table(["parameter", "value"], rows, sortable=False) for rows in (shown[:half], shown[half:]) if rows
+    ]
+    return beside(*columns) + (_block("aside", text=f"Not set: {', '.join(unset)}") if unset else Markup())
+
+
+def bars(rows: Sequence[tuple[str, float, str]], whole: float = 0) -> Markup:
+    """Horizontal bars: (label, value, text shown beside the bar); `whole` fills one, without it the largest does."""
+    return _block("bars", rows=rows, largest=whole or max((value for _, value, _ in rows), default=0) or 1)
 
 
 def stages(rows: Sequence[tuple[str, int, Sequence[tuple[str, int]]]]) -> Markup:
@@ -129,12 +155,37 @@ def notice(text: str, kind: str = "ok") -> Markup:
     return _block("notice", text=text, kind=kind)
 
 
-def plot(figure, alt: str) -> Markup:
-    """A matplotlib figure as inline SVG; `alt` says what it shows, for those who cannot see it."""
+def plot(figure, alt: str, fill: bool = False) -> Markup:
+    """A matplotlib figure as inline SVG; `alt` says what it shows, for those who cannot see it.
+
+    With `fill` it becomes as wide as its place, else it is only made smaller where it does not fit.
+    """
     buffer = io.StringIO()
-    figure.savefig(buffer, format="svg", bbox_inches="tight", transparent=True)
+    # A figure with a layout of its own has no margins, and cut to its content it would miss its width.
+    box = None if figure.get_layout_engine() else "tight"
+    figure.savefig(buffer, format="svg", bbox_inches=box, transparent=True)
     svg = buffer.getvalue()
-    return _block("plot", svg=Markup(svg[svg.index("<svg") :]), alt=alt)
+    return _block("plot", svg=Markup(svg[svg.index("<svg") :]), alt=alt, fill=fill, is_wide=figure.get_figwidth() > _PHONE)
+
+
+def percent(share: float, digits: int = 1) -> str:
+    """`0.934` as `93.4 %`, which no line end parts."""
+    return f"{100 * share:.{digits}f}\u00a0%"
+
+
+def _even_columns(tiles: int) -> int:
+    """Of how many columns the rows of tiles are about equally long: 8 as 4 + 4, not 7 + 1."""
+    rows = -(-tiles // _TILES_IN_A_ROW)
+    return -(-tiles // max(rows, 1))
+
+
+def _is_numeric(cells: Sequence[object]) -> bool:
+    """Whether a column has numbers, and nothing else but gaps."""
+    given = [cell for cell in cells if cell not in ("", "–", None)]
+    return bool(given) and all(
+        not isinstance(cell, bool) if isinstance(cell, (int, float)) else bool(_NUMBER.fullmatch(str(cell)))
+        for cell in given
+    )
 
 
 def _block(name: str, **values: object) -> Markup:

@@ -65,3 +65,42 @@ def test_many_sections_get_links_to_each():
     targets = re.findall(r'href="#([^"]+)"', page.html())
     assert len(targets) == 5
     assert all(f'id="{target}"' in page.html() for target in targets)
+
+
+def aligned_right(columns: list[list[object]]) -> list[bool]:
+    html = report.table([str(number) for number in range(len(columns))], list(zip(*columns)))
+    return ["number" in head for head in re.findall("<th.*?>", html) if "thead" not in head]
+
+
+def test_numbers_also_signed_in_per_cent_and_with_units_are_aligned_right_and_names_are_not():
+    numbers = [[1, "–"], ["+1.4", "−0.8"], ["62.2\u00a0%", "4 %"], ["1.03 MB", "10 MB"], [0.5, ""]]
+    assert aligned_right(numbers) == [True] * len(numbers)
+    names = [["1936.120", "41.2"], ["a", 1], ["0.898 to 0.988", "0.1 to 0.2"], ["", "–"], [True, False]]
+    assert aligned_right(names) == [False] * len(names)
+
+
+@pytest.mark.parametrize("tiles, columns", [(0, 0), (4, 4), (7, 7), (8, 4), (9, 5), (15, 5)])
+def test_rows_of_tiles_are_about_equally_long(tiles, columns):
+    html = Report("t", facts={f"fact {number}": number for number in range(tiles)}).html()
+    assert re.findall(r'style="--columns:(\d+)"', html) == ([str(columns)] if tiles else [])
+
+
+def test_a_table_is_shown_whole_unless_it_is_long_and_then_its_rows_can_be_found():
+    short, long = (report.table(["a"], [["x"]] * rows) for rows in (40, 41))
+    assert "finder" not in short and "long" not in short
+    assert "Find in 41 rows" in long and 'class="scroll long"' in long
+
+
+def test_parameters_without_a_value_are_named_and_no_rows():
+    html = report.parameters({"source": "sample", "table": "", "max_classes": 0, "serve": False, "where": None})
+    assert re.findall("<tr><td.*?>(.*?)</td>", html) == ["source", "max_classes", "serve"]
+    assert "Not set: table, where" in html
+
+
+def test_a_plot_has_the_width_that_it_was_drawn_for():
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(4, 3), layout="constrained")
+    figure.add_subplot().set_title("t")
+    assert 'width="288pt"' in report.plot(figure, "a plot")
+    assert 'class="plot wide"' in report.plot(Figure(figsize=(9, 3)), "a wide one")
