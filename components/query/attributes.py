@@ -73,7 +73,7 @@ class Attributes:
                 item.name,
                 item.values,
                 item.objects,
-                f"{100 * item.objects / self.objects:.0f}%",
+                f"{100 * item.objects / self.objects:.0f}\u00a0%",
                 item.classes,
                 item.covered,
                 ", ".join(_examples(item)[:top]),

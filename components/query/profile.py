@@ -12,7 +12,7 @@ from components.query.source import Source
 from components.query.splits import SIDES
 from components.query.summary import deviation
 from components.shared.errors import PipelineError
-from components.shared.report import Report, bars, notice, table
+from components.shared.report import Report, notice, parameters, percent, stacked, stages, table
 
 if TYPE_CHECKING:
     from components.query.selection import Selection
@@ -37,14 +37,12 @@ def write_profile(
     report = Report(f"What is there to learn: {selection.label}", _lead(settings, selection), facts)
     _add_classes(report, selection, pictures)
     report.section(
-        "Where the rest went", bars(_funnel(settings, selection)), intro="Objects first, then their pictures."
+        "Where the rest went", stages(_funnel(settings, selection)), intro="Objects first, then their pictures."
     )
     _add_split(report, database, settings, selection)
     _add_left_out(report, database, selection)
     _add_attributes(report, database, source, settings)
-    report.section(
-        "Parameters", table(["parameter", "value"], [[name, str(value)] for name, value in asdict(settings).items()])
-    )
+    report.section("Parameters", parameters(asdict(settings)))
     report.save(path)
 
 
@@ -69,22 +67,25 @@ def _lead(settings: Settings, selection: "Selection") -> str:
 def _add_classes(report: Report, selection: "Selection", pictures: int) -> None:
     kept = [item for item in selection.classes if not item.left_out]
     taken = {name: sum(selection.sides.get((name, side), 0) for side in SIDES) for name in selection.labels}
-    shown = [(item.name, taken[item.name], f"{taken[item.name]:,}") for item in kept[:MOST_BARS]]
-    blocks = [*(notice(note, "warn") for note in selection.notes), bars(shown)]
+    shown = [(item.name, [selection.sides.get((item.name, side), 0) for side in SIDES]) for item in kept[:MOST_BARS]]
+    blocks = [*(notice(note, "warn") for note in selection.notes), stacked(SIDES, shown)]
     if len(kept) > MOST_BARS:
         blocks.append(notice(f"The {len(kept) - MOST_BARS} smaller classes are in the table below."))
     rows = []
     for name in selection.labels:
         numbers = [selection.sides.get((name, side), 0) for side in SIDES]
-        above = [f"{deviation(selection, name, side):+.1f}" for side in SIDES[1:]]
-        rows.append([name, *numbers, taken[name], f"{100 * numbers[2] / taken[name]:.1f}%", *above])
-    columns = ["class", *SIDES, "all", "share of test", *(f"{side} above its share" for side in SIDES[1:])]
-    intro = f"{pictures:,} pictures. How far above its share a side is, is given in percentage points."
+        above = [f"{deviation(selection, name, side):+.1f}".replace("-", "−") for side in SIDES[1:]]
+        rows.append([name, *numbers, taken[name], percent(numbers[2] / taken[name]), *above])
+    columns = ["class", *SIDES, "all", "share of test", *(f"± {side}" for side in SIDES[1:])]
+    intro = (
+        f"{pictures:,} pictures. ±: by how many percentage points a side has more or less of the class than the share "
+        "that was asked for."
+    )
     report.section("Classes", *blocks, table(columns, rows), intro=intro)
 
 
-def _funnel(settings: Settings, selection: "Selection") -> list[tuple[str, float, str]]:
-    """(stage, number left, number and what was lost on the way), without stages that no parameter asks for."""
+def _funnel(settings: Settings, selection: "Selection") -> list[tuple[str, int, list[tuple[str, int]]]]:
+    """(stage, number left, [(why some went, how many)]), without stages that no parameter asks for and that change nothing."""
     counts = selection.counts
     objects = counts.matching - counts.no_id - counts.no_label - counts.unmapped
     distinct = objects - counts.repeated - counts.ambiguous
@@ -95,7 +96,7 @@ def _funnel(settings: Settings, selection: "Selection") -> list[tuple[str, float
     ]
     kept = sum(item.pictures for item in selection.classes if not item.left_out)
     candidates = sum(item.pictures for item in selection.classes)
-    stages = [
+    found = [
         (True, "objects in the source", counts.source, []),
         (settings.where.strip(), "match where", counts.matching, [(counts.source - counts.matching, "do not")]),
         (
@@ -121,12 +122,14 @@ def _funnel(settings: Settings, selection: "Selection") -> list[tuple[str, float
         (True, "in a kept class", kept, [(candidates - kept, "in classes left out")]),
         (settings.max_images_per_class, "within the cap", kept - selection.capped, [(selection.capped, "beyond")]),
     ]
-    shown = []
-    for is_asked, name, number, losses in stages:
-        lost = "".join(f" · {loss:,} {why}" for loss, why in losses if loss)
-        if is_asked:
-            shown.append((name, number, f"{number:,}{lost}"))
-    return shown
+    shown = [
+        (name, number, [(why, lost) for lost, why in losses if lost])
+        for is_asked, name, number, losses in found
+        if is_asked
+    ]
+    # Where nothing was lost there is nothing to see, but for the first and the last.
+    ends = (0, len(shown) - 1)
+    return [stage for k, stage in enumerate(shown) if k in ends or stage[2] or stage[1] != shown[k - 1][1]]
 
 
 def _add_split(report: Report, database: duckdb.DuckDBPyConnection, settings: Settings, selection: "Selection") -> None:
@@ -145,7 +148,7 @@ def _add_split(report: Report, database: duckdb.DuckDBPyConnection, settings: Se
     if not blocks:
         blocks.append(notice("Every class stands on every side, and no group makes up much of a class."))
     sides = [
-        [side, selection.pictures(side), f"{100 * selection.pictures(side) / sum(selection.sides.values()):.1f}%"]
+        [side, selection.pictures(side), percent(selection.pictures(side) / sum(selection.sides.values()))]
         for side in SIDES
     ]
     report.section("The split", *blocks, table(["side", "pictures", "share"], sides, sortable=False))
