@@ -40,20 +40,19 @@ def write(found: Findings, gallery: Gallery, path: str) -> None:
 
 
 def facts(found: Findings) -> dict[str, str]:
-    """The tiles at the top."""
+    """The eight tiles at the top; the model's size gives way to the first five answers, where five say something."""
     analysis, scores = found.analysis, found.analysis.scores
-    tiles = {"accuracy": words.percent(scores["accuracy"])}
-    if len(analysis.labels) > 5:
-        tiles["among the first five"] = words.percent(scores["top5_accuracy"])
-    return tiles | {
+    has_five = len(analysis.labels) > 5
+    five = {"among the first five": words.percent(scores["top5_accuracy"])} if has_five else {}
+    size = {} if has_five else {"model.tflite": f"{found.model_bytes / 1e6:.1f} MB"}
+    return {"accuracy": words.percent(scores["accuracy"])} | five | {
         "macro F1": f"{scores['macro_f1']:.3f}",
         "log loss": f"{scores['log_loss']:.3f}",
         "calibration error (ECE)": f"{scores['ece']:.3f}",
         "test pictures": f"{len(analysis.targets):,}",
         "classes": f"{len(analysis.labels):,}",
-        "a picture, on one core": f"{found.latency_ms:.1f} ms",
-        "model.tflite": f"{found.model_bytes / 1e6:.1f} MB",
-    }
+        "one picture, on one core": f"{found.latency_ms:.1f} ms",
+    } | size
 
 
 def _champion(report: Report, found: Findings) -> None:
@@ -185,9 +184,9 @@ def _calibration(report: Report, found: Findings) -> None:
     report.section(
         "Calibration",
         beside(
-            plot(figures.reliability(analysis.before, "without temperature"), "Reliability without temperature"),
-            plot(figures.reliability(analysis.after, f"temperature {found.temperature:.2f}"), "Reliability with it"),
-            plot(figures.confidences(analysis), "Confidence of right and wrong answers"),
+            plot(figures.reliability(analysis.before, "without temperature"), "Reliability without temperature", True),
+            plot(figures.reliability(analysis.after, f"temperature {found.temperature:.2f}"), "Reliability with it", True),
+            plot(figures.confidences(analysis), "Confidence of right and wrong answers", True),
             width=18,
         ),
         intro="On the dashed line, confidence is what it promises: of answers given with 0.8, 80 % are right. The "
@@ -203,7 +202,7 @@ def _curves(report: Report, analysis: Analysis) -> None:
     roc, precision_recall = figures.curves(analysis)
     report.section(
         "Curves",
-        beside(plot(roc, "ROC curves"), plot(precision_recall, "Precision-recall curves")),
+        beside(plot(roc, "ROC curves", True), plot(precision_recall, "Precision-recall curves", True)),
         intro=intro,
     )
 

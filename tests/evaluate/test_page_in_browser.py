@@ -49,3 +49,14 @@ def test_the_page_is_not_wider_than_a_phone(tmp_path):
     with browser.opened() as tab:
         tab.open(f"file://{tmp_path / 'report.html'}", 390, 800)
         assert tab.run("document.documentElement.scrollWidth") <= 390
+
+
+def test_a_class_is_found_among_many(tmp_path):
+    page.write(findings(analysis(n=500, classes=60, skill=1.5)), Gallery([], [], [], []), str(tmp_path / "report.html"))
+    shown = f"[...{TABLE}.tBodies[0].rows].filter(row => row.offsetHeight).map(row => row.cells[0].textContent.trim())"
+    with browser.opened() as tab:
+        tab.open(f"file://{tmp_path / 'report.html'}", 1200, 900)
+        assert len(tab.run(shown)) == 60
+        tab.run("const field = document.querySelector('.finder'); field.value = 'Class 59'; field.oninput()")
+        found = tab.run(shown)
+        assert "class 59" in found and len(found) < 10
