@@ -1,9 +1,11 @@
 """The page with the learning curves: how loss and accuracy went, epoch by epoch."""
 
-from components.shared.report import Report, notice, plot, table
+from components.shared.report import INK, SERIES, SOFT, Report, beside, notice, percent, plot, table
 from components.train.result import TrainingResult
 
-_COLOURS = {"training": "#3b6ea5", "validation": "#c2571a"}
+_COLOURS = dict(zip(("validation", "training"), SERIES))
+# Inches, for half of the page, where 9 points are read on a phone as well.
+_SIZE, _TYPE = (4.3, 3.3), 9
 
 
 def save(result: TrainingResult, path: str) -> None:
@@ -12,40 +14,44 @@ def save(result: TrainingResult, path: str) -> None:
     best = int(metrics.get("best_epoch", len(history)))
     report = Report(
         f"Training of {result.model}",
-        f"The weights of epoch {best} of {len(history)} are exported: {metrics['validation_accuracy']:.1%} of the "
-        "validation pictures are right.",
+        f"The weights of epoch {best} of {len(history)} are exported: {percent(metrics['validation_accuracy'])} of "
+        "the validation pictures are right.",
         {
-            "validation accuracy": f"{metrics['validation_accuracy']:.1%}",
+            "validation accuracy": percent(metrics["validation_accuracy"]),
             "epochs": len(history),
             "training": f"{result.seconds:.0f} s",
             "images per second": f"{result.images_per_second:.0f}",
         },
     )
     intro = "Training is measured while the weights change, with augmentation; validation after each epoch, without."
-    report.section("Curves", plot(_figure(history, best), _description(history)), *_advice(history, best), intro=intro)
+    plots = [plot(_figure(history, best, name), _description(history, name), True) for name in ("loss", "accuracy")]
+    report.section("Curves", beside(*plots), *_advice(history, best), intro=intro)
     columns = ["epoch", "phase", "loss", "accuracy", "validation loss", "validation accuracy"]
     report.section("Epochs", table(columns, [_row(entry) for entry in history]))
     report.save(path)
 
 
-def _figure(history: list[dict[str, float]], best: int):
+def _figure(history: list[dict[str, float]], best: int, name: str):
     from matplotlib.figure import Figure
     from matplotlib.ticker import MaxNLocator
 
-    figure = Figure(figsize=(9, 3.5), layout="constrained")
+    figure = Figure(figsize=_SIZE, layout="constrained")
+    axes = figure.add_subplot()
     epochs = [entry["epoch"] for entry in history]
-    for axes, name in zip(figure.subplots(1, 2), ("loss", "accuracy"), strict=True):
-        for kind, prefix in (("training", ""), ("validation", "validation_")):
-            values = [entry[f"{prefix}{name}"] for entry in history]
-            axes.plot(epochs, values, color=_COLOURS[kind], label=kind, marker="o" if len(epochs) < 15 else None, ms=4)
-        axes.axvline(best, color="#888888", lw=1, ls=":", label="exported")
-        starts = [entry["epoch"] for before, entry in zip(history, history[1:]) if before["phase"] != entry["phase"]]
-        for start in starts:
-            axes.axvline(start - 0.5, color="#888888", lw=1, label="fine-tuning starts")
-        axes.set(title=name, xlabel="epoch")
-        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-        axes.spines[["top", "right"]].set_visible(False)
-    figure.legend(*axes.get_legend_handles_labels(), loc="outside lower center", ncols=4, frameon=False)
+    for kind, prefix in (("training", ""), ("validation", "validation_")):
+        values = [entry[f"{prefix}{name}"] for entry in history]
+        axes.plot(epochs, values, color=_COLOURS[kind], label=kind, marker="o" if len(epochs) < 15 else None, ms=4)
+    axes.axvline(best, color=SOFT, lw=1, ls=":", label="exported")
+    starts = [entry["epoch"] for before, entry in zip(history, history[1:]) if before["phase"] != entry["phase"]]
+    for start in starts:
+        axes.axvline(start - 0.5, color=SOFT, lw=1, label="fine-tuning starts")
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.spines[["left", "bottom"]].set_color(SOFT)
+    axes.tick_params(colors=SOFT, labelcolor=INK, labelsize=_TYPE)
+    axes.set_title(name, fontsize=_TYPE + 1, color=INK)
+    axes.set_xlabel("epoch", fontsize=_TYPE, color=INK)
+    figure.legend(loc="outside lower center", ncols=2 if starts else 3, frameon=False, fontsize=_TYPE, labelcolor=INK)
     return figure
 
 
@@ -59,12 +65,10 @@ def _advice(history: list[dict[str, float]], best: int) -> list:
     return []
 
 
-def _description(history: list[dict[str, float]]) -> str:
+def _description(history: list[dict[str, float]], name: str) -> str:
     first, last = history[0], history[-1]
-    return (
-        f"Over {len(history)} epochs the training loss goes from {first['loss']:.2f} to {last['loss']:.2f} "
-        f"and the validation accuracy from {first['validation_accuracy']:.2f} to {last['validation_accuracy']:.2f}."
-    )
+    ways = [f"{entry[name]:.2f} in training, {entry[f'validation_{name}']:.2f} in validation" for entry in (first, last)]
+    return f"Over {len(history)} epochs the {name} goes from {ways[0]} to {ways[1]}."
 
 
 def _row(entry: dict[str, float]) -> list[object]:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Sequence
 
-from components.shared.report import Report, bars, notice, table
+from components.shared.report import Report, bars, notice, percent, table
 
 _LATENCY_RUNS = 20
 
@@ -57,11 +57,11 @@ def save(entries: Sequence[Entry], path: str) -> None:
     winner = best(entries)
     report = Report(
         "Leaderboard",
-        f"{winner.model} goes on: {winner.accuracy:.1%} of the validation pictures are right.",
+        _lead(winner, ranked[1:]),
         {
             "models": len(entries),
             "best": winner.model,
-            "validation accuracy": f"{winner.accuracy:.1%}",
+            "validation accuracy": percent(winner.accuracy),
             "latency": f"{winner.latency:.1f} ms",
         },
     )
@@ -69,7 +69,7 @@ def save(entries: Sequence[Entry], path: str) -> None:
         "Models",
         *[notice(f"{entry.model} could not be trained: {entry.error}", "fail") for entry in ranked if entry.error],
         table(
-            ["model", "validation accuracy", "size (MB)", "latency (ms)", "training (s)", "images/s"],
+            ["model", "validation accuracy", "size", "latency", "training", "images/s"],
             [_row(entry) for entry in ranked if not entry.error],
         ),
         intro=f"Size: of model.tflite. Latency: a picture on one CPU thread, the median of {_LATENCY_RUNS} runs.",
@@ -77,18 +77,30 @@ def save(entries: Sequence[Entry], path: str) -> None:
     if len(entries) > 1:
         report.section(
             "Accuracy",
-            bars([(entry.model, entry.accuracy, f"{entry.accuracy:.1%}") for entry in ranked if not entry.error]),
+            bars([(entry.model, entry.accuracy, percent(entry.accuracy)) for entry in ranked if not entry.error], whole=1),
         )
     report.save(path)
+
+
+def _lead(winner: Entry, others: Sequence[Entry]) -> str:
+    """Which model goes on, and what it has before the next."""
+    text = f"{winner.model} goes on to the evaluation: {percent(winner.accuracy)} of the validation pictures are right"
+    second = next((entry for entry in others if not entry.error), None)
+    if second is None:
+        return f"{text}."
+    more = 100 * (winner.accuracy - second.accuracy)
+    if not more:
+        return f"{text}, as with {second.model}, and it is faster."
+    return f"{text}, {more:.1f} percentage points more than with {second.model}."
 
 
 def _row(entry: Entry) -> list[object]:
     return [
         entry.model,
-        round(entry.accuracy, 4),
-        round(entry.size / 1e6, 2),
-        round(entry.latency, 2),
-        round(entry.seconds),
+        percent(entry.accuracy),
+        f"{entry.size / 1e6:.2f} MB",
+        f"{entry.latency:.2f} ms",
+        f"{entry.seconds:,.0f} s",
         round(entry.images_per_second),
     ]
 
