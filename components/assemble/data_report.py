@@ -79,7 +79,7 @@ class _Page:
             page.section(heading, *blocks, intro=intro)
         page.section("Sizes", self._sizes(), intro=self._enlarged())
         page.section("Rights and sources", *self._provenance())
-        page.section("Parameters", *self._parameters(), intro="What the data set was made with.")
+        page.section("Parameters", self._parameters(), intro="What the data set was made with.")
         return page
 
     def _check(self) -> list[Markup]:
@@ -103,7 +103,7 @@ class _Page:
         total = sum(sum(values) for _, values in counts) or 1
         table = report.table(
             ["class", *names, "all", "share"],
-            [(label, *values, sum(values), f"{sum(values) / total:.1%}") for label, values in counts],
+            [(label, *values, sum(values), report.percent(sum(values) / total)) for label, values in counts],
         )
         if len(counts) > _BARS:
             return [
@@ -214,18 +214,13 @@ class _Page:
         return f"In gold: sizes below the {size} px that are stored; these pictures were enlarged." if is_marked else ""
 
     def _provenance(self) -> list[Markup]:
+        """Two columns of like height: rights and servers are few, artists many."""
         cards = [report.card(heading, report.bars(rows)) for heading, rows in provenance.cards(self.examples) if rows]
-        return [report.beside(*cards)] if cards else []
+        columns = [Markup().join(cards[:2]), *cards[2:]] if len(cards) > 2 else cards
+        return [report.beside(*columns)] if cards else []
 
-    def _parameters(self) -> list[Markup]:
-        """Those that are set, in two columns; the names of the others."""
-        values = {"image_size": self.content["stored_size"], **self.content["parameters"]}
-        shown = [(name, str(value)) for name, value in values.items() if value not in (None, "")]
-        half = (len(shown) + 1) // 2
-        columns = [rows for rows in (shown[:half], shown[half:]) if rows]
-        unset = [name for name, value in values.items() if value in (None, "")]
-        blocks = [report.beside(*(report.table(["parameter", "value"], rows, sortable=False) for rows in columns))]
-        return blocks + ([report.notice(f"Not set: {', '.join(unset)}")] if unset else [])
+    def _parameters(self) -> Markup:
+        return report.parameters({"image_size": self.content["stored_size"], **self.content["parameters"]})
 
     def _by_digest(self) -> list[int]:
         """Kept rows in an order that is arbitrary but always the same: a fair sample of each class."""

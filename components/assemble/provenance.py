@@ -5,6 +5,8 @@ from urllib.parse import urlsplit
 
 import pyarrow as pa
 
+from components.shared.report import percent
+
 _SHOWN = 8
 
 
@@ -35,4 +37,4 @@ def _counts(values: list[str | None], missing: str) -> list[tuple[str, int, str]
     if len(ordered) > _SHOWN:
         rows.append((f"{len(ordered) - _SHOWN:,} others", sum(count for _, count in ordered[_SHOWN:])))
     total = max(len(values), 1)
-    return [(name, count, f"{count:,} · {count / total:.0%}") for name, count in rows]
+    return [(name, count, f"{count:,} · {percent(count / total, 0)}") for name, count in rows]
