@@ -243,6 +243,9 @@ def pipeline(
         expected_classes=expected_classes,
         previous_dataset=previous_dataset,
         max_drift=max_drift,
+        image_size=image_size,
+        jpeg_quality=jpeg_quality,
+        respect_robots=respect_robots,
     )
     fit(assembled, "assemble", secrets)
 

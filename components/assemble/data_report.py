@@ -220,7 +220,7 @@ class _Page:
         return [report.beside(*columns)] if cards else []
 
     def _parameters(self) -> Markup:
-        return report.parameters({"image_size": self.content["stored_size"], **self.content["parameters"]})
+        return report.parameters(self.content["parameters"])
 
     def _by_digest(self) -> list[int]:
         """Kept rows in an order that is arbitrary but always the same: a fair sample of each class."""

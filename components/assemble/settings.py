@@ -14,6 +14,9 @@ _LARGEST_DISTANCE = 12
 class Settings:
     """Parameters of the assemble step, as pipeline.py describes them.
 
+    `image_size`, `jpeg_quality` and `respect_robots` are of fetch and change nothing here: dataset.json, its report and
+    the model card say what the pictures were made with.
+
     Raises:
         PipelineError: a value is not allowed; the message names what is.
     """
@@ -28,6 +31,9 @@ class Settings:
     expected_classes: str
     previous_dataset: str
     max_drift: float
+    image_size: int
+    jpeg_quality: int
+    respect_robots: bool
 
     def __post_init__(self) -> None:
         if self.conflicts not in CONFLICTS:

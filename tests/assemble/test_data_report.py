@@ -50,7 +50,7 @@ def test_titles_are_escaped_and_links_lead_to_the_web_only(html):
 def test_rights_sources_parameters_and_snapshot_are_there(html):
     text = section(html, "Rights and sources")
     assert "CC0" in text and "not stated" in text and "example.org" in text and "Rembrandt" in text
-    assert "duplicate_distance" in section(html, "Parameters")
+    assert all(name in section(html, "Parameters") for name in ("duplicate_distance", "image_size", "jpeg_quality"))
     assert re.search("Snapshot [0-9a-f]{64}", html)
 
 

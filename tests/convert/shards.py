@@ -127,6 +127,9 @@ def settings(**changes: object) -> Settings:
         "expected_classes": "",
         "previous_dataset": "",
         "max_drift": 0.25,
+        "image_size": 128,
+        "jpeg_quality": 90,
+        "respect_robots": True,
     }
     return Settings(**(values | changes))
 
