@@ -220,7 +220,8 @@ def _serve(options) -> int:
     model = _model(options)
     address = ["--host", options.host, "--port", str(options.port)]
     others = ["--name", options.name, "--workers", str(options.workers), "--engine", options.engine]
-    return _become("components.serve", ["--model", model, *address, *others, *["--no-urls"] * options.no_urls])
+    others += [*_tested(options), *["--no-urls"] * options.no_urls]
+    return _become("components.serve", ["--model", model, *address, *others])
 
 
 def _tensorboard(options) -> int:
@@ -279,6 +280,14 @@ def _model(options) -> str:
     from cli import runs
 
     return options.model or runs.latest(_local(options.root)).summary["artifacts"]["model"]
+
+
+def _tested(options) -> list[str]:
+    """The option that tells the server how the run tested its model; a model given by its path has no run."""
+    from cli import runs
+
+    metrics = {} if options.model else runs.latest(_local(options.root)).summary.get("metrics", {})
+    return ["--test-accuracy", str(metrics["test_accuracy"])] if "test_accuracy" in metrics else []
 
 
 def _become(module: str, arguments: list[str]) -> int:

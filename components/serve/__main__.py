@@ -36,6 +36,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--workers", default=0, type=int, help="processes, each with one engine; 0 for one a core")
     add("--queue", default=default.queue, type=int, help="waiting requests a worker before 503 (%(default)s)")
     add("--sha256", default="", help="refuse a model with another digest")
+    add("--test-accuracy", default=None, type=float, help="what the evaluation found, 0 to 1: shown on the page")
     add("--max-upload-mb", default=default.max_upload / MEGABYTE, type=float, help="largest request (%(default)g)")
     add(
         "--read-seconds",

@@ -75,8 +75,9 @@ def page() -> Response:
         settings=current_app.settings,
         labels=classifier.labels,
         card=classifier.card,
-        facts=_facts(classifier),
-        origin=request.host_url.rstrip("/"),
+        facts=_facts(classifier, current_app.settings.test_accuracy),
+        origin=_origin(classifier),
+        address=request.host_url.rstrip("/"),
     )
     response = Response(text)
     response.headers["Content-Security-Policy"] = PAGE_POLICY
@@ -107,26 +108,46 @@ def metrics() -> Response:
     return Response(current_app.monitor.exposition(), content_type="text/plain; version=0.0.4; charset=utf-8")
 
 
-def _facts(classifier: Classifier) -> list[tuple[str, str]]:
+def _facts(classifier: Classifier, test_accuracy: float | None) -> list[tuple[str, str]]:
     """What the model card says, as the page shows it; what a card lacks is left out."""
     card = classifier.card
-    metrics = card.get("metrics", {})
-    measured = [split for split in ("test", "validation") if f"{split}_accuracy" in metrics][:1]
-    accuracy = [(f"accuracy, {split} pictures", f"{metrics[f'{split}_accuracy'] * 100:.1f} %") for split in measured]
     data = card.get("data", {})
     examples, parameters = data.get("examples_train"), data.get("parameters", {})
     facts = [
         ("classes", f"{len(classifier.labels):,}"),
-        *accuracy,
+        *_accuracy(card, test_accuracy),
         ("label", str(parameters.get("label", ""))),
         ("source", " ".join(str(parameters.get(name, "")).rpartition("/")[2] for name in ("source", "table")).strip()),
         ("pictures learned from", f"{examples:,}" if examples else ""),
         ("date of training", str(card.get("created", ""))[:10]),
-        ("architecture", str(card.get("parameters", {}).get("model", ""))),
-        ("data set", str(card.get("snapshot", ""))[:12]),
-        ("version", classifier.digest[:12]),
     ]
     return [(name, value) for name, value in facts if value]
+
+
+def _origin(classifier: Classifier) -> str:
+    """What tells this model from others, in one line for those who look after it."""
+    card = classifier.card
+    parts = {
+        "Architecture": card.get("parameters", {}).get("model", ""),
+        "data set": str(card.get("snapshot", ""))[:12],
+        "version": classifier.digest[:12],
+    }
+    return " · ".join(f"{name} {value}" for name, value in parts.items() if value)
+
+
+def _accuracy(card: dict, test_accuracy: float | None) -> list[tuple[str, str]]:
+    """The accuracy on the test split, or else on the validation split, under a name that says which."""
+    metrics = card.get("metrics", {})
+    measured = {
+        "test": metrics.get("test_accuracy") if test_accuracy is None else test_accuracy,
+        "validation": metrics.get("validation_accuracy"),
+    }
+    for split, share in measured.items():
+        if share is not None:
+            pictures = card.get("data", {}).get(f"examples_{split}")
+            number = f"{pictures:,} {split}" if pictures else split
+            return [(f"accuracy, {number} pictures", f"{share * 100:.1f}\u00a0%")]
+    return []
 
 
 def _top(text: str) -> int:

@@ -48,15 +48,16 @@ def deploy(
     """
     digest = classifier.digest(classifier_dir)
     questions = smoke.choose_questions(dataset_dir, predictions_dir)
+    accuracy = smoke.evaluated_accuracy(predictions_dir)
     if kubernetes.in_step():
-        model = objects.Model(classifier_uri, digest)
+        model = objects.Model(classifier_uri, digest, accuracy)
         with _interruptible():
             deployment = _deploy_to_cluster(settings, model, lambda url: smoke.try_service(url, questions, digest))
     else:
         result = local.try_server(classifier_dir, settings.service, digest, questions)
         where = f"this machine: tried and stopped; `python pipeline.py serve --model {classifier_dir}` starts it"
         deployment = Deployment(settings.service, digest[:10], where, result)
-    storage.write_bytes(summary_path, _summary(deployment, digest, dataset.load(dataset_dir)).encode())
+    storage.write_bytes(summary_path, _summary(deployment, digest, accuracy, dataset.load(dataset_dir)).encode())
     return deployment
 
 
@@ -116,11 +117,12 @@ def _has_own_account(cluster: kubernetes.Cluster) -> bool:
         return False  # manifests/base/rbac was not applied, so neither was the account
 
 
-def _summary(deployment: Deployment, digest: str, data: dataset.DatasetInfo) -> str:
+def _summary(deployment: Deployment, digest: str, accuracy: float, data: dataset.DatasetInfo) -> str:
     rows = {
         "Version": f"{deployment.version} (model {digest[:12]})",
         "Where": deployment.where,
         "Smoke test": str(deployment.result),
+        "Test accuracy": f"{accuracy:.3f}",
         "Classes": str(len(data.labels)),
         "Data snapshot": data.snapshot[:12],
     }

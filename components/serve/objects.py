@@ -8,7 +8,7 @@ import re
 from dataclasses import dataclass
 from typing import Any
 
-from components.shared.kubernetes import FIELD_MANAGER, STEP_CONTAINER, Object
+from components.shared.kubernetes import FIELD_MANAGER, STEP_CONTAINER, STEP_VOLUMES, Object
 
 PORT = 8080
 CONTAINER = "server"
@@ -58,10 +58,12 @@ _POD_FIELDS = ("imagePullSecrets", "schedulerName", "dnsPolicy", "dnsConfig", "h
 
 @dataclass(frozen=True)
 class Model:
-    """What is served: the URI that the server loads, and the digest that it must have."""
+    """What is served: the URI that the server loads, the digest that it must have, and, for its page, the share of the
+    test split that it had right."""
 
     uri: str
     digest: str
+    accuracy: float | None = None
 
 
 @dataclass(frozen=True)
@@ -112,7 +114,8 @@ def surroundings(step_pod: Object, environment: list[Object], own_account: bool)
     variables = [entry for entry in step.get("env", []) if entry["name"] not in {*_IDENTITY, *absent}]
     kept = [entry for entry in variables if _ENVIRONMENT.fullmatch(entry["name"])]
     given = {entry["name"] for entry in kept}
-    volumes = [entry for entry in spec.get("volumes", []) if "secret" in entry or "configMap" in entry]
+    given_volumes = [entry for entry in spec.get("volumes", []) if not STEP_VOLUMES.match(entry["name"])]
+    volumes = [entry for entry in given_volumes if "secret" in entry or "configMap" in entry]
     names = {entry["name"] for entry in volumes}
     return Surroundings(
         environment=kept + [entry for entry in environment if entry["name"] not in given],
@@ -186,6 +189,8 @@ def pod_spec(service: str, model: Model, image: str, around: Surroundings, selec
 def container(service: str, model: Model, image: str, around: Surroundings, name: str = CONTAINER) -> Object:
     """The server; it is ready only after it has predicted a picture, because it answers nothing before."""
     arguments = ["--model", model.uri, "--sha256", model.digest, "--name", service, "--port", str(PORT)]
+    if model.accuracy is not None:
+        arguments += ["--test-accuracy", f"{model.accuracy:.4f}"]
     return {
         "name": name,
         "image": image,

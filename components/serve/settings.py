@@ -22,6 +22,8 @@ class ServerSettings:
         workers: processes, each with one single-threaded engine; 0 for one a core.
         queue: requests that may wait or run in one worker; further ones are answered 503.
         sha256: digest that the model must have (components.shared.classifier.digest); empty for any.
+        test_accuracy: share of the test pictures that the model had right, for the page; None if it is not known. The
+            model's card cannot say it: it is written before the evaluation.
         read_seconds: how long a client may take to send its request.
         answer_seconds: how long an answer may take, from the first byte of the request on; then it is 503.
         grace_seconds: how long the server finishes what it has accepted when it is told to stop: longer than that.
@@ -37,6 +39,7 @@ class ServerSettings:
     workers: int = 0
     queue: int = 64
     sha256: str = ""
+    test_accuracy: float | None = None
     max_upload: int = 10 * MEGABYTE
     read_seconds: float = 15.0
     answer_seconds: float = 20.0
@@ -53,5 +56,7 @@ class ServerSettings:
             if not getattr(self, name) >= least:
                 option = f"--{name.replace('_', '-')}" + ("-mb" if name == "max_upload" else "")
                 raise PipelineError(f"{option} {getattr(self, name):g} is not possible: give at least {least:g}")
+        if self.test_accuracy is not None and not 0 <= self.test_accuracy <= 1:
+            raise PipelineError(f"--test-accuracy {self.test_accuracy:g} is not possible: give a share, 0 to 1")
         if self.port > 65535:
             raise PipelineError(f"--port {self.port} is not possible: give at most 65535")

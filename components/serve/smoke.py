@@ -84,6 +84,12 @@ def choose_questions(dataset_dir: str, predictions_dir: str, number: int = PICTU
     return [Question(example, dict(zip(labels, rows[example.object_id]))) for example in chosen]
 
 
+def evaluated_accuracy(predictions_dir: str) -> float:
+    """The share of the test split that the evaluation found right. Raises PipelineError: it wrote nothing there."""
+    rows = _read(predictions_dir, ["label", "predicted"])
+    return sum(row["label"] == row["predicted"] for row in rows) / max(len(rows), 1)
+
+
 def try_service(
     url: str, questions: list[Question], version: str, seconds: float = APPEARS_SECONDS, pause: float = 0.25
 ) -> SmokeResult:
@@ -148,15 +154,18 @@ def get_json(url: str, seconds: float = SECONDS) -> dict:
 
 
 def _evaluated(predictions_dir: str, object_ids: list[str]) -> dict[str, list[float]]:
+    rows = _read(predictions_dir, ["object_id", "probabilities"], [("object_id", "in", object_ids)])
+    return {row["object_id"]: row["probabilities"] for row in rows}
+
+
+def _read(predictions_dir: str, columns: list[str], filters: list | None = None) -> list[dict]:
     from pyarrow import parquet
 
     uri = storage.join(predictions_dir, PREDICTIONS)
     if not storage.exists(uri):
         raise PipelineError(f"{predictions_dir} has no {PREDICTIONS}: it is not what the evaluate step writes")
     with storage.open_read(uri) as file:
-        wanted = [("object_id", "in", object_ids)]
-        rows = parquet.read_table(file, columns=["object_id", "probabilities"], filters=wanted).to_pylist()
-    return {row["object_id"]: row["probabilities"] for row in rows}
+        return parquet.read_table(file, columns=columns, filters=filters).to_pylist()
 
 
 def _agrees(expected: dict[str, float], label: str, probability: float) -> bool:

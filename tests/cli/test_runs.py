@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-from cli import runs
+from cli import main, runs
 from components.shared.errors import PipelineError
 
 
@@ -37,6 +37,19 @@ def test_latest_follows_the_last_success(tmp_path):
         run = finished(tmp_path, name, "succeeded")
         runs.point_latest(run)
         assert runs.latest(tmp_path).folder == run.folder
+
+
+def test_the_server_is_told_how_the_run_tested_its_model(tmp_path, monkeypatch):
+    started = []
+    monkeypatch.setattr(main, "_become", lambda module, arguments: started.append(arguments) or 0)
+    run = finished(tmp_path, "good", "succeeded")
+    run.summary |= {"artifacts": {"model": "somewhere"}, "metrics": {"test_accuracy": 0.876}}
+    run.save()
+    runs.point_latest(run)
+    main.main(["serve", "--root", str(tmp_path)])
+    main.main(["serve", "--model", "elsewhere"])
+    assert started[0][:2] == ["--model", "somewhere"] and started[0][-2:] == ["--test-accuracy", "0.876"]
+    assert started[1][:2] == ["--model", "elsewhere"] and "--test-accuracy" not in started[1]
 
 
 def test_resume_takes_the_run_that_did_not_succeed(tmp_path):

@@ -35,7 +35,7 @@ def build(directory: Path, examples: int = 24, wrong: int = 0, shown: str = "") 
 
 
 def evaluate(dataset_dir: str, classifier_dir: str, directory: Path) -> str:
-    """Writes what the evaluate step answers to the test split: object_id and probabilities. Returns the directory."""
+    """Writes what the evaluate step answers to the test split. Returns the directory."""
     import pyarrow
     from pyarrow import parquet
 
@@ -45,6 +45,7 @@ def evaluate(dataset_dir: str, classifier_dir: str, directory: Path) -> str:
     order = [model.labels.index(label) for label in labels]
     rows = model.predict([example.encoded for example in examples])[:, order]
     columns = {"object_id": [example.object_id for example in examples], "probabilities": list(rows)}
+    columns |= {"label": [example.label for example in examples], "predicted": [labels[row.argmax()] for row in rows]}
     directory.mkdir(parents=True, exist_ok=True)
     parquet.write_table(pyarrow.table(columns), directory / "predictions.parquet")
     return str(directory)

@@ -242,6 +242,18 @@ def test_as_a_nobody_on_a_read_only_disk(classifier_dir, tmp_path):
         assert server.wait(30) == 0
 
 
+def test_the_page_says_what_the_model_is(classifier_dir):
+    """Until an evaluation is told of, the accuracy is that of the validation split, and is called so."""
+    with local.running_server(classifier_dir, "--workers", "1") as url:
+        text = requests.get(url).text
+        for fact in ("<dt>classes</dt><dd>3</dd>", "<dd>2026-01-02</dd>", "<dd>480</dd>", "Architecture mean_colour"):
+            assert fact in text, fact
+        assert "<dt>accuracy, validation pictures</dt><dd>93.8\u00a0%</dd>" in text
+    with local.running_server(classifier_dir, "--workers", "1", "--test-accuracy", "0.876") as url:
+        text = requests.get(url).text
+        assert "<dt>accuracy, test pictures</dt><dd>87.6\u00a0%</dd>" in text and "validation" not in text
+
+
 def test_labels_are_text_on_the_page(classifier_dir, tmp_path):
     folder = Path(shutil.copytree(classifier_dir, tmp_path / "model"))
     names = ["<script>alert(1)</script>", "Äpfel & Birnen", "x" * 200]
@@ -252,6 +264,6 @@ def test_labels_are_text_on_the_page(classifier_dir, tmp_path):
         response = requests.get(url)
         assert labels(requests.post(f"{url}/classify", data=RED))[0] == names[0]
     assert "<script>alert" not in response.text and "&lt;script&gt;" in response.text
-    assert "Äpfel &amp; Birnen" in response.text and "50.0 %" in response.text
+    assert "Äpfel &amp; Birnen" in response.text and "50.0\u00a0%" in response.text
     assert "script-src" not in response.headers["Content-Security-Policy"]
     assert response.headers["Content-Security-Policy"].startswith("default-src 'self'")

@@ -483,9 +483,11 @@ def test_the_whole_step_in_a_pod(kube, servers, classifier_dir, tmp_path, monkey
     found = deploy.deploy(settings, data, classifier_dir, uri, predictions, str(summary))
     assert found.result.right == 6 and found.where == f"{servers.url('colours')}, with all of the traffic"
     assert "colours passed its smoke test" in summary.read_text()
+    assert "| Test accuracy | 1.000 |" in summary.read_text()
     # museum-classifier-server is not there, so the pod has the step's own account, and still no token.
     pod = kube.all("Deployment")[0]["spec"]["template"]["spec"]
     assert (pod["serviceAccountName"], pod["automountServiceAccountToken"]) == ("pipeline-runner", False)
+    assert pod["containers"][0]["args"][-2:] == ["--test-accuracy", "1.0000"]
 
 
 def test_a_model_on_a_local_disk_is_refused(kube, classifier_dir, tmp_path, monkeypatch):
