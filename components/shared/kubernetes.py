@@ -6,6 +6,7 @@ from a running pod must arrive whole. Authentication, TLS and token rotation are
 
 import json
 import os
+import re
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +19,11 @@ Object = dict[str, Any]
 FIELD_MANAGER = "museum-classifier"
 # KFP names every step's own container so (it is Argo's name for it).
 STEP_CONTAINER = "main"
+# Volumes that Argo, KFP and the service account's admission add to a step's pod. Pods that a step makes get their own,
+# or need none: argo-env-config is a ConfigMap that goes with the run, and a server that named it could not start again.
+STEP_VOLUMES = re.compile(
+    r"var-run-argo|tmp-dir-argo|argo-env-config|kfp-launcher|input-artifacts|(gcs|s3|minio)-scratch|kube-api-access"
+)
 _NAMESPACE_FILE = Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace")
 _IRREGULAR_PLURALS = {"NetworkPolicy": "networkpolicies", "Ingress": "ingresses"}
 _TIMEOUT = (5, 30)  # seconds to connect, seconds to read

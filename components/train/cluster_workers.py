@@ -14,7 +14,14 @@ from components.train.restarts import TAIL_LINES, Failure, describe_status
 from components.train.settings import Settings
 
 _JOB = ("batch/v1", "Job")
-_BROKEN = ("ErrImagePull", "ImagePullBackOff", "InvalidImageName", "CreateContainerConfigError", "CreateContainerError")
+_BROKEN = (
+    "ErrImagePull",
+    "ImagePullBackOff",
+    "InvalidImageName",
+    "ErrImageNeverPull",
+    "CreateContainerConfigError",
+    "CreateContainerError",
+)
 
 
 @dataclass(frozen=True)
@@ -184,8 +191,17 @@ class ClusterWorkers:
         ended = sorted((end for pod in pods if (end := _end(pod))), key=lambda end: end[0])
         failures = [self._failure(pod, status, cause) for _, pod, status, cause in ended]
         if not failures:
-            return Failure("a worker", f"is gone with its pod ({failed.get('message', failed.get('reason', ''))})")
+            return self._deleted(pods, failed)
         return next((failure for failure in failures if failure.user_error), failures[0])
+
+    def _deleted(self, pods: list[Object], failed: Object) -> Failure:
+        """A pod was deleted, and its container has not ended yet; the Job deletes the others after it."""
+        going = [pod for pod in pods if "deletionTimestamp" in pod["metadata"]]
+        if not going:
+            return Failure("a worker", f"is gone with its pod ({failed.get('message', failed.get('reason', ''))})")
+        first = min(going, key=lambda pod: pod["metadata"]["deletionTimestamp"])
+        why = condition(first, "DisruptionTarget") or {}  # preempted, evicted, its node taken away; not kubectl delete
+        return self._failure(first, None, f"was deleted ({why.get('message') or 'by hand, or with its node'})")
 
     def _failure(self, pod: Object, status: int | None, cause: str) -> Failure:
         name = pod["metadata"]["name"]

@@ -11,7 +11,7 @@ import hashlib
 import re
 from typing import Any, Mapping
 
-from components.shared.kubernetes import STEP_CONTAINER, Object, run_reference
+from components.shared.kubernetes import STEP_CONTAINER, STEP_VOLUMES, Object, run_reference
 from components.train.resources import Settings as Resources
 from components.train.settings import Settings
 
@@ -41,10 +41,6 @@ _POD_FIELDS = (
     "automountServiceAccountToken",
 )
 _CONTAINER_FIELDS = ("image", "imagePullPolicy", "envFrom")
-# Volumes that Argo, KFP and the service account's admission add to every pod; workers get their own or need none.
-_STEP_VOLUMES = re.compile(
-    r"var-run-argo|tmp-dir-argo|kfp-launcher|input-artifacts|(gcs|s3|minio)-scratch|kube-api-access"
-)
 _STEP_VARIABLES = re.compile(r"ARGO_|KFP_")
 _LOST_NODE = ("node.kubernetes.io/not-ready", "node.kubernetes.io/unreachable")
 _LOST_NODE_SECONDS = 60  # Kubernetes waits five minutes by default before it gives up on a node
@@ -215,7 +211,7 @@ def _tolerations(step: list[Object], settings: Settings) -> list[Object]:
 
 def _volumes(step: Object, container: Object) -> tuple[list[Object], list[Object]]:
     """Volumes and mounts with what the user gave the step (secrets, certificates, claims), and a /tmp to write to."""
-    mounts = [mount for mount in container.get("volumeMounts", []) if not _STEP_VOLUMES.match(mount["name"])]
+    mounts = [mount for mount in container.get("volumeMounts", []) if not STEP_VOLUMES.match(mount["name"])]
     wanted = {mount["name"] for mount in mounts}
     volumes = [volume for volume in step.get("volumes", []) if volume["name"] in wanted]
     if not any(mount["mountPath"] == "/tmp" for mount in mounts):

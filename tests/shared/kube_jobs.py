@@ -69,6 +69,9 @@ class KubeJobs:
         """Takes the pod's node away: its process ends, nothing is reported, and the pod stays Terminating."""
         name = self.running(prefix)
         self._lost.add(name)
+        disrupted = {"type": "DisruptionTarget", "status": "True", "reason": "DeletionByTaintManager"}
+        disrupted["message"] = "Taint manager: deleting due to NoExecute taint"
+        self._kube.change("Pod", name, lambda pod: pod["status"].update(conditions=[disrupted]))
         self._processes[name].kill()
         self._kube.remove("Pod", name)
         return name

@@ -12,6 +12,8 @@ def step_pod(environment: dict[str, str] | None = None, image: str = IMAGE) -> O
     empty = ["var-run-argo", "tmp-dir-argo", "kfp-launcher", "gcs-scratch", "s3-scratch", "minio-scratch"]
     token = {"name": "kube-api-access-x2x4z", "mountPath": "/var/run/secrets/kubernetes.io/serviceaccount"}
     mounts = [{"name": name, "mountPath": f"/mnt/{name}"} for name in [*empty, "dot-cache-scratch"]]
+    # Argo's, where a template is too long for a variable: the ConfigMap is the Workflow's and goes with it.
+    mounts.append({"name": "argo-env-config", "mountPath": "/argo/config"})
     workflow = {
         "apiVersion": "argoproj.io/v1alpha1",
         "kind": "Workflow",
@@ -55,6 +57,7 @@ def step_pod(environment: dict[str, str] | None = None, image: str = IMAGE) -> O
             "restartPolicy": "Never",
             "volumes": [
                 *({"name": name, "emptyDir": {}} for name in [*empty, "dot-cache-scratch"]),
+                {"name": "argo-env-config", "configMap": {"name": NAME}},
                 {"name": "certificates", "secret": {"secretName": "museum-ca"}},
                 {"name": token["name"], "projected": {"sources": [{"serviceAccountToken": {"path": "token"}}]}},
             ],

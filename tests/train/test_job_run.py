@@ -148,7 +148,7 @@ def test_a_lost_node_restarts_all_although_its_pod_never_ends(scene, capsys):
     lost = scene.jobs.lose(f"{job_name(0)}-1")
     assert result() == 1
     assert scene.kube.one("Pod", lost), "the test's own assumption: the pod is still there"
-    assert "gone" in capsys.readouterr().out
+    assert f"pod {lost} was deleted (Taint manager: deleting due to NoExecute taint)" in capsys.readouterr().out
 
 
 def test_max_restarts_is_the_end_and_says_the_last_line(scene):
@@ -179,9 +179,10 @@ def test_a_gpu_that_no_node_has_is_told_with_the_schedulers_words(scene):
         scene.train(scene.workers(gpus=1))
 
 
-def test_an_image_that_cannot_be_pulled_is_told(scene):
-    scene.jobs.waiting = ("ImagePullBackOff", "Back-off pulling image")
-    with pytest.raises(PipelineError, match="ImagePullBackOff: Back-off pulling image.*check the image"):
+@pytest.mark.parametrize("reason", ["ImagePullBackOff", "ErrImageNeverPull"])
+def test_an_image_that_cannot_be_had_is_told(scene, reason):
+    scene.jobs.waiting = (reason, "no such image")
+    with pytest.raises(PipelineError, match=f"{reason}: no such image.*check the image"):
         scene.train(scene.workers())
 
 
