@@ -35,7 +35,7 @@ run: $(VENV)/.local ## the whole pipeline on this machine; ARGS="model=mobilenet
 	@$(BIN)/python pipeline.py run $(ARGS)
 
 test: $(VENV)/.test ## every test that can run here
-	@$(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile $(ARGS)
+	@$(BIN)/python -m pytest -n auto --dist loadfile --no-loadscope-reorder $(ARGS)
 
 compile: $(VENV)/.local ## pipeline.yaml, for the Kubeflow UI
 	@$(BIN)/python pipeline.py compile

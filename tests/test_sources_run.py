@@ -1,8 +1,8 @@
 """From every source to a model: `pipeline.py run` and `pipeline.py attributes`, as a user starts them, each against a
-server that speaks what the real one speaks. (test_local_run.py does the same with the sample.)"""
+server that speaks what the real one speaks. (test_local_run.py does the same with the sample, test_store_runs.py with
+folders in buckets.)"""
 
 import functools
-import io
 import json
 import subprocess
 import sys
@@ -11,49 +11,25 @@ from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Iterator
 
-import numpy
 import pyarrow.parquet
 import pytest
-from PIL import Image
 
 from components.shared import storage
+from tests.pictures import NUMBERS, class_of, folder_of_pictures, jpeg
 from tests.query.bigquery_server import serve_bigquery
 from tests.query.tables import write_csv
 from tests.query.web_servers import FlickrPhotos, WebApi, met_objects, photo, serve
-from tests.shared.object_stores import gs_bucket, gs_endpoint, s3_bucket, s3_endpoint, s3_environment  # noqa: F401
+from tests.shared.object_stores import gs_bucket, gs_endpoint  # noqa: F401
 
 ROOT = Path(__file__).resolve().parent.parent
 STAGES = ["query", "fetch", "convert", "assemble", "tensorboard", "train", "evaluate", "serve"]
 TINY = ["shards=1", "epochs=1", "image_size=32", "min_images_per_class=2", "min_accuracy=0", "batch_size=8"]
-SCHEMES = {
-    "bigquery": {"http", "gs"}, "flickr": {"http"}, "local_folder": set(), "gs_folder": {"gs"}, "s3_folder": {"s3"},
-}  # fmt: skip
-CLASSES = ("French", "Japan")
-NUMBERS = range(1, 25)
-
-
-def class_of(number: int) -> str:
-    return CLASSES[number % 2]
-
-
-def jpeg(number: int) -> bytes:
-    """Coarse noise in the colour of its class: no two pictures are alike."""
-    noise = numpy.random.default_rng(number).integers(0, 160, (8, 8, 3))
-    noise[..., number % 2] += 90
-    out = io.BytesIO()
-    Image.fromarray(noise.astype(numpy.uint8)).resize((64, 64), Image.Resampling.NEAREST).save(out, "JPEG")
-    return out.getvalue()
+SCHEMES = {"bigquery": {"http", "gs"}, "flickr": {"http"}, "local_folder": set()}
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory) -> Path:
-    """A folder per class with the pictures, such as Japan/1.jpg."""
-    root = tmp_path_factory.mktemp("pictures")
-    for number in NUMBERS:
-        path = root / class_of(number) / f"{number}.jpg"
-        path.parent.mkdir(exist_ok=True)
-        path.write_bytes(jpeg(number))
-    return root
+    return folder_of_pictures(tmp_path_factory.mktemp("pictures"))
 
 
 @pytest.fixture(scope="module")
@@ -138,25 +114,13 @@ def local_folder(folder: Path) -> list[str]:
     return ["source=folder", f"table={folder}"]
 
 
-@pytest.fixture
-def gs_folder(folder: Path, gs_bucket: str) -> list[str]:  # noqa: F811
-    storage.mirror(str(folder), f"{gs_bucket}/photos")
-    return ["source=folder", f"table={gs_bucket}/photos"]
-
-
-@pytest.fixture
-def s3_folder(folder: Path, s3_bucket: str) -> list[str]:  # noqa: F811
-    storage.mirror(str(folder), f"{s3_bucket}/photos")
-    return ["source=folder", f"table={s3_bucket}/photos"]
-
-
 def command(*arguments: object) -> subprocess.CompletedProcess:
     line = [sys.executable, "pipeline.py", *map(str, arguments)]
     return subprocess.run(line, cwd=ROOT, capture_output=True, text=True)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("source", ["bigquery", "flickr", "local_folder", "gs_folder", "s3_folder"])
+@pytest.mark.parametrize("source", list(SCHEMES))
 def test_the_whole_pipeline_runs(source: str, request: pytest.FixtureRequest, tmp_path: Path) -> None:
     parameters = request.getfixturevalue(source)
     served = f"serve={'true' if source == 'bigquery' else 'false'}"
@@ -219,7 +183,7 @@ def test_attributes_are_shown_and_a_mistake_is_one_line(
     assert done.returncode == 0, done.stdout + done.stderr
     assert "What could be learned from 24 objects" in done.stdout
     row = next(line for line in done.stdout.splitlines() if line.split()[:1] == [label])
-    assert row.split()[:5] == [label, "2", "24", "100%", "2"] and row.split()[5] == "24"
+    assert row.split()[:7] == [label, "2", "24", "100", "%", "2", "24"]
     if source == "flickr":
         parameters = ["source=flickr"]
     done = command("attributes", *parameters, *wrong)

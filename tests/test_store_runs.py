@@ -1,4 +1,7 @@
-"""`pipeline.py run --root s3://...` and `gs://...`: all artifacts in the bucket, and the steps read them from there."""
+"""`pipeline.py run --root s3://...` and `gs://...`: all artifacts in the bucket, and the steps read them from there.
+
+The pictures lie in the same bucket, in a folder a class.
+"""
 
 import json
 import signal
@@ -9,6 +12,7 @@ import pytest
 
 from components.shared import storage
 from tests.local_runs import command, line, started
+from tests.pictures import NUMBERS, folder_of_pictures
 from tests.shared.object_stores import gs_bucket, gs_endpoint, s3_bucket, s3_endpoint, s3_environment  # noqa: F401
 
 TINY = [
@@ -20,8 +24,10 @@ TINY = [
 @pytest.mark.slow
 @pytest.mark.parametrize("scheme", ["s3", "gs"])
 def test_a_whole_run_in_a_bucket(scheme, request, tmp_path):
-    root = request.getfixturevalue(f"{scheme}_bucket") + "/museum"
-    done = command("run", "--root", root, "--name", "here", *TINY, cwd=tmp_path)
+    bucket = request.getfixturevalue(f"{scheme}_bucket")
+    root, source = f"{bucket}/museum", ["source=folder", f"table={bucket}/photos"]
+    storage.mirror(str(folder_of_pictures(tmp_path / "photos")), f"{bucket}/photos")
+    done = command("run", "--root", root, "--name", "here", *TINY, *source, "label=folder", cwd=tmp_path)
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-2000:]
     stored = {file.uri.removeprefix(f"{root}/here/artifacts/"): file.uri for file in storage.list_files(root)}
     named = {"assemble/dataset/dataset.json", "train/classifier/model.tflite", "evaluate/report", "query/objects"}
@@ -31,6 +37,9 @@ def test_a_whole_run_in_a_bucket(scheme, request, tmp_path):
     uris = [file["uri"] for split in dataset["splits"].values() for file in split["files"]]
     assert uris and all(uri.startswith(f"{root}/here/artifacts/") and storage.exists(uri) for uri in uris)
     index = pq.read_table(storage.open_read(stored["assemble/dataset/examples.parquet"])).to_pylist()
+    assert sum(each["kept"] for each in index) == len(index) == len(NUMBERS)
+    objects = pq.read_table(storage.open_read(stored["query/objects"])).to_pylist()
+    assert all(each["image_uri"].startswith(f"{bucket}/photos/") for each in objects)
     row = next(each for each in index if each["kept"])
     assert len(storage.read_bytes(row["record_uri"], row["offset"], row["length"])) == row["length"]
     # TensorBoard is pointed at the bucket, where training wrote its events while it ran.

@@ -23,13 +23,13 @@ TOLERANCE = 2e-4
 # Of probabilities. This one differs by 7e-4 in tflite with random weights; why was not looked into.
 TOLERANCES = {"efficientnet_v2_s": 2e-3}
 SMALL = ("simple_cnn", "mobilenet_025")  # the others are only converted in the slow run
-# Half a minute and more each.
-LARGE = ("inception_resnet_v2", "efficientnet_v2_s", "resnet101")
+# Half a minute and more each, or built as one that is converted in any case.
+LARGE = ("inception_resnet_v2", "efficientnet_v2_s", "resnet101", "convnext_tiny", "vgg19", "mobilenet_v3_large")
 
 
 def _marks(name: str) -> list:
     if name in LARGE:
-        return [pytest.mark.slow, pytest.mark.skipif("ZOO" not in os.environ, reason="make test-zoo converts the largest")]
+        return [pytest.mark.slow, pytest.mark.skipif("ZOO" not in os.environ, reason="make test-zoo converts it")]
     return [] if name in SMALL else [pytest.mark.slow]
 
 
