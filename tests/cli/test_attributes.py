@@ -26,7 +26,7 @@ def test_a_table(tmp_path):
     done = command("attributes", "source=table", f"table={tmp_path}/objects.csv", "where=object_id < 30")
     assert done.returncode == 0, done.stderr
     (line,) = [line for line in done.stdout.splitlines() if line.split()[:1] == ["genre"]]
-    assert line.split()[1:6] == ["3", "30", "100%", "3", "30"]  # values, objects, share, classes, pictures in them
+    assert line.split()[1:7] == ["3", "30", "100", "%", "3", "30"]  # values, objects, share, classes, pictures in them
     assert all(f"{value} (10)" in line for value in ("Portrait", "Landscape", "Still Life"))
 
 
