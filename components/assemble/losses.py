@@ -55,10 +55,12 @@ def sizes(examples: pa.Table, stored_size: int) -> tuple[list[tuple[str, int, st
     columns = (examples[name].to_pylist() for name in ("original_width", "original_height", "kept"))
     known = [(width, height) for width, height, kept in zip(*columns) if kept and width and height]
     short, ratio = [min(size) for size in known], [width / height for width, height in known]
-    sides = _counts(short, _SIDES)
+    # An edge of its own, or a bin would hold enlarged pictures and others.
+    edges = sorted({*_SIDES, stored_size})
+    sides = _counts(short, edges)
     marked = [
-        (f"≥ {low}" if low else f"< {_SIDES[1]}", count, "warn" if low < stored_size else "")
-        for low, count in zip(_SIDES, sides)
+        (f"≥ {low}" if low else f"< {edges[1]}", count, "warn" if low < stored_size else "")
+        for low, count in zip(edges, sides)
     ]
     used = np.flatnonzero(sides)
     marked = marked[used[0] : used[-1] + 1] if len(used) else []
