@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import simplejpeg
 
-from components.shared import hashing, records, storage
+from components.shared import hashing, parquet, records, storage
 from components.shared.errors import PipelineError
 from components.shared.progress import Progress
 
@@ -86,7 +86,7 @@ def convert_shard(shard: str, images_dir: str, records_dir: str, records_uri: st
         pictures = _Pictures(os.path.join(images_dir, f"images-{shard}.tar"), stack)
         records_ = _Records(shard, records_dir, records_uri, stack)
         index = stack.enter_context(_Index(index_path, log.schema_arrow))
-        for batch in log.iter_batches(_BATCH):
+        for batch in parquet.batches(log, _BATCH):
             index.write(batch, [_convert(row, pictures, records_) for row in batch.to_pylist()])
             progress.update(batch.num_rows)
         pictures.expect_end()

@@ -21,7 +21,7 @@ from components.fetch.failure import is_lifted, may_pass
 from components.fetch.outcome import Outcome
 from components.fetch.rows import Row, Rows
 from components.fetch.settings import Limits, Settings
-from components.shared import storage
+from components.shared import parquet, storage
 from components.shared.cores import available_cores
 from components.shared.errors import PipelineError
 from components.shared.progress import Progress
@@ -183,7 +183,7 @@ class _Work:
     def _reopen(self, made_by: str) -> None:
         """Makes a finished shard a part again: only what a parameter has allowed since is still to be fetched."""
         writer = parts.PartWriter(self._parts_folder, made_by)
-        batches = pq.ParquetFile(self._log).iter_batches(256, columns=LOG_SCHEMA.names, use_threads=False)
+        batches = parquet.batches(pq.ParquetFile(self._log), 256, LOG_SCHEMA.names)
         log = (line for batch in batches for line in batch.to_pylist())
         with tarfile.open(self._tar) as tar:
             members = iter(tar)
@@ -248,7 +248,7 @@ class _Work:
         reasons: collections.Counter[str] = collections.Counter()
         examples: dict[str, str] = {}
         size = 0
-        for batch in pq.ParquetFile(self._log).iter_batches(1024, columns=_SUMMED, use_threads=False):
+        for batch in parquet.batches(pq.ParquetFile(self._log), 1024, _SUMMED):
             for line in batch.to_pylist():
                 size += line["bytes"]
                 if line["status"] != "ok":

@@ -11,6 +11,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from components.shared import parquet
 from components.shared.errors import PipelineError
 
 _BATCH = 1024
@@ -61,15 +62,13 @@ class Rows:
 
     def batches(self) -> Iterator[pa.RecordBatch]:
         """The shard's rows, at most _BATCH at a time."""
-        for group in range(self._file.num_row_groups):
-            if not self._may_hold(group):
-                continue
-            for batch in self._file.iter_batches(_BATCH, row_groups=[group], use_threads=False):
-                # Slices and lists, because pyarrow's kernels and its to_numpy (pandas) take 40 MB each.
-                mine = np.flatnonzero(np.array(batch["shard"].to_pylist()) == self._shard)
-                for run in np.split(mine, np.flatnonzero(np.diff(mine) > 1) + 1):
-                    if len(run):
-                        yield batch.slice(run[0], len(run))
+        groups = [group for group in range(self._file.num_row_groups) if self._may_hold(group)]
+        for batch in parquet.batches(self._file, _BATCH, groups=groups):
+            # Slices and lists, because pyarrow's kernels and its to_numpy (pandas) take 40 MB each.
+            mine = np.flatnonzero(np.array(batch["shard"].to_pylist()) == self._shard)
+            for run in np.split(mine, np.flatnonzero(np.diff(mine) > 1) + 1):
+                if len(run):
+                    yield batch.slice(run[0], len(run))
 
     def __iter__(self) -> Iterator[Row]:
         ordinal = 0
