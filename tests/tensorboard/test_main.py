@@ -1,0 +1,43 @@
+import os
+import subprocess
+import sys
+import urllib.request
+
+from tests.shared.object_stores import free_ports, wait_for
+
+# As in the data image, which has no TensorFlow: TensorBoard then reads s3:// by itself.
+WITHOUT_TENSORFLOW = """
+import sys, types
+sys.modules["tensorboard.compat.notf"] = types.ModuleType("notf")
+from components.tensorboard.__main__ import main
+main()
+"""
+
+
+def command(logs: str, port: int) -> list[str]:
+    options = [f"--logdir={logs}", "--host=127.0.0.1", f"--port={port}", "--load_fast=false"]
+    return [sys.executable, "-c", WITHOUT_TENSORFLOW, *options]
+
+
+def test_it_ends_when_the_store_does_not_answer():
+    """By itself TensorBoard would serve an empty page for ever."""
+    (port,) = free_ports(1)
+    away = {"S3_ENDPOINT": "http://127.0.0.1:1", "AWS_ACCESS_KEY_ID": "a", "AWS_SECRET_ACCESS_KEY": "b"}
+    ended = subprocess.run(
+        command("s3://bucket/logs", port), env={**os.environ, **away}, capture_output=True, text=True, timeout=120
+    )
+    assert ended.returncode == 1
+    assert "error: the logs cannot be read: " in ended.stderr
+
+
+def test_it_serves_what_it_reads(tmp_path):
+    (port,) = free_ports(1)
+    with open(tmp_path / "output", "wb") as output:
+        process = subprocess.Popen(command(str(tmp_path), port), stdout=output, stderr=output)
+    try:
+        wait_for(f"http://127.0.0.1:{port}/data/runs", process, tmp_path / "output")
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/data/runs", timeout=10) as response:
+            assert response.status == 200
+    finally:
+        process.kill()
+        process.wait()
