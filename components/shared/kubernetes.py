@@ -119,6 +119,7 @@ class Cluster:
         from urllib3.exceptions import HTTPError
 
         path, cause = self._path(api_version, kind, name), ""
+        what = f"{kind} {name} in {self.namespace}" if name else f"{kind}s in {self.namespace}"
         for attempt in range(_ATTEMPTS):
             try:
                 return self._request(method, path, query or {}, body, media=media or _APPLY)
@@ -128,11 +129,11 @@ class Cluster:
                 cause = _explain(error)
                 if error.status not in _PASSING:
                     refused = Forbidden if error.status in (401, 403) else ClusterError
-                    raise refused(f"cannot {_VERBS[method]} {kind} {name} in {self.namespace}: {cause}") from error
+                    raise refused(f"cannot {_VERBS[method]} {what}: {cause}") from error
             except HTTPError as error:
                 cause = str(error)
             time.sleep(min(0.25 * 2**attempt, 15))
-        raise TransientError(f"cannot {_VERBS[method]} {kind} {name} in {self.namespace}: {cause}; try again")
+        raise TransientError(f"cannot {_VERBS[method]} {what}: {cause}; try again")
 
     def _request(
         self, method: str, path: str, query: dict, body: Object | None, raw=False, stream=False, media=""
@@ -175,6 +176,7 @@ def connect(kubeconfig: str = "", context: str = "", namespace: str = "") -> Clu
     from kubernetes import client, config
 
     configuration = client.Configuration()
+    configuration.retries = False  # _call has its own, with pauses; urllib3's come at once and print a warning each
     file = kubeconfig or os.environ.get("KUBECONFIG", "")
     in_pod = bool(os.environ.get("KUBERNETES_SERVICE_HOST"))
     if not file and (context or not in_pod):

@@ -5,7 +5,7 @@ import time
 from dataclasses import dataclass
 from datetime import datetime
 
-from components.shared.errors import PipelineError
+from components.shared.errors import PipelineError, TransientError
 from components.shared.kubernetes import Cluster, Object, condition
 from components.train import job as objects
 from components.train import memory
@@ -119,19 +119,34 @@ class ClusterWorkers:
         self._cluster.delete("v1", "Service", self._training)
 
     def _watch(self, name: str, stopped: threading.Event) -> Failure | None:
-        started = time.monotonic()
+        started = seen = time.monotonic()
         while not stopped.wait(self._patience.poll):
-            found = self._cluster.get(*_JOB, name)
-            if found is None:
-                raise PipelineError(f"Job {name} was deleted while it ran; start the step again to continue")
-            pods = self._pods()
-            if condition(found, "Complete"):
-                return None
-            if failed := _failed(found):
-                return self._diagnose(pods, failed)
-            self._prolong(found)
-            self._check_start(name, pods, time.monotonic() - started)
+            try:
+                ended, failure = self._look(name, time.monotonic() - started)
+            except TransientError as error:
+                # The workers do not need the API server, which some clusters lack for minutes while they are upgraded.
+                if time.monotonic() - seen > self._patience.lease:
+                    raise
+                self._say(f"{error}; the workers go on meanwhile")
+                continue
+            if ended:
+                return failure
+            seen = time.monotonic()
         raise PipelineError("training was told to stop; start the step again to continue from the last checkpoint")
+
+    def _look(self, name: str, seconds: float) -> tuple[bool, Failure | None]:
+        """Whether the Job has ended, and the failure if it has failed, `seconds` after it was started."""
+        found = self._cluster.get(*_JOB, name)
+        if found is None:
+            raise PipelineError(f"Job {name} was deleted while it ran; start the step again to continue")
+        pods = self._pods()
+        if condition(found, "Complete"):
+            return True, None
+        if failed := _failed(found):
+            return True, self._diagnose(pods, failed)
+        self._prolong(found)
+        self._check_start(name, pods, seconds)
+        return False, None
 
     def _prolong(self, found: Object) -> None:
         """Moves the Job's deadline on, ten times a lease.
@@ -216,11 +231,17 @@ class ClusterWorkers:
         last, final = "", False
         while not final:
             final = ended.is_set()
-            for pod in [entry["metadata"]["name"] for entry in self._pods()]:
-                if pod.startswith(prefix):
-                    for last, line in self._cluster.follow_log(pod, objects.CONTAINER, last):
-                        print(f"{self._prefix}{line}", flush=True)
+            for pod in self._named(prefix):
+                for last, line in self._cluster.follow_log(pod, objects.CONTAINER, last):
+                    print(f"{self._prefix}{line}", flush=True)
             ended.wait(min(1, self._patience.poll))
+
+    def _named(self, prefix: str) -> list[str]:
+        try:
+            names = [entry["metadata"]["name"] for entry in self._pods()]
+        except TransientError:  # _watch says so
+            return []
+        return [name for name in names if name.startswith(prefix)]
 
     def _say(self, text: str) -> None:
         if text != self._said:

@@ -95,6 +95,10 @@ class KubeApi:
         reason = {403: "Forbidden", 429: "TooManyRequests", 503: "ServiceUnavailable"}.get(status, "InternalError")
         self._refusals.append((method, plural, Refusal(status, reason, message), [times]))
 
+    def refused_all(self) -> bool:
+        """Whether all that `refuse` announced has been refused."""
+        return all(times[0] == 0 for *_, times in self._refusals)
+
     def all(self, kind: str) -> list[Object]:
         """Copies of the stored objects of `kind`, by name."""
         with self.lock:

@@ -242,6 +242,20 @@ def test_an_api_server_that_is_away_for_a_while_ends_nothing(scene):
     assert result() == 0
 
 
+def test_an_api_server_that_is_away_longer_than_a_request_is_repeated_ends_nothing(scene, capsys, monkeypatch):
+    """Nor the log: its thread meets the same, earlier or later than the one that watches."""
+    monkeypatch.setattr(kubernetes, "_ATTEMPTS", 1)
+    result = in_background(scene.train, scene.workers("talk"))
+    scene.kube.wait(lambda: "line 2" in scene.jobs.log(scene.jobs.running(f"{job_name(0)}-0")))
+    scene.kube.refuse("GET", "*", 503, times=12)
+    scene.jobs.cut_logs()
+    scene.kube.wait(lambda: scene.kube.refused_all(), 20)
+    (scene.folder / "go-on").touch()
+    assert result() == 0
+    printed = capsys.readouterr().out
+    assert "the workers go on meanwhile" in printed and "line 5" in printed
+
+
 def test_rights_that_are_missing_are_named(scene):
     scene.kube.refuse("PATCH", "jobs", 403, 'jobs.batch is forbidden: User "u" cannot patch resource "jobs"')
     with pytest.raises(PipelineError, match="jobs.batch is forbidden.*rbac"):
