@@ -43,6 +43,9 @@ SETTINGS: dict[str, dict[str, object]] = {
     "louvre-scratch-none": {**_SCRATCH, "augmentation": "none"},
     "louvre-scratch-light": {**_SCRATCH, "augmentation": "light"},
     "louvre-scratch-strong": {**_SCRATCH, "augmentation": "strong"},
+    "louvre-scratch-none-long": {**_SCRATCH, "epochs": 120, "augmentation": "none"},
+    "louvre-scratch-light-long": {**_SCRATCH, "epochs": 120, "augmentation": "light"},
+    "louvre-scratch-strong-long": {**_SCRATCH, "epochs": 120, "augmentation": "strong"},
 }
 _DEFAULTS = {
     "snapshot": "", "logs": "", "weights": WEIGHTS, "fine_tune_epochs": 0, "batch_size": 32, "optimizer": "adamw",
