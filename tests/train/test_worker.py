@@ -8,6 +8,7 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -131,6 +132,18 @@ def test_user_error_is_one_line(make_settings, tmp_path):
     worker = Worker(tmp_path, str(tmp_path / "nowhere"), make_settings())
     assert worker.end() == 1
     assert worker.lines[-1].startswith("error: cannot read") and "Traceback" not in worker.log()
+
+
+def test_stopped_while_tensorflow_is_imported(make_settings, dataset, tmp_path):
+    worker = Worker(tmp_path, dataset, make_settings())
+    maps, deadline = Path(f"/proc/{worker.process.pid}/maps"), time.monotonic() + 60
+    while "libtensorflow" not in maps.read_text():
+        assert time.monotonic() < deadline and worker.process.poll() is None
+        time.sleep(0.01)
+    worker.process.send_signal(signal.SIGTERM)
+    assert worker.end() == os.EX_TEMPFAIL, worker.log()
+    # Python looks at signals between two of its own instructions: it may be as late as in the first step's.
+    assert worker.lines[-1].startswith("preempted: stopped ") and "nothing is lost" in worker.lines[-1]
 
 
 def test_onednn_bf16_multiplies_in_bfloat16(make_settings, dataset, tmp_path, monkeypatch):
