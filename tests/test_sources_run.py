@@ -24,6 +24,7 @@ from tests.shared.object_stores import gs_bucket, gs_endpoint  # noqa: F401
 ROOT = Path(__file__).resolve().parent.parent
 STAGES = ["query", "fetch", "convert", "assemble", "tensorboard", "train", "evaluate", "serve"]
 TINY = ["shards=1", "epochs=1", "image_size=32", "min_images_per_class=2", "min_accuracy=0", "batch_size=8"]
+MANY = 16  # shards for two dozen objects: some get none
 SCHEMES = {"bigquery": {"http", "gs"}, "flickr": {"http"}, "local_folder": set()}
 
 
@@ -111,7 +112,7 @@ def flickr(pictures: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]
 
 @pytest.fixture
 def local_folder(folder: Path) -> list[str]:
-    return ["source=folder", f"table={folder}"]
+    return ["source=folder", f"table={folder}", f"shards={MANY}"]
 
 
 def command(*arguments: object) -> subprocess.CompletedProcess:
@@ -125,9 +126,12 @@ def test_the_whole_pipeline_runs(source: str, request: pytest.FixtureRequest, tm
     parameters = request.getfixturevalue(source)
     served = f"serve={'true' if source == 'bigquery' else 'false'}"
     private = "allow_private_addresses=true"
-    done = command("run", "--root", tmp_path / "runs", "--name", "here", *parameters, *TINY, served, private)
+    done = command("run", "--root", tmp_path / "runs", "--name", "here", *TINY, *parameters, served, private)
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-2000:]
     summary = check_run(tmp_path / "runs" / "here", SCHEMES[source])
+    if source == "local_folder":
+        tasks = {task["name"]: task for task in summary["tasks"]}
+        assert 1 < tasks["fetch"]["count"] == tasks["convert"]["count"] < MANY, "shards without objects are not waited for"
     served = "succeeded" if source == "bigquery" else "skipped"
     assert summary["tasks"][-1]["name"] == "serve" and summary["tasks"][-1]["status"] == served
 
