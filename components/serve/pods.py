@@ -1,16 +1,8 @@
 """Why the pods of a version do not become ready."""
 
 from components.serve.objects import CONTAINER
-from components.shared.kubernetes import Cluster, ClusterError, Object, condition
+from components.shared.kubernetes import CANNOT_START, Cluster, ClusterError, Object, condition
 
-_NO_IMAGE = (
-    "ErrImagePull",
-    "ImagePullBackOff",
-    "InvalidImageName",
-    "ErrImageNeverPull",
-    "CreateContainerConfigError",
-    "CreateContainerError",
-)
 # The store may not answer once; a server that ended so often will not start.
 _CRASHES = 3
 
@@ -51,7 +43,7 @@ def trouble(
     for pod in pods:
         for status in pod.get("status", {}).get("containerStatuses") or []:
             waiting = status.get("state", {}).get("waiting") or {}
-            if waiting.get("reason") in _NO_IMAGE:
+            if waiting.get("reason") in CANNOT_START:
                 return f"{waiting['reason']}: {waiting.get('message', '')}", True
         for entry in pod.get("status", {}).get("conditions") or []:
             if entry["type"] == "PodScheduled" and entry["status"] == "False":

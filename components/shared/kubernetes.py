@@ -24,6 +24,15 @@ STEP_CONTAINER = "main"
 STEP_VOLUMES = re.compile(
     r"var-run-argo|tmp-dir-argo|argo-env-config|kfp-launcher|input-artifacts|(gcs|s3|minio)-scratch|kube-api-access"
 )
+# Reasons for which a container waits that time alone does not lift: of its image, or of what its spec names.
+CANNOT_START = (
+    "ErrImagePull",
+    "ImagePullBackOff",
+    "InvalidImageName",
+    "ErrImageNeverPull",
+    "CreateContainerConfigError",
+    "CreateContainerError",
+)
 _NAMESPACE_FILE = Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace")
 _IRREGULAR_PLURALS = {"NetworkPolicy": "networkpolicies", "Ingress": "ingresses"}
 _TIMEOUT = (5, 30)  # seconds to connect, seconds to read

@@ -2,12 +2,11 @@
 
 import argparse
 import os
-import signal
 import sys
 
 from components.shared import storage
 from components.shared.errors import reported
-from components.train.interruption import Preempted
+from components.train.loop import Preempted, run
 from components.train.settings import Settings
 
 
@@ -19,10 +18,6 @@ def main() -> int:
     parser.add_argument("--output", required=True, help="folder or URI; the chief exports the classifier into it")
     parser.add_argument("--checkpoints", required=True, help="folder or URI of the checkpoints")
     arguments = parser.parse_args()
-    # A container's first process gets no SIGTERM that it does not handle, and TensorFlow takes seconds to import.
-    signal.signal(signal.SIGTERM, _leave)
-    from components.train.loop import run
-
     try:
         with reported():
             settings = Settings.from_json(storage.read_bytes(arguments.settings).decode())
@@ -31,11 +26,6 @@ def main() -> int:
         print(f"preempted: {stop}", flush=True)
         return os.EX_TEMPFAIL
     return 0
-
-
-def _leave(*_: object) -> None:
-    os.write(1, b"preempted: stopped before training began; nothing is lost\n")
-    os._exit(os.EX_TEMPFAIL)
 
 
 if __name__ == "__main__":

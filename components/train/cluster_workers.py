@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from components.shared.errors import PipelineError, TransientError
-from components.shared.kubernetes import Cluster, Object, condition
+from components.shared.kubernetes import CANNOT_START, Cluster, Object, condition
 from components.train import job as objects
 from components.train import memory
 from components.train.resources import Settings as Resources
@@ -14,14 +14,6 @@ from components.train.restarts import TAIL_LINES, Failure, describe_status
 from components.train.settings import Settings
 
 _JOB = ("batch/v1", "Job")
-_BROKEN = (
-    "ErrImagePull",
-    "ImagePullBackOff",
-    "InvalidImageName",
-    "ErrImageNeverPull",
-    "CreateContainerConfigError",
-    "CreateContainerError",
-)
 
 
 @dataclass(frozen=True)
@@ -179,7 +171,7 @@ class ClusterWorkers:
         reason, message = waiting[0]
         text = f"{len(waiting)} of {self._settings.workers} workers cannot start: {message}"
         self._say(text)
-        broken = reason in _BROKEN
+        broken = reason in CANNOT_START
         if seconds > (self._patience.starting if broken else self._patience.scheduling):
             raise PipelineError(f"{text}; gave up after {seconds:.0f} s: {self._advice(broken)}")
 
@@ -268,7 +260,7 @@ def _trouble(pod: Object) -> tuple[str, str] | None:
             return entry.get("reason", ""), entry.get("message", "no node takes it")
     for entry in status.get("containerStatuses") or []:
         waiting = entry.get("state", {}).get("waiting", {})
-        if waiting.get("reason") in _BROKEN:
+        if waiting.get("reason") in CANNOT_START:
             return waiting["reason"], f"{waiting['reason']}: {waiting.get('message', '')}"
     return None
 

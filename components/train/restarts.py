@@ -60,7 +60,8 @@ def run_with_restarts(
             return restarts
         if failure.user_error:
             raise PipelineError(failure.user_error)
-        print(f"{name}{failure}{'; its last lines:' * bool(failure.lines)}", *failure.lines, sep="\n    ", flush=True)
+        announced = "; its last lines:" if failure.lines else ""
+        print(f"{name}{failure}{announced}", *failure.lines, sep="\n    ", flush=True)
         if restarts < max_restarts:
             print(f"{name}restart {restarts + 1} of {max_restarts}: all workers, from the last checkpoint", flush=True)
     last = next((line for line in reversed(failure.lines) if line.strip()), "it printed nothing")

@@ -136,6 +136,7 @@ def test_user_error_is_one_line(make_settings, tmp_path):
 
 def test_stopped_while_tensorflow_is_imported(make_settings, dataset, tmp_path):
     worker = Worker(tmp_path, dataset, make_settings())
+    # Nothing is printed before: the process's own memory map says when the import has begun, and is polled.
     maps, deadline = Path(f"/proc/{worker.process.pid}/maps"), time.monotonic() + 60
     while "libtensorflow" not in maps.read_text():
         assert time.monotonic() < deadline and worker.process.poll() is None
