@@ -3,6 +3,8 @@
 import asyncio
 import contextlib
 import email.utils
+import functools
+import hashlib
 import re
 import ssl
 import sys
@@ -34,11 +36,15 @@ _DEFAULT_PORT = {"http": 80, "https": 443}
 
 @dataclass(frozen=True)
 class Body:
-    """What came: the bytes, the status, and whether Content-Length confirms that it is all of them."""
+    """What came: the bytes, and the HTTP status (0: not by HTTP)."""
 
     data: bytes
     http_status: int
-    complete: bool
+
+    @functools.cached_property
+    def sha256(self) -> str:
+        """Of the bytes, in hex."""
+        return hashlib.sha256(self.data).hexdigest()
 
 
 class Downloader:
@@ -151,7 +157,7 @@ class Downloader:
             raise _too_large(max_bytes)
         data = await _read(response, claim, max_bytes)
         host.answered()
-        return Body(data, response.status, response.content_length is not None)
+        return Body(data, response.status)
 
     def _host(self, url: URL) -> Host:
         key = f"{url.host}:{url.port}"

@@ -8,9 +8,9 @@ import posixpath
 import random
 import time
 import traceback
-from concurrent.futures import Executor
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
-from typing import AsyncIterator, Callable
+from typing import AsyncIterator, Iterator
 from urllib.parse import urlsplit
 
 from components.fetch.budget import Budget
@@ -31,39 +31,23 @@ _STORED = ("gs", "s3", "minio", "file")
 class Objects:
     """Fetches objects; one per process."""
 
-    def __init__(
-        self,
-        settings: Settings,
-        limits: Limits,
-        downloader: Downloader,
-        budget: Budget,
-        decoder: Executor,
-    ) -> None:
-        """`decoder` has one thread: a core decodes one picture at a time, and memory holds one."""
+    def __init__(self, settings: Settings, limits: Limits, downloader: Downloader, budget: Budget) -> None:
         self._settings, self._limits, self._downloader, self._budget = settings, limits, downloader, budget
-        self._stores, self._decoder = Stores(settings, limits), decoder
+        self._stores = Stores(settings, limits)
+        self._large = ThreadPoolExecutor(1, "large")
 
-    async def fetch(self, image_uri: str, store: Callable[[Outcome], None]) -> Outcome:
-        """Tries until there is a picture, or a reason why there is none, and gives that to `store`.
-
-        `store` is called in the decoder's thread, right after the decoder: each hop between threads costs. Never raises
-        for the object's own faults; OSError of `store` passes through.
-        """
+    async def fetch(self, image_uri: str) -> Outcome:
+        """Tries until there is a picture, or a reason why there is none; raises nothing for the object's own faults."""
         started = time.monotonic()
         deadline = Deadline(self._limits.deadline)
         attempts = refusals = 0
         refused_at = math.inf
         last_sha256 = ""
-
-        def keep(outcome: Outcome) -> Outcome:
-            finished = replace(outcome, attempts=attempts, seconds=round(time.monotonic() - started, 3))
-            store(finished)
-            return finished
-
         while True:
             attempts += 1
             try:
-                return await self._attempt(image_uri, deadline, last_sha256, keep)
+                outcome = await self._attempt(image_uri, deadline, last_sha256)
+                break
             except Failure as failure:
                 if failure.retry is Retry.LATER:
                     refusals += 1
@@ -75,13 +59,11 @@ class Objects:
                     break
                 last_sha256 = failure.original.get("sha256", "")
                 await self._back_off(failure, attempts, deadline)
-            except OSError:
-                raise  # not the object's fault
             except Exception as error:  # a fault of ours that this object brought out: the others must not pay for it
                 traceback.print_exc()
                 outcome = Outcome("internal", message=f"{type(error).__name__}: {error}")
                 break
-        return await asyncio.get_running_loop().run_in_executor(self._decoder, keep, outcome)
+        return replace(outcome, attempts=attempts, seconds=round(time.monotonic() - started, 3))
 
     def _again(self, failure: Failure, faults: int, refusals: int, deadline: Deadline, refused_at: float) -> bool:
         if failure.retry is Retry.NEVER or deadline.left <= 0:
@@ -103,16 +85,16 @@ class Objects:
             deadline.left -= pause
         await asyncio.sleep(pause)
 
-    async def _attempt(
-        self, image_uri: str, deadline: Deadline, last_sha256: str, keep: Callable[[Outcome], Outcome]
-    ) -> Outcome:
+    async def _attempt(self, image_uri: str, deadline: Deadline, last_sha256: str) -> Outcome:
         address = located(image_uri, self._settings.image_base)
         async with self._body(address, deadline) as body:
-
-            def finish() -> Outcome:
-                return keep(shrunk(body, self._settings, last_sha256))
-
-            return await asyncio.get_running_loop().run_in_executor(self._decoder, finish)
+            encoded = _opened(body, last_sha256)
+            if not encoded.is_large(self._settings.image_size):
+                # In the thread that reads: a thread of its own would take turns with it at the interpreter's lock, which
+                # costs more than the few milliseconds for which the connections fill the kernel's buffers meanwhile.
+                return _shrunk(encoded, body, self._settings, last_sha256)
+            loop = asyncio.get_running_loop()
+            return await loop.run_in_executor(self._large, _shrunk_in_turn, encoded, body, self._settings, last_sha256)
 
     @contextlib.asynccontextmanager
     async def _body(self, address: str, deadline: Deadline) -> AsyncIterator[Body]:
@@ -121,10 +103,10 @@ class Objects:
             async with self._downloader.get(address, deadline) as body:
                 yield body
         elif scheme == "sample":
-            yield await asyncio.get_running_loop().run_in_executor(self._decoder, _sample, address)
+            yield _sample(address)
         else:
             async with self._budget.claim(deadline) as claim:
-                yield Body(await self._stores.read(address, deadline, claim), 0, True)
+                yield Body(await self._stores.read(address, deadline, claim), 0)
 
 
 def located(image_uri: str, image_base: str) -> str:
@@ -151,30 +133,45 @@ def located(image_uri: str, image_base: str) -> str:
     return storage.join(image_base, image_uri)
 
 
-def shrunk(body: Body, settings: Settings, last_sha256: str) -> Outcome:
-    """Decodes, checks, resizes and encodes. Raises Failure with the picture's reason."""
-    sha256 = hashlib.sha256(body.data).hexdigest()
-    try:
-        pixels = imaging.decode(body.data, settings.image_size, _TURN)
-        width, height = imaging.dimensions(body.data)
-        pixels = imaging.resize_short_side(pixels, settings.image_size)
+def _opened(body: Body, last_sha256: str) -> imaging.EncodedImage:
+    with _failures(body, last_sha256):
+        return imaging.EncodedImage(body.data)
+
+
+def _shrunk_in_turn(encoded: imaging.EncodedImage, body: Body, settings: Settings, last_sha256: str) -> Outcome:
+    with _TURN:
+        return _shrunk(encoded, body, settings, last_sha256)
+
+
+def _shrunk(encoded: imaging.EncodedImage, body: Body, settings: Settings, last_sha256: str) -> Outcome:
+    """Decodes, resizes and encodes. Raises Failure with the picture's reason."""
+    with _failures(body, last_sha256):
+        decoded = encoded.decode(settings.image_size)
+        pixels = imaging.resize_short_side(decoded.pixels, settings.image_size)
         picture = imaging.encode_jpeg(pixels, settings.jpeg_quality)
-    except imaging.ImageError as error:
-        # A picture that is cut off may be the connection's fault, unless the same bytes came before.
-        again = error.reason == "truncated" and body.http_status and sha256 != last_sha256
-        failure = Failure(error.reason, str(error), Retry.AGAIN if again else Retry.NEVER, body.http_status)
-        failure.original = {"bytes": len(body.data), "sha256": sha256}
-        raise failure from error
     return Outcome(
-        "ok", body.http_status, 1, len(body.data), width, height, sha256, picture=picture,
+        "ok", body.http_status, 1, len(body.data), decoded.width, decoded.height, body.sha256, picture=picture,
         encoded_sha256=hashlib.sha256(picture).hexdigest(), thumbnail=hashing.thumbnail(pixels),
     )  # fmt: skip
+
+
+@contextlib.contextmanager
+def _failures(body: Body, last_sha256: str) -> Iterator[None]:
+    """A picture's ImageError as a Failure."""
+    try:
+        yield
+    except imaging.ImageError as error:
+        # A picture that is cut off may be the connection's fault, unless the same bytes came before.
+        again = error.reason == "truncated" and body.http_status and body.sha256 != last_sha256
+        failure = Failure(error.reason, str(error), Retry.AGAIN if again else Retry.NEVER, body.http_status)
+        failure.original = {"bytes": len(body.data), "sha256": body.sha256}
+        raise failure from error
 
 
 def _sample(address: str) -> Body:
     from components.shared import sample
 
     try:
-        return Body(sample.picture(address), 0, True)
+        return Body(sample.picture(address), 0)
     except (PipelineError, LookupError, ValueError) as error:
         raise Failure("not_found", f"the sample has no {address}: {error}") from error

@@ -5,7 +5,6 @@ a row, `end` the end. If stdin ends without it the parent is gone: what is finis
 """
 
 import asyncio
-import functools
 import json
 import os
 import sys
@@ -23,14 +22,13 @@ _LINE_BYTES = 16 << 20
 
 
 class Worker:
-    """Fetches rows side by side; writes from the one decoding thread, so that a part has one writer."""
+    """Fetches rows side by side, decodes and writes them one after the other."""
 
     def __init__(self, job: dict) -> None:
         self._job = job
         self._settings, self._limits = Settings(**job["settings"]), Limits(**job["limits"])
         self._writer = parts.PartWriter(job["folder"], parts.fingerprint(self._settings))
         self._opened_at = time.monotonic()
-        self._decoder = ThreadPoolExecutor(1, "decode")
         self._uploader = ThreadPoolExecutor(2, "upload")
         self._uploads: set[asyncio.Future] = set()
 
@@ -38,14 +36,14 @@ class Worker:
         """Until `end`, or until stdin closes. Raises OSError if a part cannot be written."""
         budget = Budget(self._limits.buffer_bytes)
         async with Downloader(self._settings, self._limits, self._job["processes"], budget) as downloader:
-            objects = Objects(self._settings, self._limits, downloader, budget, self._decoder)
+            objects = Objects(self._settings, self._limits, downloader, budget)
             try:
                 # The group waits for all, also after an error: nobody writes any more when the part is closed.
                 async with asyncio.TaskGroup() as group:
                     await self._start_all(objects, reader, group)
             except ExceptionGroup as errors:
                 raise errors.exceptions[0] from None
-        await self._close_part()
+        self._close_part()
         await asyncio.gather(*self._uploads)
 
     async def _start_all(self, objects: Objects, reader: asyncio.StreamReader, group: asyncio.TaskGroup) -> None:
@@ -61,21 +59,20 @@ class Worker:
 
     async def _object(self, objects: Objects, line: bytes) -> None:
         ordinal, key, text = line.decode().rstrip("\n").split(" ", 2)
-        store = functools.partial(self._writer.add, int(ordinal), key, text)
-        outcome = await objects.fetch(json.loads(text)["image_uri"] or "", store)
+        outcome = await objects.fetch(json.loads(text)["image_uri"] or "")
+        self._writer.add(int(ordinal), key, text, outcome)
         say(row=int(ordinal), status=outcome.status, bytes=outcome.bytes)
         if self._writer.objects >= self._limits.part_objects or self._overdue():
-            await self._close_part()
+            self._close_part()
 
     def _overdue(self) -> bool:
         return bool(self._job["uri"]) and time.monotonic() - self._opened_at > self._limits.part_seconds
 
-    async def _close_part(self) -> None:
-        loop = asyncio.get_running_loop()
-        path = await loop.run_in_executor(self._decoder, self._writer.close)
+    def _close_part(self) -> None:
+        path = self._writer.close()
         self._opened_at = time.monotonic()
         if path and self._job["uri"]:
-            upload = loop.run_in_executor(self._uploader, _upload, path, self._job["uri"])
+            upload = asyncio.get_running_loop().run_in_executor(self._uploader, _upload, path, self._job["uri"])
             self._uploads.add(upload)
             upload.add_done_callback(self._uploads.discard)
 

@@ -4,12 +4,12 @@ A *stored picture* has its short side resized to `image_size`, aspect kept. The 
 `input_size(image_size)` pixels of the stored picture. Everything is sRGB, `[height, width, 3] uint8`.
 """
 
-import contextlib
 import functools
 import io
 import math
 import threading
 import warnings
+from typing import NamedTuple
 
 import numpy as np
 import simplejpeg
@@ -55,50 +55,58 @@ class ImageError(ValueError):
         self.reason = reason
 
 
-def decode(
-    data: bytes, short_side: int | None = None, turn: contextlib.AbstractContextManager = contextlib.nullcontext()
-) -> np.ndarray:
-    """Decodes a picture to sRGB with EXIF orientation applied and transparency on white.
+class DecodedImage(NamedTuple):
+    """`pixels` are `[h, w, 3] uint8`; `width` and `height` those of the whole picture as it is shown, before any shrinking."""
 
-    Args:
-        data: JPEG, PNG, WebP, GIF (first frame), TIFF, BMP, AVIF or JPEG 2000; any mode, 16 bits and CMYK included.
-        short_side: The size it will be resized to; a larger JPEG is then decoded at a reduced scale, never below
-            SHRINK_MARGIN times this. `resize_short_side` does the rest.
-        turn: Entered while a picture of more than LARGE_PIXELS is in memory whole.
+    pixels: np.ndarray
+    width: int
+    height: int
 
-    Returns:
-        `[height, width, 3] uint8`.
 
-    Raises:
-        ImageError: not a picture, cut off, damaged, or larger than the limits of this module.
+class EncodedImage:
+    """A picture of which no more than the header was read.
+
+    JPEG, PNG, WebP, GIF (first frame), TIFF, BMP, AVIF or JPEG 2000; any mode, 16 bits and CMYK included.
     """
-    picture = _open(data)
-    with turn if _decoded_pixels(picture, short_side) > LARGE_PIXELS else contextlib.nullcontext():
-        return _decode(data, picture, short_side)
 
+    def __init__(self, data: bytes) -> None:
+        """Raises ImageError: `data` is no picture, its header is damaged, or it is larger than this module's limits."""
+        self._data, self._picture = data, _open(data)
 
-def _decode(data: bytes, picture: Image.Image, short_side: int | None) -> np.ndarray:
-    if picture.format in ("JPEG", "MPO") and picture.mode in ("L", "RGB"):
-        pixels = _decode_jpeg(data, picture, short_side)
+    def is_large(self, short_side: int | None = None) -> bool:
+        """Whether `decode(short_side)` holds more than LARGE_PIXELS at a time."""
+        return _decoded_pixels(self._picture, short_side) > LARGE_PIXELS
+
+    def decode(self, short_side: int | None = None) -> DecodedImage:
+        """Decodes it to sRGB with EXIF orientation applied and transparency on white. To be called once.
+
+        Args:
+            short_side: The size it will be resized to; a larger JPEG is then decoded at a reduced scale, never below
+                SHRINK_MARGIN times this. `resize_short_side` does the rest.
+
+        Raises:
+            ImageError: cut off, damaged, or larger than the limits of this module.
+        """
+        picture = self._picture
+        width, height = picture.size
+        if picture.format in ("JPEG", "MPO") and picture.mode in ("L", "RGB"):
+            pixels = _decode_jpeg(self._data, picture, short_side)
+        else:
+            pixels = np.asarray(_to_rgb(_reduced(_load(picture, short_side), short_side)))
+        # After loading: Pillow turns a TIFF and then forgets its tag, and finds the tag of a PNG at the end of the file.
         orientation = _orientation(picture)
-    else:
-        loaded = _load(picture, short_side)
-        # Pillow turns a TIFF while it loads it and then forgets the tag: so the tag is read afterwards.
-        orientation = _orientation(loaded)
-        pixels = np.asarray(_to_rgb(_reduced(loaded, short_side)))
-    profile = picture.info.get("icc_profile")
-    if profile and picture.mode != "CMYK":
-        pixels = _to_srgb(pixels, profile, "L" if picture.mode in _GREY else "RGB")
-    return _orient(pixels, orientation)
+        profile = picture.info.get("icc_profile")
+        if profile and picture.mode != "CMYK":
+            pixels = _to_srgb(pixels, profile, "L" if picture.mode in _GREY else "RGB")
+        # Pillow gives the size of a TIFF as it is shown, of everything else as it is stored.
+        if orientation >= 5 and picture.format != "TIFF":
+            width, height = height, width
+        return DecodedImage(_orient(pixels, orientation), width, height)
 
 
-def dimensions(data: bytes) -> tuple[int, int]:
-    """Width and height of a picture as it is shown (EXIF orientation applied), from its header. Raises ImageError."""
-    picture = _open(data)
-    width, height = picture.size
-    # Pillow gives the size of a TIFF as it is shown, of everything else as it is stored.
-    turned = picture.format != "TIFF" and _orientation(picture) >= 5
-    return (height, width) if turned else (width, height)
+def decode(data: bytes, short_side: int | None = None) -> np.ndarray:
+    """The pixels of `EncodedImage(data).decode(short_side)`: `[h, w, 3] uint8`. Raises ImageError."""
+    return EncodedImage(data).decode(short_side).pixels
 
 
 def resize_short_side(image: np.ndarray, size: int) -> np.ndarray:
@@ -230,10 +238,9 @@ def _decode_jpeg(data: bytes, picture: Image.Image, short_side: int | None) -> n
 def _eighths(short_side: int, smallest: int) -> int:
     """The scale to decode at, in eighths, so that `short_side` does not come out below `smallest`.
 
-    Whole, half and quarter are vectorised in libjpeg-turbo: 8/8 takes less time than 7/8, and 4/8 less than 3/8.
+    Only these scales are vectorised in libjpeg-turbo: 8/8 takes less time than 5/8, and 4/8 less than 3/8.
     """
-    eighths = min(8, math.ceil(8 * smallest / short_side))
-    return {3: 4, 7: 8}.get(eighths, eighths)
+    return next(eighths for eighths in (1, 2, 4, 8) if eighths == 8 or eighths * short_side >= 8 * smallest)
 
 
 def _load(picture: Image.Image, short_side: int | None) -> Image.Image:

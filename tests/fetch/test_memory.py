@@ -67,7 +67,7 @@ from components.fetch import turns
 from components.shared import imaging
 
 turns.BYTES_A_TURN = 1 << 60
-decode = imaging._decode
+decode = imaging.EncodedImage.decode
 events = os.open(os.environ["EVENTS"], os.O_CREAT | os.O_WRONLY | os.O_APPEND)
 
 def noted(*arguments):
@@ -77,7 +77,7 @@ def noted(*arguments):
     finally:
         os.write(events, b")")
 
-imaging._decode = noted
+imaging.EncodedImage.decode = noted
 """
 
 
