@@ -35,7 +35,7 @@ from components.shared import imaging, records
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
 STORED = 256
-PICTURES = 512
+PICTURES, EPOCHS = 512, 8
 KERAS = "keras.utils.image_dataset_from_directory, random-resized-crop"
 TORCH = "torch DataLoader with simplejpeg, random-resized-crop"
 
@@ -109,14 +109,14 @@ def measure_input(dataset: Path, arguments: argparse.Namespace) -> None:
     """The input pipeline alone, with the threads that training gives it: how many pictures a second come out."""
 
     def ours(augmentation: str) -> Callable[[], Measured]:
-        return lambda: _pull(_our_batches(dataset, augmentation))
+        return lambda: _pull(_our_batches(dataset, augmentation), 2 if augmentation == "strong" else EPOCHS)
 
     window, crop = "ours, window crop (light)", "ours, random-resized-crop"
     peers: dict[str, Callable[[], Measured]] = {
         window: ours("light"),
         crop: ours("crop"),
         "ours, RandAugment and mixing (strong)": ours("strong"),
-        KERAS: lambda: _pull(_keras_batches(dataset)),
+        KERAS: lambda: _pull(_keras_batches(dataset), EPOCHS),
     }
     gains = [Gain(crop, KERAS, 2.0), Gain(window, KERAS, 3.0)]
     if _has_torch(arguments.torch):
@@ -133,12 +133,15 @@ def _has_torch(python: str) -> bool:
 
 
 def _our_batches(dataset: Path, augmentation: str):
+    import tensorflow as tf
+
     from components.shared import dataset as datasets
     from components.train import batches, input_pipeline
 
     examples = input_pipeline.load(datasets.load(str(dataset)), "train", str(dataset))
     order = input_pipeline.Order(examples.labels, BATCH, seed=1)
-    return batches.images(examples, order, batches.Share(0, 1, 1), batches.Geometry(SIDE, CLASSES, augmentation, 1))
+    share, geometry = batches.Share(0, 1, 1), batches.Geometry(SIDE, CLASSES, augmentation, 1)
+    return batches.distributed(tf.distribute.get_strategy(), lambda: batches.images(examples, order, share, geometry))
 
 
 def _keras_batches(dataset: Path):
@@ -161,8 +164,9 @@ def _keras_batches(dataset: Path):
     return data.repeat().map(crop, num_parallel_calls=tf.data.AUTOTUNE).batch(BATCH).prefetch(2)
 
 
-def _pull(data, count: int = 2 * PICTURES // BATCH) -> Measured:
+def _pull(data, epochs: int) -> Measured:
     """Whole epochs: Keras decodes one in a burst when it fills its shuffle buffer, and then hands it out."""
+    count = epochs * PICTURES // BATCH
     iterator = iter(data)
     for _ in range(4):
         next(iterator)
