@@ -1,21 +1,17 @@
 """The profile: what was taken, where the rest went, and what else could be learned from the collection."""
 
 from dataclasses import asdict
-from typing import TYPE_CHECKING
 
 import duckdb
 from markupsafe import Markup
 
-from components.query.attributes import describe_objects
+from components.query.attribute_counts import describe_objects
 from components.query.settings import Settings
 from components.query.source import Source
 from components.query.splits import SIDES
-from components.query.summary import deviation
+from components.query.summary import Selection
 from components.shared.errors import PipelineError
 from components.shared.report import Report, notice, parameters, percent, stacked, stages, table
-
-if TYPE_CHECKING:
-    from components.query.selection import Selection
 
 MOST_BARS = 40
 MOST_VALUES = 200
@@ -24,7 +20,7 @@ LARGE_GROUP = 0.25
 
 
 def write_profile(
-    database: duckdb.DuckDBPyConnection, source: Source, settings: Settings, selection: "Selection", path: str
+    database: duckdb.DuckDBPyConnection, source: Source, settings: Settings, selection: Selection, path: str
 ) -> None:
     """Writes the HTML report of `selection` to `path`; `database` holds the tables that led to it."""
     pictures = sum(selection.sides.values())
@@ -58,13 +54,13 @@ def _add_attributes(report: Report, database: duckdb.DuckDBPyConnection, source:
     report.section("What else could be learned", table(attributes.columns, attributes.rows()), intro=intro)
 
 
-def _lead(settings: Settings, selection: "Selection") -> str:
+def _lead(settings: Settings, selection: Selection) -> str:
     group = f"{selection.group}" if selection.group else "object"
     where = f" of the objects where {settings.where}" if settings.where.strip() else ""
     return f"{str(selection).splitlines()[0]}{where}. What shares its {group} stands on one side of the split."
 
 
-def _add_classes(report: Report, selection: "Selection", pictures: int) -> None:
+def _add_classes(report: Report, selection: Selection, pictures: int) -> None:
     kept = [item for item in selection.classes if not item.left_out]
     taken = {name: sum(selection.sides.get((name, side), 0) for side in SIDES) for name in selection.labels}
     shown = [(item.name, [selection.sides.get((item.name, side), 0) for side in SIDES]) for item in kept[:MOST_BARS]]
@@ -74,7 +70,7 @@ def _add_classes(report: Report, selection: "Selection", pictures: int) -> None:
     rows = []
     for name in selection.labels:
         numbers = [selection.sides.get((name, side), 0) for side in SIDES]
-        above = [f"{deviation(selection, name, side):+.1f}".replace("-", "−") for side in SIDES[1:]]
+        above = [f"{selection.deviation(name, side):+.1f}".replace("-", "−") for side in SIDES[1:]]
         rows.append([name, *numbers, taken[name], percent(numbers[2] / taken[name]), *above])
     columns = ["class", *SIDES, "all", "share of test", *(f"± {side}" for side in SIDES[1:])]
     intro = (
@@ -84,8 +80,8 @@ def _add_classes(report: Report, selection: "Selection", pictures: int) -> None:
     report.section("Classes", *blocks, table(columns, rows), intro=intro)
 
 
-def _funnel(settings: Settings, selection: "Selection") -> list[tuple[str, int, list[tuple[str, int]]]]:
-    """(stage, number left, [(why some went, how many)]), without stages that no parameter asks for and that change nothing."""
+def _funnel(settings: Settings, selection: Selection) -> list[tuple[str, int, list[tuple[str, int]]]]:
+    """(stage, number left, [(why some went, how many)]); not those that nobody asked for and that change nothing."""
     counts = selection.counts
     objects = counts.matching - counts.no_id - counts.no_label - counts.unmapped
     distinct = objects - counts.repeated - counts.ambiguous
@@ -132,7 +128,7 @@ def _funnel(settings: Settings, selection: "Selection") -> list[tuple[str, int, 
     return [stage for k, stage in enumerate(shown) if k in ends or stage[2] or stage[1] != shown[k - 1][1]]
 
 
-def _add_split(report: Report, database: duckdb.DuckDBPyConnection, settings: Settings, selection: "Selection") -> None:
+def _add_split(report: Report, database: duckdb.DuckDBPyConnection, settings: Settings, selection: Selection) -> None:
     blocks: list[Markup] = []
     for label, group, size, total in _large_groups(database):
         blocks.append(
@@ -166,7 +162,7 @@ def _large_groups(database: duckdb.DuckDBPyConnection) -> list[tuple[str, str, i
     ).fetchall()
 
 
-def _add_left_out(report: Report, database: duckdb.DuckDBPyConnection, selection: "Selection") -> None:
+def _add_left_out(report: Report, database: duckdb.DuckDBPyConnection, selection: Selection) -> None:
     left_out = [[item.name, item.pictures, item.left_out] for item in selection.classes if item.left_out]
     unmapped = database.execute(
         "SELECT value, count(*) AS objects FROM candidates_of_label WHERE value IS NOT NULL AND class IS NULL "

@@ -4,84 +4,22 @@ Works in DuckDB, table after table: raw → objects (match `where`) → labelled
 picture) → chosen (in a kept class, within the cap) → sides (the split) → objects.parquet.
 """
 
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Mapping
 
 import duckdb
 
-from components.query.collection import Counts, Roles, find_roles, label_objects, load_objects
+from components.query.collection import Roles, find_roles, label_objects, load_objects
 from components.query.database import identifier, literal, open_database, scalar
 from components.query.groups import separate_classes
-from components.query.labels import ClassCount, choose_classes
+from components.query.labels import choose_classes
 from components.query.origin import describe
 from components.query.profile import write_profile
 from components.query.settings import QueryError, Settings
 from components.query.source import open_source
-from components.query.splits import SIDES, Loan, asked_shares, assign_sides, shard_name
-from components.query.summary import summarize
+from components.query.splits import asked_shares, assign_sides, shard_name
+from components.query.summary import Selection
 
-__all__ = ["Selection", "Settings", "select"]
-
-
-@dataclass(frozen=True)
-class Selection:
-    """What was selected.
-
-    Attributes:
-        shards: Names of the shards that have objects, such as `00000-of-00004`.
-        classes: Every class found, largest first; `left_out` says why one was not kept.
-        sides: (class, split) -> pictures.
-        counts: Objects on the way to a class.
-        without_picture: Objects that have a class and no picture.
-        capped: Pictures beyond `max_images_per_class`.
-        loans: Groups that stand elsewhere than their hash says.
-        not_asked: Objects that have a class and that the source was not asked about: the class is full, or too small.
-        failed: Object id -> why the source gave no answer about it.
-        asked: Split -> the share of each class that was asked for.
-        notes: What was done otherwise than one may expect, a sentence each.
-    """
-
-    label: str
-    group: str
-    shards: tuple[str, ...]
-    classes: tuple[ClassCount, ...]
-    sides: dict[tuple[str, str], int]
-    counts: Counts
-    without_picture: int
-    capped: int
-    loans: tuple[Loan, ...]
-    not_asked: int
-    failed: Mapping[str, str]
-    asked: Mapping[str, float]
-    notes: tuple[str, ...]
-
-    @property
-    def labels(self) -> list[str]:
-        """Names of the kept classes, in the order of their indexes."""
-        return sorted(item.name for item in self.classes if not item.left_out)
-
-    def pictures(self, split: str) -> int:
-        """Pictures on one side."""
-        return sum(number for (_, side), number in self.sides.items() if side == split)
-
-    def metadata(self) -> dict[str, object]:
-        """What the artifact `objects` carries: counts and labels."""
-        return {
-            "label": self.label,
-            "classes": len(self.labels),
-            "pictures": sum(self.sides.values()),
-            **{side: self.pictures(side) for side in SIDES},
-            "objects_in_source": self.counts.source,
-            "shards": len(self.shards),
-            "without_value": self.counts.no_label,
-            "unmapped": self.counts.unmapped,
-            "without_picture": self.without_picture,
-            "not_answered": len(self.failed),
-        }
-
-    def __str__(self) -> str:
-        return summarize(self)
+__all__ = ["Settings", "select"]
 
 
 def select(

@@ -1,14 +1,12 @@
 """The interface that every source fills, and the choice of one by name."""
 
 import importlib
-from typing import TYPE_CHECKING, Protocol
+from typing import Protocol
 
 import duckdb
 
+from components.query.attribute_counts import Attributes
 from components.query.settings import QueryError, Settings
-
-if TYPE_CHECKING:
-    from components.query.attributes import Attributes
 
 
 class Source(Protocol):
@@ -38,7 +36,7 @@ class Source(Protocol):
     def load_pictures(self, database: duckdb.DuckDBPyConnection) -> None:
         """Creates `pictures(object_id, image_uri, position)` for at least the objects in `labelled`."""
 
-    def describe_attributes(self, settings: Settings) -> "Attributes | None":
+    def describe_attributes(self, settings: Settings) -> Attributes | None:
         """What could be learned, where the source can say so without being loaded; else None."""
 
 

@@ -1,40 +1,95 @@
-"""What the step prints: what was selected, what was not and why, and how near each class's split is to its shares."""
+"""What was selected, what was not and why, and how near each class's split is to its shares: what the step prints."""
 
-from typing import TYPE_CHECKING
+from dataclasses import dataclass
+from typing import Mapping
 
-from components.query.splits import SIDES
-
-if TYPE_CHECKING:
-    from components.query.selection import Selection
+from components.query.collection import Counts
+from components.query.labels import ClassCount
+from components.query.splits import SIDES, Loan
 
 MOST_CLASSES = 50
 
 
-def summarize(selection: "Selection") -> str:
-    """Lines: the counts, what was left out, notes, and a line a class (the largest MOST_CLASSES)."""
-    sides = ", ".join(f"{selection.pictures(side):,} {side}" for side in SIDES)
-    lines = [
-        f"{sum(selection.sides.values()):,} pictures in {len(selection.labels)} classes of {selection.label} "
-        f"({sides}), {len(selection.shards)} shards, from {selection.counts.source:,} objects"
-    ]
-    losses = [f"{number:,} {reason}" for number, reason in _losses(selection) if number]
-    if losses:
-        lines.append(f"left out: {'; '.join(losses)}")
-    lines += [f"note: {note}" for note in selection.notes]
-    kept = [item.name for item in selection.classes if not item.left_out]
-    lines += [_class_line(selection, name) for name in kept[:MOST_CLASSES]]
-    if len(kept) > MOST_CLASSES:
-        lines.append(f"  ... and {len(kept) - MOST_CLASSES} smaller classes; the profile has them all")
-    return "\n".join(lines)
+@dataclass(frozen=True)
+class Selection:
+    """What was selected.
+
+    Attributes:
+        shards: Names of the shards that have objects, such as `00000-of-00004`.
+        classes: Every class found, largest first; `left_out` says why one was not kept.
+        sides: (class, split) -> pictures.
+        counts: Objects on the way to a class.
+        without_picture: Objects that have a class and no picture.
+        capped: Pictures beyond `max_images_per_class`.
+        loans: Groups that stand elsewhere than their hash says.
+        not_asked: Objects that have a class and that the source was not asked about: the class is full, or too small.
+        failed: Object id -> why the source gave no answer about it.
+        asked: Split -> the share of each class that was asked for.
+        notes: What was done otherwise than one may expect, a sentence each.
+    """
+
+    label: str
+    group: str
+    shards: tuple[str, ...]
+    classes: tuple[ClassCount, ...]
+    sides: dict[tuple[str, str], int]
+    counts: Counts
+    without_picture: int
+    capped: int
+    loans: tuple[Loan, ...]
+    not_asked: int
+    failed: Mapping[str, str]
+    asked: Mapping[str, float]
+    notes: tuple[str, ...]
+
+    @property
+    def labels(self) -> list[str]:
+        """Names of the kept classes, in the order of their indexes."""
+        return sorted(item.name for item in self.classes if not item.left_out)
+
+    def pictures(self, split: str) -> int:
+        """Pictures on one side."""
+        return sum(number for (_, side), number in self.sides.items() if side == split)
+
+    def deviation(self, label: str, side: str) -> float:
+        """By how many percentage points of the class `label` the share of `side` is above what was asked."""
+        total = sum(self.sides.get((label, each), 0) for each in SIDES)
+        return 100 * (self.sides.get((label, side), 0) / total - self.asked[side])
+
+    def metadata(self) -> dict[str, object]:
+        """What the artifact `objects` carries: counts and labels."""
+        return {
+            "label": self.label,
+            "classes": len(self.labels),
+            "pictures": sum(self.sides.values()),
+            **{side: self.pictures(side) for side in SIDES},
+            "objects_in_source": self.counts.source,
+            "shards": len(self.shards),
+            "without_value": self.counts.no_label,
+            "unmapped": self.counts.unmapped,
+            "without_picture": self.without_picture,
+            "not_answered": len(self.failed),
+        }
+
+    def __str__(self) -> str:
+        """Lines: the counts, what was left out, notes, and a line a class (the largest MOST_CLASSES)."""
+        sides = ", ".join(f"{self.pictures(side):,} {side}" for side in SIDES)
+        lines = [
+            f"{sum(self.sides.values()):,} pictures in {len(self.labels)} classes of {self.label} "
+            f"({sides}), {len(self.shards)} shards, from {self.counts.source:,} objects"
+        ]
+        losses = [f"{number:,} {reason}" for number, reason in _losses(self) if number]
+        if losses:
+            lines.append(f"left out: {'; '.join(losses)}")
+        lines += [f"note: {note}" for note in self.notes]
+        kept = [item.name for item in self.classes if not item.left_out]
+        lines += [_class_line(self, name) for name in kept[:MOST_CLASSES]]
+        if len(kept) > MOST_CLASSES:
+            lines.append(f"  ... and {len(kept) - MOST_CLASSES} smaller classes; the profile has them all")
+        return "\n".join(lines)
 
 
-def deviation(selection: "Selection", label: str, side: str) -> float:
-    """By how many percentage points of the class `label` the share of `side` is above what was asked."""
-    total = sum(selection.sides.get((label, each), 0) for each in SIDES)
-    return 100 * (selection.sides.get((label, side), 0) / total - selection.asked[side])
-
-
-def _losses(selection: "Selection") -> list[tuple[int, str]]:
+def _losses(selection: Selection) -> list[tuple[int, str]]:
     counts, label = selection.counts, selection.label
     in_small = sum(item.pictures for item in selection.classes if item.left_out)
     return [
@@ -52,10 +107,10 @@ def _losses(selection: "Selection") -> list[tuple[int, str]]:
     ]
 
 
-def _class_line(selection: "Selection", label: str) -> str:
+def _class_line(selection: Selection, label: str) -> str:
     total = sum(selection.sides.get((label, side), 0) for side in SIDES)
     shares = ", ".join(
-        f"{side} {100 * selection.sides.get((label, side), 0) / total:.1f}% ({deviation(selection, label, side):+.1f})"
+        f"{side} {100 * selection.sides.get((label, side), 0) / total:.1f}% ({selection.deviation(label, side):+.1f})"
         for side in SIDES
     )
     return f"  {label}: {total:,} pictures; {shares}"

@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pyarrow.parquet
 
-from components.query.selection import Selection, Settings, select
+from components.query.selection import Settings, select
+from components.query.summary import Selection
 
 NO_LIMITS = {"source": "table", "label": "culture", "min_images_per_class": 1, "shards": 3}
 

@@ -16,6 +16,7 @@ from google.auth.credentials import AnonymousCredentials
 from google.auth.exceptions import GoogleAuthError, TransportError
 from google.cloud import bigquery
 
+from components.query.attribute_counts import NOT_ATTRIBUTES, TOP_VALUES, Attributes, arrange
 from components.query.conditions import check_condition, condition_columns
 from components.query.labels import resolve_column
 from components.query.pictures import ADDRESS_COLUMNS, create_pictures
@@ -114,10 +115,8 @@ class BigQuerySource:
             database.execute("INSERT INTO addresses SELECT object_id, uri FROM listed")
         create_pictures(database, "addresses", base)
 
-    def describe_attributes(self, settings: Settings):
+    def describe_attributes(self, settings: Settings) -> Attributes:
         """Counted by BigQuery: what comes back are a few rows a column, not the collection."""
-        from components.query.attributes import NOT_ATTRIBUTES, TOP_VALUES, arrange
-
         scalars = [name for name in self._columns if name not in NOT_ATTRIBUTES]
         matching = self._matching(["object_id", *scalars])
         parameters = [

@@ -2,7 +2,7 @@
 
 from typing import Iterable
 
-from components.query.attributes import Attribute
+from components.query.attribute_counts import Attribute
 
 
 def quoted(name: str) -> str:
