@@ -1,25 +1,23 @@
 """Where a cluster may run the steps: node selectors, tolerations and the images' pull secret, at compile time."""
 
 import re
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from cli.cluster import NEEDS
+from cli.target import Target
 from components.shared.errors import PipelineError
-
-if TYPE_CHECKING:
-    from cli.compile import Target
 
 _EFFECTS = ("NoSchedule", "PreferNoSchedule", "NoExecute")
 
 
-def apply(platform: dict[str, Any], target: "Target") -> None:
+def apply(platform: dict[str, Any], target: Target) -> None:
     """Adds what `target` says to the platform part of a compiled pipeline. Raises PipelineError."""
     executors = platform["platforms"]["kubernetes"]["deploymentSpec"]["executors"]
     for step, executor in executors.items():
         _place(executor, step.removeprefix("exec-"), target)
 
 
-def _place(executor: dict[str, Any], step: str, target: "Target") -> None:
+def _place(executor: dict[str, Any], step: str, target: Target) -> None:
     labels = dict(pair for where, pair in map(node_selector, target.node_selectors) if where in ("", step))
     if labels:
         executor["nodeSelector"] = {"labels": labels}

@@ -14,6 +14,7 @@ from typing import Any
 
 from cli import compile as compile_command
 from cli import follow
+from cli.target import Target, add_target_options, read_target
 from components.shared.errors import PipelineError
 from components.shared.limits import check_shards
 
@@ -29,7 +30,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     add("--root", default=None, metavar="URI", help="pipeline root, such as s3://bucket/prefix (default: the server's)")
     add("--no-cache", action="store_true", help="run every step, also those whose result is known")
     add("--wait", action="store_true", help="follow the run; exit status 1 if it fails")
-    compile_command.add_target_options(parser)
+    add_target_options(parser)
 
 
 def main(options: argparse.Namespace, arguments: dict[str, Any]) -> int:
@@ -39,7 +40,7 @@ def main(options: argparse.Namespace, arguments: dict[str, Any]) -> int:
     if not options.host.startswith(("http://", "https://")):
         raise PipelineError(f"--host {options.host} is no URL: give one such as http://localhost:8080")
     check_shards(arguments["shards"], on_cluster=True)
-    target = dataclasses.replace(compile_command.target(options).accepting(arguments), caching=not options.no_cache)
+    target = dataclasses.replace(read_target(options).accepting(arguments), caching=not options.no_cache)
     _probe(options)
     compile_command.warn_of_bare_images(target)
     try:
@@ -88,7 +89,7 @@ def _client(options: argparse.Namespace):
     return kfp.Client(host=options.host, existing_token=options.token, namespace=options.namespace or "kubeflow")
 
 
-def _upload(client, target: compile_command.Target, namespace: str | None) -> tuple[str, str]:
+def _upload(client, target: Target, namespace: str | None) -> tuple[str, str]:
     """Ids of the pipeline and of the version with exactly this content, which is uploaded unless it is there."""
     import pipeline
 

@@ -15,6 +15,7 @@ from kfp import components
 from cli import compile as compile_command
 from cli.cluster import NEEDS
 from cli.main import main
+from cli.target import DROP_DOWNS, add_target_options, read_target
 from components.shared.errors import PipelineError
 
 GOLDEN = Path(__file__).parent / "golden"
@@ -194,7 +195,7 @@ def test_drop_downs_load_in_the_sdk(tmp_path):
     compiled(tmp_path)
     loaded = components.load_component_from_file(str(tmp_path / "pipeline.yaml")).pipeline_spec
     parameters = loaded.root.input_definitions.parameters
-    for name in compile_command.DROP_DOWNS:
+    for name in DROP_DOWNS:
         values = [literal.string_value for literal in parameters[name].literals]
         assert parameters[name].default_value.string_value in values and len(values) >= 3
 
@@ -215,14 +216,14 @@ def test_retries_can_be_left_out(tmp_path):
 
 def test_target_refuses_unknown_drop_downs():
     with pytest.raises(PipelineError, match="no list is known for epochs"):
-        compile_command.target(_options(["--drop-downs=epochs"]))
+        read_target(_options(["--drop-downs=epochs"]))
 
 
 def _options(arguments):
     import argparse
 
     parser = argparse.ArgumentParser()
-    compile_command.add_target_options(parser)
+    add_target_options(parser)
     return parser.parse_args(arguments)
 
 
