@@ -8,6 +8,8 @@ import tensorflow as tf
 
 from components.shared.cores import available_cores
 from components.shared.errors import PipelineError
+from components.train import rendezvous
+from components.train.interruption import StopRequest
 from components.train.settings import Settings
 
 _LOCAL_HOSTS = ("localhost", "127.0.0.1", "[::1]")
@@ -18,11 +20,12 @@ def cpus() -> int:
     return max(1, available_cores() // _workers_here())
 
 
-def prepare(settings: Settings) -> tf.distribute.Strategy:
+def prepare(settings: Settings, stop: StopRequest | None = None) -> tf.distribute.Strategy:
     """Sets threads, visible GPUs, precision and seed, and joins the cluster of TF_CONFIG. Call it before other TF work.
 
     Raises:
         PipelineError: GPUs were asked for and there are not enough.
+        Preempted: `stop` was requested while other workers were waited for.
     """
     gpus = tf.config.list_physical_devices("GPU")
     if settings.gpus > len(gpus):
@@ -34,7 +37,7 @@ def prepare(settings: Settings) -> tf.distribute.Strategy:
     for gpu in gpus[: settings.gpus]:
         tf.config.experimental.set_memory_growth(gpu, True)
     _limit_threads(cpus())
-    strategy = _strategy(settings)
+    strategy = _strategy(settings, stop or StopRequest())
     keras.utils.set_random_seed(settings.seed)
     keras.mixed_precision.set_dtype_policy(policy(settings.precision, gpus[: settings.gpus]))
     return strategy
@@ -74,13 +77,14 @@ def worker_index(strategy: tf.distribute.Strategy) -> int:
     return resolver.task_id or 0 if resolver else 0
 
 
-def _strategy(settings: Settings) -> tf.distribute.Strategy:
+def _strategy(settings: Settings, stop: StopRequest) -> tf.distribute.Strategy:
     if settings.workers > 1:
-        found = len(_cluster().get("worker", []))
-        if found != settings.workers:
+        addresses = _cluster().get("worker", [])
+        if len(addresses) != settings.workers:
             raise PipelineError(
-                f"workers={settings.workers} but TF_CONFIG lists {found}: start workers by the launcher"
+                f"workers={settings.workers} but TF_CONFIG lists {len(addresses)}: start workers by the launcher"
             )
+        rendezvous.meet(addresses, _config()["task"]["index"], stop)
         return tf.distribute.MultiWorkerMirroredStrategy()
     if settings.gpus > 1:
         return tf.distribute.MirroredStrategy()
@@ -88,7 +92,11 @@ def _strategy(settings: Settings) -> tf.distribute.Strategy:
 
 
 def _cluster() -> dict[str, list[str]]:
-    return json.loads(os.environ.get("TF_CONFIG", "{}")).get("cluster", {})
+    return _config().get("cluster", {})
+
+
+def _config() -> dict:
+    return json.loads(os.environ.get("TF_CONFIG", "{}"))
 
 
 def _workers_here() -> int:

@@ -2,8 +2,6 @@
 
 import signal
 import threading
-from types import FrameType
-from typing import Any
 
 
 class Preempted(Exception):
@@ -11,33 +9,39 @@ class Preempted(Exception):
 
 
 class StopRequest:
-    """Whether SIGTERM came while this context was active; `requested` turns True and stays so."""
+    """Whether SIGTERM came while this context was active; `requested` turns True and stays so.
+
+    A thread of its own waits for the signal, which is blocked in the main thread and in all that begin in this context:
+    enter it before numpy and TensorFlow begin theirs. A handler would not do: Python runs it between two instructions of
+    the main thread, which may wait in TensorFlow for minutes, and TensorFlow's cluster runtime puts its own in place of
+    any other. Outside the main thread the caller decides.
+    """
 
     def __init__(self) -> None:
         self.requested = False
-        self._previous: Any = None
+        self._over = False
+        self._before: set[signal.Signals] | None = None
+        self._thread = threading.Thread(target=self._listen, name="sigterm", daemon=True)
 
     def __enter__(self) -> "StopRequest":
-        self._previous = self.listen()
+        if threading.current_thread() is threading.main_thread():
+            self._before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+            self._thread.start()
         return self
 
-    def listen(self) -> Any:
-        """Takes SIGTERM, again if need be: TensorFlow's cluster runtime puts its own handler in place of any other.
-
-        Python handles signals in the main thread only; in another one the caller decides.
-        """
-        if threading.current_thread() is threading.main_thread():
-            return signal.signal(signal.SIGTERM, self._note)
-        return None
+    def __exit__(self, *_: object) -> None:
+        if self._before is not None:
+            self._over = True
+            signal.pthread_kill(self._thread.ident, signal.SIGTERM)
+            self._thread.join()
+            signal.pthread_sigmask(signal.SIG_SETMASK, self._before)
 
     def check(self, doing: str) -> None:
         """Raises Preempted if SIGTERM came; for work with nothing to save, such as `doing` "copying record files"."""
         if self.requested:
             raise Preempted(f"stopped while {doing}; nothing is lost")
 
-    def __exit__(self, *_: object) -> None:
-        if self._previous is not None:
-            signal.signal(signal.SIGTERM, self._previous)
-
-    def _note(self, number: int, frame: FrameType | None) -> None:
-        self.requested = True
+    def _listen(self) -> None:
+        while not self._over:
+            signal.sigwait({signal.SIGTERM})
+            self.requested |= not self._over

@@ -27,8 +27,8 @@ def run(settings: Settings, dataset: str, output: str, checkpoints: str) -> Trai
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     if settings.precision == "onednn_bf16":
         os.environ["ONEDNN_DEFAULT_FPMATH_MODE"] = "BF16"  # read once, when TensorFlow's first operation runs
-    info = datasets.load(dataset)
     with StopRequest() as stop, tempfile.TemporaryDirectory(prefix="records-") as folder:
+        info = datasets.load(dataset)
         import tensorflow as tf
 
         from components.train.training import Training

@@ -65,8 +65,7 @@ class Training:
         self.size = input_size(info.stored_size)
         self.pre_trained = settings.pre_trained
         models.check_size(settings.model, self.size, self.pre_trained)
-        self.strategy = devices.prepare(settings)
-        stop.listen()
+        self.strategy = devices.prepare(settings, stop)
         self.chief = devices.is_chief(self.strategy)
         self.train = input_pipeline.load(info, "train", f"{folder}/train", stop.check)
         self.validation = input_pipeline.load(info, "validation", f"{folder}/validation", stop.check)
