@@ -14,7 +14,8 @@ import kubernetes_validate
 from components.serve.kserve import KIND, REVISION_LABEL, model_of
 from tests.serve import knative
 from tests.serve.fronts import Fronts
-from tests.shared.kube_api import SCHEMA_VERSION, KubeApi, Object
+from tests.shared.kube_api import KubeApi
+from tests.shared.kube_objects import SCHEMA_VERSION, Object
 
 _SERVICE = "serving.kserve.io/inferenceservice"
 

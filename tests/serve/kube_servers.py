@@ -15,7 +15,8 @@ import urllib.request
 
 from components.serve import local
 from tests.serve.fronts import Fronts
-from tests.shared.kube_api import KubeApi, Object
+from tests.shared.kube_api import KubeApi
+from tests.shared.kube_objects import Object
 
 SELECTED = ("museum-classifier/service", "museum-classifier/version")
 

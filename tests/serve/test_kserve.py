@@ -14,7 +14,8 @@ from components.serve.rollout import Patience, RolloutError
 from components.shared import classifier, kubernetes
 from tests.serve import dataset_fixture, knative
 from tests.serve.kserve_controller import Controller
-from tests.shared.kube_api import KubeApi, Object
+from tests.shared.kube_api import KubeApi
+from tests.shared.kube_objects import Object
 from tests.train.step_pod import step_pod
 
 IMAGE = "serve:1"

@@ -23,7 +23,8 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, Iterator
 
-from tests.shared.kube_api import KubeApi, Object, now
+from tests.shared.kube_api import KubeApi
+from tests.shared.kube_objects import Object, now
 from tests.shared.object_stores import free_ports
 
 _VARIABLE = re.compile(r"\$\(([A-Za-z_][A-Za-z0-9_]*)\)")

@@ -6,7 +6,7 @@ import pytest
 from components.shared.errors import PipelineError
 from components.train import job
 from components.train.resources import Settings as Resources
-from tests.shared.kube_api import SCHEMA_VERSION
+from tests.shared.kube_objects import SCHEMA_VERSION
 from tests.train.settings_fixture import settings
 from tests.train.step_pod import IMAGE, step_pod
 
