@@ -1,23 +1,35 @@
-"""gs:// by google-cloud-storage: with the machine's credentials, or without any for public buckets."""
+"""gs:// by google-cloud-storage: with the credentials that are set, the machine's, or none for public buckets."""
 
 import os
+import threading
 from typing import Callable, TypeVar
 
 from components.shared import storage_base as base
 from components.shared.storage_base import Checksum, Chunk, FileInfo, NotFound, StorageError, TransientStorageError
+from components.shared.storage_settings import GsCredentials, gs_credentials
 
+_SCOPES = ["https://www.googleapis.com/auth/devstorage.read_write"]
 _TIMEOUT = (base.CONNECT_SECONDS, base.READ_SECONDS)
 # Files above this size are sent in parts (a resumable upload).
 _PART = 64 << 20
+_EXPIRED = "the Google credentials are expired or broken: gcloud auth application-default login"
 
 T = TypeVar("T")
 
 
 class GsStore(base.Store):
-    """Objects of all buckets that these credentials (or nobody's) may use."""
+    """Objects of all buckets, each with the credentials that are set for it, or nobody's."""
 
     def __init__(self, scheme: str = "gs") -> None:
-        self._client = _client()
+        self._clients: dict[GsCredentials | None, object] = {}
+        self._lock = threading.Lock()
+
+    def _client(self, uri: str):
+        given = gs_credentials(uri)
+        with self._lock:
+            if given not in self._clients:
+                self._clients[given] = _client(given)
+            return self._clients[given]
 
     def stat(self, uri: str) -> FileInfo:
         blob = self._blob(uri)
@@ -54,7 +66,7 @@ class GsStore(base.Store):
         found = self._call(
             "list",
             uri,
-            lambda: list(self._client.list_blobs(bucket, prefix=prefix, retry=None, timeout=_TIMEOUT)),
+            lambda: list(self._client(uri).list_blobs(bucket, prefix=prefix, retry=None, timeout=_TIMEOUT)),
         )
         return [_file(f"gs://{bucket}/{blob.name}", blob) for blob in found if not blob.name.endswith("/")]
 
@@ -66,7 +78,7 @@ class GsStore(base.Store):
 
     def _blob(self, uri: str, generation: str = ""):
         bucket, key = base.bucket_and_key(uri)
-        return self._client.bucket(bucket).blob(key, generation=int(generation) if generation else None)
+        return self._client(uri).bucket(bucket).blob(key, generation=int(generation) if generation else None)
 
     def _call(self, verb: str, uri: str, request: Callable[[], T]) -> T:
         def attempt() -> T:
@@ -78,25 +90,41 @@ class GsStore(base.Store):
         return base.retried(attempt)
 
 
-def _client():
-    """A client with the default credentials; without any, an anonymous one, which can read public buckets."""
-    import google.auth
-    from google.auth.credentials import AnonymousCredentials
+def _client(given: GsCredentials | None):
+    """A client with these credentials, else the machine's, else an anonymous one, which can read public buckets."""
     from google.auth.transport.requests import AuthorizedSession
     from google.cloud import storage
     from requests.adapters import HTTPAdapter
 
-    credentials, project = AnonymousCredentials(), None
-    if not os.environ.get("STORAGE_EMULATOR_HOST"):
-        try:
-            credentials, project = google.auth.default(scopes=["https://www.googleapis.com/auth/devstorage.read_write"])
-        except google.auth.exceptions.DefaultCredentialsError:
-            pass
+    credentials, project = _loaded(given) if given else _found()
     session = AuthorizedSession(credentials)
     for scheme in ("http://", "https://"):
         # The default of ten connections makes urllib3 warn about every further thread.
         session.mount(scheme, HTTPAdapter(pool_maxsize=64))
     return storage.Client(project=project or "none", credentials=credentials, _http=session)
+
+
+def _loaded(given: GsCredentials):
+    import google.auth
+
+    info = given.parsed()
+    try:
+        return google.auth.load_credentials_from_dict(info, scopes=_SCOPES)
+    except Exception:  # of many kinds, by what is wrong with the key; raised outside, so that none of them is shown
+        pass
+    raise given.broken()
+
+
+def _found():
+    import google.auth
+    from google.auth.credentials import AnonymousCredentials
+
+    if not os.environ.get("STORAGE_EMULATOR_HOST"):
+        try:
+            return google.auth.default(scopes=_SCOPES)
+        except google.auth.exceptions.DefaultCredentialsError:
+            pass
+    return AnonymousCredentials(), None
 
 
 def _file(uri: str, blob) -> FileInfo:
@@ -114,7 +142,9 @@ def _explained(verb: str, uri: str, error: Exception) -> Exception:
 
     prefix = f"cannot {verb} {base.shown(uri)}: "
     if isinstance(error, (auth.RefreshError, auth.DefaultCredentialsError)):
-        return StorageError(prefix + "the Google credentials are expired or broken: gcloud auth application-default login")
+        given = gs_credentials(uri)
+        broken = f"Google does not take what {given.source} holds: make a new key" if given else _EXPIRED
+        return StorageError(prefix + broken)
     if isinstance(error, (requests.ConnectionError, requests.Timeout, requests.exceptions.ChunkedEncodingError)):
         return TransientStorageError(f"{prefix}no complete answer from Google Cloud Storage ({type(error).__name__})")
     if isinstance(error, (auth.TransportError, DataCorruption, ConnectionError, urllib3.exceptions.HTTPError)):

@@ -1,4 +1,4 @@
-"""Where an S3 store is and who we are there: from the environment, or as Kubeflow Pipelines' own launcher finds it.
+"""Where a store is and who we are there: from the environment, or as Kubeflow Pipelines' own launcher finds it.
 
 The launcher reads `providers` of the ConfigMap `kfp-launcher` and the Secret that it names, with the rights of the
 step's pod. We do the same, so a step reaches the store of an installation that works without any setting of ours.
@@ -11,13 +11,15 @@ import os
 import ssl
 import urllib.error
 import urllib.request
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from components.shared.storage_base import StorageError, TransientStorageError, bucket_and_key, retried
 
 SERVICE_ACCOUNT = Path("/var/run/secrets/kubernetes.io/serviceaccount")
 LAUNCHER_CONFIG = "kfp-launcher"
+# A key for gs:// itself and not its path, which is all that Google has a variable for: so pods get it from a Secret.
+GS_CREDENTIALS = "GS_CREDENTIALS_JSON"
 # What KFP brings, be it MinIO or SeaweedFS, unless the ConfigMap says otherwise.
 DEFAULT_MINIO = {
     "endpoint": "minio-service.kubeflow:9000",
@@ -40,6 +42,28 @@ class S3Settings:
 
     def __repr__(self) -> str:
         return f"S3Settings(endpoint={self.endpoint!r}, region={self.region!r})"  # the keys stay out of logs
+
+
+@dataclass(frozen=True)
+class GsCredentials:
+    """The JSON of a service account's key (or whatever else google-auth takes), and where it is from, for messages."""
+
+    source: str
+    text: str = field(repr=False)
+
+    def parsed(self) -> dict:
+        """The JSON's object. Raises StorageError: it is none."""
+        try:
+            found = json.loads(self.text)
+        except ValueError:
+            found = None
+        if not isinstance(found, dict) or not found.get("type"):
+            raise self.broken()
+        return found
+
+    def broken(self) -> StorageError:
+        """The error to raise where no library can make use of it; it quotes nothing."""
+        return StorageError(f"{self.source} holds no whole key of a service account: put the JSON file there as it is")
 
 
 def s3_settings(uri: str) -> S3Settings:
@@ -70,12 +94,36 @@ def s3_settings(uri: str) -> S3Settings:
     return S3Settings(endpoint, region or ("us-east-1" if endpoint else None), path_style, access, secret)
 
 
+def gs_credentials(uri: str) -> GsCredentials | None:
+    """Who we are at `uri`, which is gs://; None is whoever google-auth finds, or nobody.
+
+    GS_CREDENTIALS_JSON goes first, then google-auth's own GOOGLE_APPLICATION_CREDENTIALS, then, in a pod, the Secret
+    that `kfp-launcher` names for this bucket, unless it says `fromEnv`. An emulator (STORAGE_EMULATOR_HOST) needs none.
+
+    Raises:
+        StorageError: the Secret may not be read, or it does not hold what it should.
+    """
+    if text := os.environ.get(GS_CREDENTIALS):
+        return GsCredentials(GS_CREDENTIALS, text)
+    reference = _gs_secret(uri)
+    if not reference:
+        return None
+    source = f"key {reference['key']} of the Secret {reference['name']}, which {LAUNCHER_CONFIG} names for gs,"
+    value = (_kubernetes(f"secrets/{reference['name']}").get("data") or {}).get(reference["key"])
+    if not value:
+        raise StorageError(f"{source} does not exist or is empty")
+    return GsCredentials(source, base64.b64decode(value).decode(errors="replace"))
+
+
 def pod_environment(uri: str) -> list[dict]:
     """Variables, as in a pod's spec, with which a pod without any rights in the cluster reads the same `uri`.
 
     Empty where this process's own environment says where the store is, and for schemes that need nothing of the kind.
     """
     scheme = uri.partition("://")[0]
+    if scheme == "gs":
+        reference = _gs_secret(uri)
+        return [{"name": GS_CREDENTIALS, "valueFrom": {"secretKeyRef": reference}}] if reference else []
     if scheme not in ("s3", "minio") or _endpoint(scheme):
         return []
     provider = _provider(uri)
@@ -122,11 +170,24 @@ def _keys(scheme: str, provider: dict) -> tuple[str | None, str | None]:
     return data.get(reference["accessKeyKey"]), data.get(reference["secretKeyKey"])
 
 
+def _gs_secret(uri: str) -> dict | None:
+    """Name and key of the Secret that kfp-launcher has for `uri`; None if it has none or the environment goes first."""
+    if _first(GS_CREDENTIALS, "GOOGLE_APPLICATION_CREDENTIALS", "STORAGE_EMULATOR_HOST"):
+        return None
+    credentials = _provider(uri).get("credentials") or {}
+    reference = credentials.get("secretRef")
+    if credentials.get("fromEnv") or not reference:
+        return None
+    if not reference.get("secretName") or not reference.get("tokenKey"):
+        raise StorageError(f"{LAUNCHER_CONFIG} names a Secret for gs: add both secretName and tokenKey")
+    return {"name": reference["secretName"], "key": reference["tokenKey"]}
+
+
 def _provider(uri: str) -> dict:
     """What kfp-launcher says of `uri`: its scheme's default, and what `overrides` change of it for the bucket.
 
     Empty outside a cluster. As the launcher does, the first override that fits is taken, and credentials are never
-    mixed of two entries (backend/src/v2/config/s3.go of Kubeflow Pipelines).
+    mixed of two entries (backend/src/v2/config/s3.go and gcs.go of Kubeflow Pipelines).
     """
     if not _in_pod():
         return {}

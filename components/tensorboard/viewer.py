@@ -14,6 +14,8 @@ from pathlib import Path
 from components.shared.storage_settings import DEFAULT_MINIO, pod_environment, s3_settings
 
 _KEYS = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN")
+# Where the viewer's pod finds the key for gs://, which TensorBoard takes as a file only.
+_GOOGLE_KEY = "/var/secrets/google/key.json"
 _README = """Training writes TensorBoard events to
 
     {uri}
@@ -41,6 +43,8 @@ def write_viewer(
     output: dict = {"type": "tensorboard", "source": source, "image": viewer_image}
     if source.startswith("s3://"):
         output["pod_template_spec"] = {"spec": {"containers": [{"env": _environment(logs_uri, store_secret)}]}}
+    elif secrets := _secrets(logs_uri):
+        output["pod_template_spec"] = {"spec": _with_key_file(secrets[0]["name"], secrets[0]["key"])}
     Path(ui_metadata_path).parent.mkdir(parents=True, exist_ok=True)
     Path(ui_metadata_path).write_text(json.dumps({"outputs": [output]}, indent=1), encoding="utf-8")
     # The artifact must have a file: an empty folder is not uploaded.
@@ -60,11 +64,27 @@ def _keys(logs_uri: str, store_secret: str) -> list[dict]:
     if scheme == "s3" and os.environ.get("AWS_ACCESS_KEY_ID"):
         return [_reference(name, store_secret, name) for name in _KEYS if store_secret and os.environ.get(name)]
     # What kfp-launcher names. Other pods read a minio store's keys as MINIO_ACCESS_KEY; TensorBoard knows AWS's names.
-    sources = [entry["valueFrom"]["secretKeyRef"] for entry in pod_environment(logs_uri) if "valueFrom" in entry]
+    sources = _secrets(logs_uri)
     if not sources and scheme == "minio":
         secret = DEFAULT_MINIO["credentials"]["secretRef"]
         sources = [{"name": secret["secretName"], "key": secret[field]} for field in ("accessKeyKey", "secretKeyKey")]
     return [_reference(name, source["name"], source["key"]) for name, source in zip(_KEYS, sources)]
+
+
+def _secrets(logs_uri: str) -> list[dict]:
+    return [entry["valueFrom"]["secretKeyRef"] for entry in pod_environment(logs_uri) if "valueFrom" in entry]
+
+
+def _with_key_file(secret: str, key: str) -> dict:
+    """A pod's spec in which TensorBoard finds this key of a Secret as Google's libraries look for it."""
+    folder, name = os.path.split(_GOOGLE_KEY)
+    container = {
+        "env": [{"name": "GOOGLE_APPLICATION_CREDENTIALS", "value": _GOOGLE_KEY}],
+        "volumeMounts": [{"name": "google", "mountPath": folder, "readOnly": True}],
+    }
+    items = [{"key": key, "path": name}]
+    volume = {"name": "google", "secret": {"secretName": secret, "items": items, "optional": True}}
+    return {"containers": [container], "volumes": [volume]}
 
 
 def _reference(variable: str, secret: str, key: str) -> dict:

@@ -1,9 +1,13 @@
 import json
 import os
+import subprocess
+import time
 
 import pytest
 
 from components.tensorboard.viewer import write_viewer
+from tests.shared.google_server import google  # noqa: F401
+from tests.shared.test_storage_settings import pod, secret  # noqa: F401
 
 IMAGE = "registry.example/museum-classifier-data:1"
 
@@ -59,3 +63,37 @@ def test_a_store_of_the_users_own_is_given_by_the_secret_that_has_its_keys(writt
         reference = variables[name]["valueFrom"]["secretKeyRef"]
         assert (reference["name"], reference["key"], reference["optional"]) == ("my-store", name, True)
     assert "AWS_SESSION_TOKEN" not in variables and "the-secret-key" not in json.dumps(output)
+
+
+def test_tensorboard_is_at_gs_whom_the_launcher_names(written, pod, google, tmp_path):  # noqa: F811
+    """The viewer's pod as its description has it, played by this machine: TensorBoard's own reader asks for a token."""
+    import tensorboard_data_server
+
+    server = tensorboard_data_server.server_binary()
+    if not server:
+        pytest.skip("TensorBoard has no reader of gs:// for this machine")
+    providers = "gs: {default: {credentials: {secretRef: {secretName: gcp, tokenKey: sa.json}}}}"
+    pod["configmaps/kfp-launcher"] = {"data": {"providers": providers}}
+    output = written("gs://bucket/run/logs")
+    spec = output["pod_template_spec"]["spec"]
+    ((volume,), (container,)) = spec["volumes"], spec["containers"]
+    ((mount,), (variable,)) = container["volumeMounts"], container["env"]
+    assert (mount["name"], mount["readOnly"], volume["secret"]["secretName"]) == (volume["name"], True, "gcp")
+    (item,) = volume["secret"]["items"]
+    assert item["key"] == "sa.json"
+    (tmp_path / item["path"]).write_text(google.account("viewer@test"))
+    path = variable["value"].replace(mount["mountPath"], str(tmp_path))
+    process = subprocess.Popen(
+        [server, f"--logdir={output['source']}", "--port=0"],
+        env={**os.environ, variable["name"]: path},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    try:
+        deadline = time.monotonic() + 30
+        while not google.exchanged and time.monotonic() < deadline:
+            time.sleep(0.05)
+    finally:
+        process.kill()
+        process.wait()
+    assert set(google.exchanged) == {"viewer@test"}
