@@ -27,12 +27,16 @@ def main() -> int:
         print("error: neither podman nor docker is installed", file=sys.stderr)
         return 1
     references = {name: _reference(name, options) for name in options.names}
-    for name, reference in references.items():
-        if options.push:
-            references[name] = push(engine, reference)
-        else:
-            build(engine, name, reference, options)
-        print(f"{name}: {references[name]}  {_details(engine, reference)}", flush=True)
+    try:
+        for name, reference in references.items():
+            if options.push:
+                references[name] = push(engine, reference)
+            else:
+                build(engine, name, reference, options)
+            print(f"{name}: {references[name]}  {_details(engine, reference)}", flush=True)
+    except subprocess.CalledProcessError as error:  # what it said stands above
+        print(f"error: `{' '.join(error.cmd[:2])}` ended with status {error.returncode}", file=sys.stderr)
+        return 1
     _remember(Path(options.output), references)
     return 0
 

@@ -10,8 +10,6 @@ find . -path ./tensorflow -prune -o -type d -name tests -print | xargs rm -rf
 rm -rf pyarrow/libarrow_flight* pyarrow/libarrow_python_flight* pyarrow/_flight* pyarrow/include tensorflow/include
 # The Clang that TensorFlow is built with.
 rm -rf clang
-# A loader of logs for gs:// only; TensorBoard has another one.
-rm -rf tensorboard_data_server
 # 440 services that are not object stores.
 if [ -d botocore/data ]; then
     find botocore/data -mindepth 1 -maxdepth 1 -type d ! -name s3 ! -name sts ! -name sso ! -name sso-oidc \

@@ -122,6 +122,12 @@ def test_containerfiles_are_prudent(name):
     assert ("HEALTHCHECK" in text) == (name == "serve")
 
 
+def test_a_build_that_fails_is_no_traceback():
+    command = [sys.executable, "containers/build.py", "--engine", "false", "serve"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 1 and done.stderr == "error: `false build` ended with status 1\n"
+
+
 # From here on with podman.
 
 
