@@ -1,0 +1,152 @@
+"""A deployment that fails, or is stopped, leaves what was there as it was, and says why."""
+
+# Fixtures are imported, and tests have arguments of their names.
+# flake8: noqa: F811
+
+import os
+import signal
+
+import pytest
+
+from components.serve import deploy, objects, smoke
+from components.serve.objects import Model
+from components.serve.rollout import Patience, Rollout, RolloutError
+from components.shared import kubernetes
+from components.shared.errors import PipelineError
+from tests.serve.rollout_fixture import (
+    IMAGE,
+    PATIENCE,
+    autoscaler,
+    note,
+    replicas,
+    rollback,
+    scaled_by_itself,
+    served,
+    version,
+)
+from tests.serve.rollout_fixture import kube, models, put, questions, servers  # noqa: F401  pytest fixtures
+from tests.train.step_pod import step_pod
+
+IN_SERVICE = (("Service", "colours"), ("HorizontalPodAutoscaler", "colours"), ("PodDisruptionBudget", "colours"))
+
+
+def test_a_version_that_answers_wrongly_is_taken_back(kube, servers, put, models):
+    first, _, _ = put(models[0])
+    with pytest.raises(RolloutError, match=f"for 6 of 6 test pictures.*colours still serves {first}"):
+        put(models[2])
+    assert replicas(kube) == {first: 1}
+    assert {service["metadata"]["name"] for service in kube.all("Service")} == {"colours", f"colours-{first}"}
+    assert kube.one("Service", "colours")["spec"]["selector"]["museum-classifier/version"] == first
+
+
+@pytest.mark.parametrize("when", [0, 1], ids=["before the switch", "after it"])
+@pytest.mark.parametrize("failure", [KeyError("version"), smoke.SmokeTestError("no"), KeyboardInterrupt()])
+def test_whatever_goes_wrong_the_old_version_is_as_it_was(kube, servers, put, models, failure, when):
+    first, _, _ = put(models[0], replicas=2)
+    scaled_by_itself(kube, first, 3)
+    kube.change("HorizontalPodAutoscaler", "colours", lambda obj: obj["spec"].update(maxReplicas=20))
+    before = [kube.one(kind, name) for kind, name in IN_SERVICE] + [kube.one("Deployment", f"colours-{first}")]
+    tests = []
+
+    def look(url: str):
+        tests.append(url)
+        if len(tests) > when:
+            raise failure
+
+    # A mistake in the code keeps its traceback; what the user can read and mend is the step's reason.
+    expected = RolloutError if isinstance(failure, PipelineError) else type(failure)
+    with pytest.raises(expected):
+        put(models[1], replicas=1, look=look)
+    after = [kube.one(kind, name) for kind, name in IN_SERVICE] + [kube.one("Deployment", f"colours-{first}")]
+    assert [entry["spec"] for entry in after] == [entry["spec"] for entry in before]
+    assert [note(entry) for entry in after] == [note(entry) for entry in before]
+    assert replicas(kube) == {first: 3} and served(servers) == ["first"]
+
+
+def test_a_step_that_is_told_to_stop_takes_back_what_it_has_begun(kube, servers, put, models):
+    first, _, _ = put(models[0])
+    with pytest.raises(RolloutError, match=f"was taken back: the step was told to stop; colours still serves {first}"):
+        with deploy._interruptible():
+            put(models[1], look=lambda url: os.kill(os.getpid(), signal.SIGTERM))
+    assert replicas(kube) == {first: 1}
+
+
+def test_what_a_killed_step_left_is_cleared_away(kube, servers, put, models):
+    first, _, _ = put(models[0])
+    around, left = objects.surroundings(step_pod(), [], own_account=True), version(models[0], "serve:2")
+    kubernetes.connect().apply(objects.deployment("colours", left, models[0], "serve:2", 1, around))
+    second, _, _ = put(models[1])
+    assert replicas(kube) == {first: 0, left: 0, second: 1}
+    assert rollback() == f"colours serves {first} again, instead of {second}"
+
+
+@pytest.mark.parametrize("when", [0, 1], ids=["before the switch", "after it"])
+def test_of_a_first_version_that_fails_nothing_is_left(kube, servers, put, models, when):
+    tests = []
+
+    def look(url: str):
+        tests.append(url)
+        if len(tests) > when:
+            raise smoke.SmokeTestError("no")
+
+    with pytest.raises(RolloutError, match="was taken back: no; colours serves nothing"):
+        put(models[0], look=look)
+    kinds = ("Deployment", "Service", "HorizontalPodAutoscaler", "PodDisruptionBudget")
+    assert [kube.all(kind) for kind in kinds] == [[], [], [], []]
+
+
+def test_a_version_deployed_again_that_fails_keeps_its_old_form(kube, servers, put, models):
+    first, _, _ = put(models[0], replicas=2)
+    before = kube.one("Deployment", f"colours-{first}")["spec"]
+
+    def look(url: str):
+        raise smoke.SmokeTestError("no")
+
+    with pytest.raises(RolloutError):
+        put(models[0], replicas=4, look=look)
+    assert kube.one("Deployment", f"colours-{first}")["spec"] == before
+    assert served(servers) == ["first"] and autoscaler(kube) == (first, 2, 8)
+
+
+def test_of_two_runs_that_deploy_at_once_the_later_one_gives_way(kube, servers, put, models):
+    first, _, _ = put(models[0])
+
+    def another_run(url: str):
+        if url == servers.url(f"colours-{version(models[0], 'serve:2')}"):
+            put(models[1])
+
+    second = version(models[1])
+    with pytest.raises(RolloutError, match=f"was taken back: .*; colours still serves {second}"):
+        put(models[0], image="serve:2", look=another_run)
+    assert served(servers) == ["second"] and autoscaler(kube) == (second, 1, 4)
+    assert replicas(kube) == {first: 0, second: 1}
+
+
+def test_what_was_tried_against_an_older_version_is_not_put_before_a_newer_one(kube, servers, put, models):
+    put(models[0])
+    rollout, now = Rollout(kubernetes.connect(), "colours", PATIENCE), version(models[0])
+    with pytest.raises(RolloutError, match=f"another run has put {now} into service meanwhile: run this step again"):
+        rollout._check_unchanged(objects.Versions(main="0123456789"))
+
+
+def test_a_version_that_crashes_says_why(kube, servers, put, models):
+    with pytest.raises(RolloutError, match="keeps crashing: .*checksum.*colours serves nothing"):
+        put(Model(models[0].uri, "0" * 64))
+    assert kube.all("Deployment") == [] and kube.all("Service") == []
+
+
+def test_an_image_that_cannot_be_pulled(kube, servers, put, models):
+    first, _, _ = put(models[0])
+    servers.broken_images.add("nowhere/serve:1")
+    with pytest.raises(RolloutError, match="ImagePullBackOff: no such image nowhere/serve:1.*still serves"):
+        put(models[1], image="nowhere/serve:1")
+    assert replicas(kube) == {first: 1}
+
+
+def test_pods_that_never_become_ready_time_out(kube, models):
+    """No controller plays here: the Deployment stays as it was applied."""
+    rollout = Rollout(kubernetes.connect(), "colours", Patience(poll=0.02, image=0.1, ready=0.2))
+    around = objects.surroundings(step_pod(), [], own_account=False)
+    with pytest.raises(RolloutError, match="not ready after 0 s: there is no pod yet"):
+        rollout.deploy(models[0], IMAGE, 1, 0, around, smoke=None)
+    assert kube.all("Deployment") == []
