@@ -85,12 +85,7 @@ class _Chief:
 
     @contextlib.contextmanager
     def _listening(self) -> Iterator[tuple[socket.socket, selectors.BaseSelector]]:
-        both = socket.has_dualstack_ipv6()
-        family = socket.AF_INET6 if both else socket.AF_INET
-        with (
-            socket.create_server(("", self._port), family=family, dualstack_ipv6=both) as server,
-            selectors.DefaultSelector() as selector,
-        ):
+        with _server(self._port) as server, selectors.DefaultSelector() as selector:
             server.setblocking(False)
             selector.register(server, selectors.EVENT_READ)
             try:
@@ -119,3 +114,11 @@ class _Chief:
             connection.close()
             del self._said[connection]
             self._here = {index: other for index, other in self._here.items() if other is not connection}
+
+
+def _server(port: int) -> socket.socket:
+    """Listens at IPv6 and IPv4, or at IPv4 alone where the node has no IPv6."""
+    try:
+        return socket.create_server(("", port), family=socket.AF_INET6, dualstack_ipv6=True)
+    except (OSError, ValueError):
+        return socket.create_server(("", port))

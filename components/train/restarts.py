@@ -38,7 +38,7 @@ def describe_status(status: int) -> str:
     """What the exit status of a process or container means; a negative one is a signal."""
     number = -status if status < 0 else status - 128 if status > 128 else 0
     if number == signal.SIGKILL:
-        return "was killed (signal 9; often: out of memory)"
+        return "was killed (signal 9; often out of memory: try a smaller batch_size or image_size)"
     if number:
         return f"was killed by signal {number}"
     return "was preempted" if status == os.EX_TEMPFAIL else f"failed with exit status {status}"

@@ -123,8 +123,8 @@ def test_gpus_are_shared_out_and_too_few_are_told(monkeypatch):
 @pytest.mark.parametrize(
     ("status", "text"),
     [
-        (-9, "was killed (signal 9; often: out of memory)"),
-        (137, "was killed (signal 9; often: out of memory)"),
+        (-9, "was killed (signal 9; often out of memory: try a smaller batch_size or image_size)"),
+        (137, "was killed (signal 9; often out of memory: try a smaller batch_size or image_size)"),
         (143, "was killed by signal 15"),
         (75, "was preempted"),
         (3, "failed with exit status 3"),
