@@ -12,10 +12,11 @@ LONGEST = (
     "tests/test_louvre_run.py",
     "tests/train/test_launch_workers.py",
     "tests/test_recovery.py",
-    "tests/serve/test_rollout.py",
     "tests/test_store_runs.py",
+    "tests/serve/test_rollout.py",
     "tests/train/test_replicas.py",
     "tests/fetch/test_resume.py",
+    "tests/serve/test_rollout_failures.py",
 )
 
 
