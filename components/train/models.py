@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Mapping
 
 from components.shared.errors import PipelineError
+from components.train.choice import SettingsError, check_choice
 
 if TYPE_CHECKING:
     import keras
@@ -73,15 +74,11 @@ class Network:
 
 def check_name(name: str) -> None:
     """Raises SettingsError that lists the known models unless `name` is one of them."""
-    from components.train.settings import check_choice
-
     check_choice("model", name, tuple(ZOO))
 
 
 def check_weights(name: str, weights: str) -> None:
     """Raises SettingsError if the known model `name` has no ImageNet weights and `weights` asks for them."""
-    from components.train.settings import SettingsError
-
     if weights == IMAGENET and ZOO[name].weights != IMAGENET:
         known = ", ".join(other for other, entry in ZOO.items() if entry.weights == IMAGENET)
         raise SettingsError(f"there are no ImageNet weights for model={name}: use weights=none, or one of {known}")

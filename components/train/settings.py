@@ -1,12 +1,12 @@
 """What a training run is asked to do: the parameters of the train step, checked and written as JSON."""
 
 import dataclasses
-import difflib
 import json
 from dataclasses import dataclass
 from pathlib import Path
 
-from components.shared.errors import PipelineError
+from components.train.choice import SettingsError, check_choice
+from components.train.models import check_name, check_weights
 
 OPTIMIZERS = ("adamw", "sgd")
 AUGMENTATIONS = ("none", "light", "strong")
@@ -31,13 +31,7 @@ _AT_LEAST = {
     "gpus": 0,
     "max_restarts": 0,
 }
-
-
 _LARGEST_SEED = 2**32 - 1  # NumPy's
-
-
-class SettingsError(PipelineError):
-    """A value that a parameter does not allow; the message names the allowed ones."""
 
 
 @dataclass(frozen=True)
@@ -69,8 +63,6 @@ class Settings:
     seed: int
 
     def __post_init__(self) -> None:
-        from components.train.models import check_name, check_weights
-
         for name, allowed in _CHOICES.items():
             check_choice(name, getattr(self, name), allowed)
         for name, minimum in _AT_LEAST.items():
@@ -134,12 +126,3 @@ class Settings:
     def _divisible(self) -> str:
         below = self.batch_size // self.replicas * self.replicas
         return " or ".join(str(size) for size in (below, below + self.replicas) if size)
-
-
-def check_choice(name: str, value: str, allowed: tuple[str, ...]) -> None:
-    """Raises SettingsError that names the allowed values, and the nearest one, unless `value` is among them."""
-    if value in allowed:
-        return
-    near = difflib.get_close_matches(value, allowed, n=1)
-    hint = f" (did you mean {near[0]}?)" if near else ""
-    raise SettingsError(f"{name}={value} is not known{hint}; it must be one of: {', '.join(allowed)}")

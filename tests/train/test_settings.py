@@ -2,7 +2,8 @@ import pytest
 
 from cli import preflight
 from components.shared.errors import PipelineError
-from components.train.settings import Settings, SettingsError
+from components.train.choice import SettingsError
+from components.train.settings import Settings
 
 
 def test_unknown_model_lists_the_known_and_the_nearest(make_settings):
