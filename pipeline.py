@@ -128,7 +128,7 @@ def pipeline(
         respect_robots: Obey robots.txt and noai headers; off only where you have the right.
         allow_private_addresses: Read from private hosts, files and buckets that neither table nor image_base names.
         conflicts: Equal pictures with different labels: exclude, keep or fail.
-        duplicate_distance: Pictures whose perceptual hashes differ in at most so many bits are compared closely; -1 for off.
+        duplicate_distance: Compare pictures closely whose perceptual hashes differ in at most so many bits; -1 for off.
         min_examples_per_class: Fail if a class has fewer examples in the training split.
         min_eval_examples_per_class: Warn if a class has fewer examples in the validation or test split.
         max_imbalance: Warn if the largest class has more than so many times the examples of the smallest.

@@ -45,7 +45,9 @@ from tests.convert.shards import Item, drawing, settings, write_shard
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--records", type=int, default=3000, help="records of 30 KB for the comparison with peers")
-    parser.add_argument("--scale", default="1000,10000,100000", help="numbers of small images for the flatness of convert")
+    parser.add_argument(
+        "--scale", default="1000,10000,100000", help="numbers of small images for the flatness of convert"
+    )
     parser.add_argument("--hashes", type=int, default=1_000_000, help="hashes for the duplicate search; 0 for none")
     parser.add_argument("--assemble", default="1000,10000", help="numbers of pictures for the whole assemble step")
     parser.add_argument("--rounds", type=int, default=3)

@@ -45,7 +45,7 @@ class Settings:
 
 @dataclass(frozen=True)
 class Needs:
-    """Of one step: (request, limit) of CPU and memory, the size of /tmp, hours until it is stopped, retries, secrets."""
+    """Of one step: (request, limit) of CPU and memory, size of /tmp, hours until it is stopped, retries, secrets."""
 
     cpu: tuple[str, str]
     memory: tuple[str, str]
@@ -87,7 +87,7 @@ def fit(task: PipelineTask, step: str, secrets: dict[str, object]) -> None:
     Args:
         task: The task; its resources, deadline, scratch disk, user and secrets are set.
         step: Key of NEEDS.
-        secrets: Names of the Secrets (strings or pipeline parameters): store, google, flickr. None of them has to exist.
+        secrets: Names of the Secrets (strings or pipeline parameters): store, google, flickr. None has to exist.
     """
     needs = NEEDS[step]
     task.set_cpu_request(needs.cpu[0]).set_cpu_limit(needs.cpu[1])

@@ -139,7 +139,9 @@ def _add_serve(commands) -> None:
     parser.add_argument("--root", default="runs", help="folder of the runs (default: runs)")
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on (default: 127.0.0.1)")
     parser.add_argument("--port", type=_port, default=8080, help="port to listen on (default: 8080)")
-    parser.add_argument("--name", default="museum-classifier", help="name of the model in the API (default: %(default)s)")
+    parser.add_argument(
+        "--name", default="museum-classifier", help="name of the model in the API (default: %(default)s)"
+    )
     parser.add_argument("--workers", type=int, default=0, help="processes, each with one engine (default: one a core)")
     parser.add_argument("--engine", default="litert", choices=["litert", "savedmodel"], help="(default: %(default)s)")
     parser.add_argument("--no-urls", action="store_true", help="do not fetch pictures by URL")
@@ -155,9 +157,14 @@ def _add_tensorboard(commands) -> None:
 
 def _add_drift(commands) -> None:
     parser = _add(commands, "drift", _drift, "compare what a service sees with what its model was tested on")
-    parser.add_argument("--service", required=True, nargs="+", metavar="URL", help="base URL of the service, or of each of its pods")
     parser.add_argument(
-        "--reference", default="", metavar="DIR_OR_URI", help="the evaluation's predictions (default: of the latest run)"
+        "--service", required=True, nargs="+", metavar="URL", help="base URL of the service, or of each of its pods"
+    )
+    parser.add_argument(
+        "--reference",
+        default="",
+        metavar="DIR_OR_URI",
+        help="the evaluation's predictions (default: of the latest run)",
     )
     parser.add_argument("--root", default="runs", help="folder of the runs (default: runs)")
 

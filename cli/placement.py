@@ -40,11 +40,12 @@ def node_selector(text: str) -> tuple[str, tuple[str, str]]:
 
 
 def toleration(text: str) -> tuple[str, dict[str, str]]:
-    """`train:nvidia.com/gpu:NoSchedule` is ("train", {key, operator: Exists, effect}); `KEY=VALUE` tests for equality."""
+    """`train:nvidia.com/gpu:NoSchedule` is ("train", {key, operator: Exists, effect}); `KEY=VALUE` tests equality."""
     step, rest = _step(text)
     found = re.fullmatch(r"([^=:]+)(?:=([^:]*))?(?::(\w+))?", rest)
     if not found or (found[3] and found[3] not in _EFFECTS):
-        raise PipelineError(f"--toleration {text}: write [STEP:]KEY[=VALUE][:EFFECT], EFFECT one of {', '.join(_EFFECTS)}")
+        effects = ", ".join(_EFFECTS)
+        raise PipelineError(f"--toleration {text}: write [STEP:]KEY[=VALUE][:EFFECT], EFFECT one of {effects}")
     key, value, effect = found.groups()
     result = {"key": key, "operator": "Exists" if value is None else "Equal"}
     result |= {"value": value} if value is not None else {}

@@ -28,7 +28,9 @@ def check(values: dict[str, Any]) -> None:
     _check_image_size(values)
     present = len(glob.glob("/dev/nvidia[0-9]*"))
     if values["gpus"] > present:
-        raise PipelineError(f"gpus={values['gpus']} was asked for and this machine has {present}: set gpus=0 for the CPU")
+        raise PipelineError(
+            f"gpus={values['gpus']} was asked for and this machine has {present}: set gpus=0 for the CPU"
+        )
 
 
 def _or_word(name: str) -> str:

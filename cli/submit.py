@@ -24,7 +24,8 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("--host", default=os.environ.get("KFP_HOST", ""), help="URL of the KFP API server (default: KFP_HOST)")
     add("--namespace", default=None, help="your namespace, on an installation with several users")
-    add("--token", default=os.environ.get("KFP_TOKEN"), help="bearer token, if the server asks for one (default: KFP_TOKEN)")
+    token = os.environ.get("KFP_TOKEN")
+    add("--token", default=token, help="bearer token, if the server asks for one (default: KFP_TOKEN)")
     add("--experiment", default="museum-classifier", help="experiment of the run; created if missing (%(default)s)")
     add("--name", default="", help="name of the run (default: the label to learn, and the time)")
     add("--root", default=None, metavar="URI", help="pipeline root, such as s3://bucket/prefix (default: the server's)")
@@ -78,7 +79,9 @@ def _probe(options: argparse.Namespace) -> None:
     except urllib.error.HTTPError as error:
         raise _explained(options.host, error) from error
     except ValueError:  # a page to log in at
-        raise PipelineError(f"{options.host} is no KFP API server, or wants a login: give --token and --namespace") from None
+        raise PipelineError(
+            f"{options.host} is no KFP API server, or wants a login: give --token and --namespace"
+        ) from None
     except OSError as error:
         raise _explained(options.host, error) from error
 

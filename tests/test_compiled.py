@@ -73,9 +73,9 @@ def test_no_gpu_is_asked_for_unless_one_is(tmp_path):
     plain = (GOLDEN / "train-2-workers-0-gpus.yaml").read_text()
     assert "nvidia.com/gpu" not in plain
     for workers in (1, 2):
-        (step,) = next(yaml.safe_load_all((GOLDEN / f"train-{workers}-workers-1-gpus.yaml").read_text()))["spec"]["containers"]
-        assert "nvidia.com/gpu" not in step["resources"]["limits"]
         documents = list(yaml.safe_load_all((GOLDEN / f"train-{workers}-workers-1-gpus.yaml").read_text()))
+        (step,) = documents[0]["spec"]["containers"]
+        assert "nvidia.com/gpu" not in step["resources"]["limits"]
         (container,) = documents[-1]["spec"]["template"]["spec"]["containers"]
         assert container["resources"]["limits"]["nvidia.com/gpu"] == "1"
         assert documents[-1]["spec"]["completions"] == workers
@@ -83,7 +83,8 @@ def test_no_gpu_is_asked_for_unless_one_is(tmp_path):
 
 def test_every_step_has_resources_a_deadline_and_retries(tmp_path):
     spec, platform = compiled(tmp_path)
-    executors = {name.removeprefix("exec-"): each["container"] for name, each in spec["deploymentSpec"]["executors"].items()}
+    found = spec["deploymentSpec"]["executors"]
+    executors = {name.removeprefix("exec-"): each["container"] for name, each in found.items()}
     assert set(executors) == set(NEEDS)
     for name, container in executors.items():
         resources = container["resources"]
@@ -232,7 +233,8 @@ def step_pod(spec: dict, platform: dict, parameters: dict) -> dict:
     container = spec["deploymentSpec"]["executors"]["exec-train"]["container"]
 
     def filled(text: str) -> str:
-        return re.sub(r"\{\{\$\.inputs\.parameters\['pipelinechannel--(\w+)'\]\}\}", lambda found: parameters[found[1]], text)
+        place = r"\{\{\$\.inputs\.parameters\['pipelinechannel--(\w+)'\]\}\}"
+        return re.sub(place, lambda found: parameters[found[1]], text)
 
     resources = {key: filled(value) for key, value in container["resources"].items() if key.startswith("resource")}
     mounts = platform["exec-train"]["emptyDirMounts"]
@@ -261,7 +263,10 @@ def step_pod(spec: dict, platform: dict, parameters: dict) -> dict:
                     ],
                     "volumeMounts": [{"name": each["volumeName"], "mountPath": each["mountPath"]} for each in mounts],
                     "resources": {
-                        "requests": {"cpu": resources["resourceCpuRequest"], "memory": resources["resourceMemoryRequest"]},
+                        "requests": {
+                            "cpu": resources["resourceCpuRequest"],
+                            "memory": resources["resourceMemoryRequest"],
+                        },
                         "limits": {"cpu": resources["resourceCpuLimit"], "memory": resources["resourceMemoryLimit"]},
                     },
                 }

@@ -46,7 +46,9 @@ LIMITS = {"data": 600, "train": 2200, "serve": 250}
 SAMPLE = {"shards": 2, "epochs": 3, "image_size": 64, "min_accuracy": 0.0, "max_class_regression": 1.0, "serve": False}
 
 containers = pytest.mark.containers
-real = pytest.mark.skipif(os.environ.get("TEST_CONTAINERS") != "1", reason="make test-containers builds and runs images")
+real = pytest.mark.skipif(
+    os.environ.get("TEST_CONTAINERS") != "1", reason="make test-containers builds and runs images"
+)
 
 
 def locked(name: str) -> dict[str, str]:
@@ -196,8 +198,12 @@ def test_sizes(images, podman):
 @containers
 @pytest.mark.parametrize("name", NAMES)
 def test_runs_as_nobody_with_a_read_only_root_and_no_compiler(images, podman, name):
-    script = "id -u; ! touch /app/x 2>/dev/null; touch /tmp/x; ! command -v gcc cc pip; python3 -c 'import components.images'"
-    found = output(podman, "run", "--rm", "--net=none", "--read-only", "--entrypoint", "sh", images[name], "-ec", script)
+    script = (
+        "id -u; ! touch /app/x 2>/dev/null; touch /tmp/x; ! command -v gcc cc pip; "
+        "python3 -c 'import components.images'"
+    )
+    options = ["--rm", "--net=none", "--read-only", "--entrypoint", "sh"]
+    found = output(podman, "run", *options, images[name], "-ec", script)
     assert found.strip() == "1000"
     config = json.loads(output(podman, "image", "inspect", images[name]))[0]
     assert config["Config"]["User"] == "1000:1000"
@@ -284,14 +290,17 @@ def test_the_server_answers_in_its_image(images, podman, classifier):
         port = unused.getsockname()[1]
     picture = classifier.parent / "picture.jpg"
     picture.write_bytes(sample.picture("sample:1/1002"))
-    options = ["--read-only", "--tmpfs", "/tmp", "--memory=1g", "-p", f"127.0.0.1:{port}:8080", "-v", f"{classifier}:/model:ro"]
+    options = ["--read-only", "--tmpfs", "/tmp", "--memory=1g"]
+    options += ["-p", f"127.0.0.1:{port}:8080", "-v", f"{classifier}:/model:ro"]
     name = output(podman, "run", "--detach", "--rm", *options, images["serve"], "--model", "/model").strip()
     try:
         wait_for(lambda: subprocess.run([podman, "healthcheck", "run", name], capture_output=True).returncode == 0)
         answer = requests.post(f"http://127.0.0.1:{port}/classify", data=picture.read_bytes(), timeout=30).json()
     finally:
         subprocess.run([podman, "stop", "--time", "10", name], check=True, capture_output=True)
-    outside = json.loads(output(sys.executable, "pipeline.py", "predict", str(picture), "--model", str(classifier), "--json"))
+    outside = json.loads(
+        output(sys.executable, "pipeline.py", "predict", str(picture), "--model", str(classifier), "--json")
+    )
     assert answer["predictions"] == outside["predictions"]
 
 

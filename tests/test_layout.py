@@ -67,6 +67,17 @@ def test_packages_start_empty():
         assert path.read_text() == "", f"{path} is not empty"
 
 
+@pytest.mark.skipif(not (ROOT / ".git").exists(), reason="git tells which files are the project's")
+def test_lines_fit():
+    """In 120 characters, as setup.cfg says."""
+    listed = subprocess.run(["git", "ls-files", "-z", "*.py"], cwd=ROOT, capture_output=True, text=True, check=True)
+    names = listed.stdout.split("\0")[:-1]
+    assert "pipeline.py" in names
+    for name in names:
+        for number, line in enumerate((ROOT / name).read_text(encoding="utf-8").split("\n"), 1):
+            assert len(line) <= 120, f"{name}:{number}: {len(line)} characters"
+
+
 def test_pipeline_compiles_with_nothing_but_kfp(tmp_path):
     target = tmp_path / "pipeline.yaml"
     code = f"from cli.main import main; sys.exit(main(['compile', '--output', {str(target)!r}]))"

@@ -18,7 +18,9 @@ MANIFESTS = ROOT / "manifests"
 OVERLAYS = sorted(path.name for path in (MANIFESTS / "overlays").iterdir())
 NAMESPACED_BY = "kubeflow"
 
-pytestmark = pytest.mark.skipif(not shutil.which("kubectl"), reason="kubectl renders the manifests and is not installed")
+pytestmark = pytest.mark.skipif(
+    not shutil.which("kubectl"), reason="kubectl renders the manifests and is not installed"
+)
 
 
 @pytest.fixture(scope="module", params=OVERLAYS)
@@ -128,7 +130,8 @@ def test_secret_templates_have_the_keys_that_the_steps_ask_for():
     import kubernetes_validate
 
     templates = list(yaml.safe_load_all((MANIFESTS / "base/storage/secrets.template.yaml").read_text()))
-    assert [item["metadata"]["name"] for item in templates] == [f"museum-classifier-{name}" for name in SECRET_VARIABLES]
+    names = [item["metadata"]["name"] for item in templates]
+    assert names == [f"museum-classifier-{name}" for name in SECRET_VARIABLES]
     for item, variables in zip(templates, SECRET_VARIABLES.values(), strict=True):
         kubernetes_validate.validate(item, "1.34", strict=True)
         assert set(item["stringData"]) <= {*variables, "key.json"}
@@ -182,4 +185,5 @@ def test_workers_reach_the_store_of_a_stock_installation_and_no_plain_http_elsew
     assert open_ports == {53, 443, 6443}
     (store,) = [rule for rule in policy["egress"] if "namespaceSelector" in str(rule)]
     (selected,) = store["to"][0]["podSelector"]["matchExpressions"]
-    assert set(selected["values"]) == {"minio", "seaweedfs"} and {port["port"] for port in store["ports"]} == {9000, 8333}
+    assert set(selected["values"]) == {"minio", "seaweedfs"}
+    assert {port["port"] for port in store["ports"]} == {9000, 8333}

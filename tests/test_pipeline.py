@@ -14,9 +14,9 @@ from components.images import image
 
 PARAMETERS = parameters.declared(pipeline.pipeline.pipeline_func)
 NAMED_IN_THE_ISSUE = (
-    "source table images image_base label where min_images_per_class max_classes max_images_per_class shards image_size "
-    "validation_fraction test_fraction model weights epochs batch_size learning_rate augmentation workers accelerator "
-    "gpus min_accuracy serve seed"
+    "source table images image_base label where min_images_per_class max_classes max_images_per_class shards "
+    "image_size validation_fraction test_fraction model weights epochs batch_size learning_rate augmentation workers "
+    "accelerator gpus min_accuracy serve seed"
 ).split()
 
 
@@ -33,7 +33,10 @@ def edges(dag) -> set[tuple[str, str]]:
     return found | {
         (source.producer_task, name)
         for name, task in dag.tasks.items()
-        for kind, inputs in (("task_output_parameter", task.inputs.parameters), ("task_output_artifact", task.inputs.artifacts))
+        for kind, inputs in (
+            ("task_output_parameter", task.inputs.parameters),
+            ("task_output_artifact", task.inputs.artifacts),
+        )
         for source in (getattr(value, kind) for value in inputs.values())
         if source.producer_task
     }

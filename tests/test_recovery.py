@@ -84,7 +84,9 @@ def test_a_second_signal_kills_what_does_not_end_by_itself(tmp_path):
 def test_where_hangups_are_ignored_the_run_goes_on(tmp_path):
     """`nohup make run` outlives its terminal."""
     code = WATCHER.format(stubborn=STUBBORN)
-    wrapper = "import os, signal, sys; signal.signal(signal.SIGHUP, signal.SIG_IGN); os.execv(sys.argv[1], sys.argv[1:])"
+    wrapper = (
+        "import os, signal, sys; signal.signal(signal.SIGHUP, signal.SIG_IGN); os.execv(sys.argv[1], sys.argv[1:])"
+    )
     process = started([sys.executable, "-c", wrapper, sys.executable, "-c", code, str(tmp_path)])
     assert process.stdout.readline() == "child\n"
     (ignored,) = re.findall(r"^SigIgn:\s*(\w+)", Path(f"/proc/{process.pid}/status").read_text(), re.MULTILINE)

@@ -1,4 +1,4 @@
-"""Big artifacts cross a step once: bytes that each stage reads from the store, counted on the wire, for 200 MB of records."""
+"""Big artifacts cross a step once: what each stage reads from the store, counted on the wire, for 200 MB of records."""
 
 import multiprocessing
 import os
@@ -70,7 +70,9 @@ def read(proxy: Proxy, split: str) -> dict[str, float]:
     """How many times the size of each record file of `split` was read."""
     sizes = {file.uri.partition("://")[2]: file.size for file in proxy.files}
     return {
-        path: proxy.received[f"/{path}"] / size for path, size in sizes.items() if path.rpartition("/")[2].startswith(split)
+        path: proxy.received[f"/{path}"] / size
+        for path, size in sizes.items()
+        if path.rpartition("/")[2].startswith(split)
     }
 
 

@@ -167,8 +167,8 @@ class _Pictures:
         """Raises PipelineError if pictures are left that no row asked for."""
         if self._next is not None:
             raise PipelineError(
-                f"{self._path} and the {LOG_NAME} beside it are of different fetches ({self._next[0]} is not where the log "
-                "has it): run the fetch step again"
+                f"{self._path} and the {LOG_NAME} beside it are of different fetches ({self._next[0]} is not where the "
+                "log has it): run the fetch step again"
             )
 
     @staticmethod

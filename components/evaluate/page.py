@@ -185,7 +185,9 @@ def _calibration(report: Report, found: Findings) -> None:
         "Calibration",
         beside(
             plot(figures.reliability(analysis.before, "without temperature"), "Reliability without temperature", True),
-            plot(figures.reliability(analysis.after, f"temperature {found.temperature:.2f}"), "Reliability with it", True),
+            plot(
+                figures.reliability(analysis.after, f"temperature {found.temperature:.2f}"), "Reliability with it", True
+            ),
             plot(figures.confidences(analysis), "Confidence of right and wrong answers", True),
             width=18,
         ),

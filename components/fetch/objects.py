@@ -90,8 +90,8 @@ class Objects:
         async with self._body(address, deadline) as body:
             encoded = _opened(body, last_sha256)
             if not encoded.is_large(self._settings.image_size):
-                # In the thread that reads: a thread of its own would take turns with it at the interpreter's lock, which
-                # costs more than the few milliseconds for which the connections fill the kernel's buffers meanwhile.
+                # In the thread that reads: a thread of its own would take turns with it at the interpreter's lock,
+                # which costs more than the few milliseconds for which the connections fill the kernel's buffers.
                 return _shrunk(encoded, body, self._settings, last_sha256)
             loop = asyncio.get_running_loop()
             return await loop.run_in_executor(self._large, _shrunk_in_turn, encoded, body, self._settings, last_sha256)

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 class Outcome:
     """What became of one object. `bytes`, `width`, `height` and `sha256` are those of the original.
 
-    `encoded_sha256` is of the stored JPEG `picture`; `thumbnail` is components.shared.hashing's, of its pixels: taken here,
-    where they are in hand, so that no later step has to decode the picture.
+    `encoded_sha256` is of the stored JPEG `picture`; `thumbnail` is components.shared.hashing's, of its pixels: taken
+    here, where they are in hand, so that no later step has to decode the picture.
     """
 
     status: str  # "ok" or the reason of the failure

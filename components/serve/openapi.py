@@ -100,7 +100,9 @@ def _v1_paths(model: str) -> Schema:
         model: status,
         f"{model}/versions/1": status,
         f"{model}/metadata": {"get": _operation("The signature and the model card.", {"type": "object"})},
-        f"{model}/histogram": {"get": _operation("The newest predictions of this server (one pod), counted.", histogram)},
+        f"{model}/histogram": {
+            "get": _operation("The newest predictions of this server (one pod), counted.", histogram)
+        },
         f"{model}:predict": predict,
         f"{model}/versions/1:predict": predict,
     }

@@ -1,6 +1,7 @@
 """TensorFlow Serving's REST API, which is KServe's V1 protocol: /v1/models/<name>.
 
-https://www.tensorflow.org/tfx/serving/api_rest, https://kserve.github.io/website/docs/concepts/architecture/data-plane/v1-protocol
+https://www.tensorflow.org/tfx/serving/api_rest,
+https://kserve.github.io/website/docs/concepts/architecture/data-plane/v1-protocol
 """
 
 from flask import Blueprint, Response, current_app, g, jsonify, request

@@ -30,8 +30,8 @@ MAX_PIXELS = 40_000_000
 # From here on memory is worth a thought: 8 megapixels take 32 MB in Pillow, and every copy as much.
 LARGE_PIXELS = 8_000_000
 MAX_SHRUNK_PIXELS = 400_000_000
-# A progressive JPEG has about ten scans. Each costs a pass over the whole picture but only a dozen bytes, so that a small
-# file with thousands of them would keep a decoder busy for hours.
+# A progressive JPEG has about ten scans. Each costs a pass over the whole picture but only a dozen bytes, so that a
+# small file with thousands of them would keep a decoder busy for hours.
 MAX_JPEG_SCANS = 100
 _START_OF_SCAN = b"\xff\xda"
 # Beyond this a picture is a line, and its stored form would be larger than its original.
@@ -56,7 +56,7 @@ class ImageError(ValueError):
 
 
 class DecodedImage(NamedTuple):
-    """`pixels` are `[h, w, 3] uint8`; `width` and `height` those of the whole picture as it is shown, before any shrinking."""
+    """`pixels` are `[h, w, 3] uint8`; `width` and `height` those of the whole picture as shown, before shrinking."""
 
     pixels: np.ndarray
     width: int
@@ -93,7 +93,7 @@ class EncodedImage:
             pixels = _decode_jpeg(self._data, picture, short_side)
         else:
             pixels = np.asarray(_to_rgb(_reduced(_load(picture, short_side), short_side)))
-        # After loading: Pillow turns a TIFF and then forgets its tag, and finds the tag of a PNG at the end of the file.
+        # After loading: Pillow turns a TIFF and then forgets its tag, and finds a PNG's tag at the end of the file.
         orientation = _orientation(picture)
         profile = picture.info.get("icc_profile")
         if profile and picture.mode != "CMYK":
@@ -125,8 +125,8 @@ def resize_short_side(image: np.ndarray, size: int) -> np.ndarray:
 def resize(image: np.ndarray, height: int, width: int, kernel: str = "bilinear") -> np.ndarray:
     """Resizes `[h, w, 3] uint8` to `[height, width, 3]`; `kernel` is bilinear or box, as wide as the scale.
 
-    The SIMD resizer takes a quarter of Pillow's time; where it is not installed Pillow does it, and a value may differ by
-    one of 255.
+    The SIMD resizer takes a quarter of Pillow's time; where it is not installed Pillow does it, and a value may differ
+    by one of 255.
     """
     if cykooz_resizer is None:
         return np.asarray(Image.fromarray(image).resize((width, height), Image.Resampling[kernel.upper()]))

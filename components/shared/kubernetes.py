@@ -87,7 +87,7 @@ class Cluster:
         self._call("DELETE", api_version, kind, name, query={"propagationPolicy": "Background"}, absent_is_fine=True)
 
     def log(self, pod: str, container: str, tail: int | None = None, previous: bool = False) -> list[str]:
-        """The last `tail` lines of a container, all if None, of its `previous` life if wanted; empty if they are gone."""
+        """The last `tail` lines of a container, all if None, of its `previous` life if wanted; empty if gone."""
         query = {"container": container} | ({"tailLines": str(tail)} if tail else {})
         query |= {"previous": "true"} if previous else {}
         response = self._log(pod, query)

@@ -165,7 +165,8 @@ def plot(figure, alt: str, fill: bool = False) -> Markup:
     box = None if figure.get_layout_engine() else "tight"
     figure.savefig(buffer, format="svg", bbox_inches=box, transparent=True)
     svg = buffer.getvalue()
-    return _block("plot", svg=Markup(svg[svg.index("<svg") :]), alt=alt, fill=fill, is_wide=figure.get_figwidth() > _PHONE)
+    is_wide = figure.get_figwidth() > _PHONE
+    return _block("plot", svg=Markup(svg[svg.index("<svg") :]), alt=alt, fill=fill, is_wide=is_wide)
 
 
 def percent(share: float, digits: int = 1) -> str:

@@ -2,7 +2,7 @@
 
     open_read, read_bytes(start, length), write_bytes, exists, stat, size, list_files, delete  one file or folder
     download, upload, download_all, upload_all, download_folder, mirror                         copies, in parallel
-    published_uri                                                                               where a run's files end up
+    published_uri                                                                               where a run's files go
 
 Whatever the scheme: a request that fails for a reason that can pass is repeated, whole files are checked against the
 store's checksum, a file appears under its name complete or not at all, and errors name the URI and the cause but no
@@ -177,7 +177,7 @@ def mirror(path: str, uri: str) -> int:
 def published_uri(uri: str) -> str:
     """Where the file or folder `uri` of a run will be found afterwards, and from other machines.
 
-    `uri` itself, except in `pipeline.py run --root s3://...`: there the path of an artifact becomes its URI in the store.
+    `uri` itself, except in `pipeline.py run --root s3://...`: there an artifact's path becomes its URI in the store.
     """
     local, published = os.environ.get(LOCAL_ROOT_VARIABLE), os.environ.get(STORE_ROOT_VARIABLE)
     path = local_path(uri)

@@ -114,7 +114,7 @@ def no_retries() -> Iterator[None]:
 
 
 def retried(call: Callable[[], T]) -> T:
-    """Returns `call()`, which is called again after TransientStorageError, with growing pauses (exponential, jittered)."""
+    """Returns `call()`, called again after TransientStorageError, with growing pauses (exponential, jittered)."""
     for delay in RETRY_DELAYS if _retries.get() else ():
         try:
             return call()

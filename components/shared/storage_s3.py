@@ -13,7 +13,7 @@ from components.shared import storage_base as base
 from components.shared.storage_base import Checksum, Chunk, FileInfo, NotFound, StorageError, TransientStorageError
 from components.shared.storage_settings import S3Settings, s3_settings
 
-# Files above this size are sent in parts of PART bytes: S3 takes 5 GB in one request, and a lost part is sent again alone.
+# Files above this size go in parts of PART bytes: S3 takes 5 GB in one request, and a lost part is sent again alone.
 MULTIPART = PART = 64 << 20
 # The name of our own checksum in the metadata of an object: an ETag is an MD5 only for small, unencrypted objects.
 _CRC32 = "crc32"
@@ -92,7 +92,8 @@ class S3Store(base.Store):
     def list(self, uri: str) -> list[FileInfo]:
         bucket, key = base.bucket_and_key(uri)
         root = uri.partition("://")[0] + "://" + bucket
-        pages = self._client(uri).get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=base.folder_prefix(key))
+        prefix = base.folder_prefix(key)
+        pages = self._client(uri).get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=prefix)
         found = self._call("list", uri, lambda: [item for page in pages for item in page.get("Contents", ())])
         files = [_file(f"{root}/{item['Key']}", item["Size"], item) for item in found]
         return [file for file in files if not file.uri.endswith("/")]
@@ -107,7 +108,9 @@ class S3Store(base.Store):
         with open(path, "rb") as file:
             metadata = {_CRC32: base.crc32(iter(lambda: file.read(1 << 20), b"")).value}
         target = {"Bucket": bucket, "Key": key}
-        started = self._call("write", uri, lambda: self._client(uri).create_multipart_upload(Metadata=metadata, **target))
+        started = self._call(
+            "write", uri, lambda: self._client(uri).create_multipart_upload(Metadata=metadata, **target)
+        )
         target["UploadId"] = started["UploadId"]
 
         def send(number: int) -> dict:
@@ -115,7 +118,8 @@ class S3Store(base.Store):
                 file.seek((number - 1) * PART)
                 data = file.read(PART)
             part = {"Body": data, "ContentMD5": _md5(data), "PartNumber": number, **target}
-            return {"PartNumber": number, "ETag": self._call("write", uri, lambda: self._client(uri).upload_part(**part))["ETag"]}
+            sent = self._call("write", uri, lambda: self._client(uri).upload_part(**part))
+            return {"PartNumber": number, "ETag": sent["ETag"]}
 
         try:
             with ThreadPoolExecutor(4) as pool:
@@ -153,7 +157,8 @@ class S3Store(base.Store):
             return StorageError(f"{prefix}no secure connection to {where}: is its certificate trusted (AWS_CA_BUNDLE)?")
         if isinstance(error, sdk.ParamValidationError):
             return StorageError(prefix + " ".join(str(error).split()))
-        if isinstance(error, (sdk.HTTPClientError, sdk.ConnectionError, sdk.IncompleteReadError, urllib3.exceptions.HTTPError, TimeoutError)):
+        cut = (sdk.HTTPClientError, sdk.ConnectionError, sdk.IncompleteReadError)
+        if isinstance(error, (*cut, urllib3.exceptions.HTTPError, TimeoutError)):
             return TransientStorageError(f"{prefix}no complete answer from {where} ({type(error).__name__})")
         if isinstance(error, sdk.BotoCoreError):
             return StorageError(prefix + " ".join(str(error).split()))

@@ -25,7 +25,11 @@ DEFAULT_MINIO = {
     "endpoint": "minio-service.kubeflow:9000",
     "disableSSL": True,
     "credentials": {
-        "secretRef": {"secretName": "mlpipeline-minio-artifact", "accessKeyKey": "accesskey", "secretKeyKey": "secretkey"}
+        "secretRef": {
+            "secretName": "mlpipeline-minio-artifact",
+            "accessKeyKey": "accesskey",
+            "secretKeyKey": "secretkey",
+        }
     },
 }
 

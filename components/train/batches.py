@@ -130,7 +130,8 @@ def _decided(geometry: Geometry, sizes: np.ndarray, keys: np.ndarray) -> tuple[n
 
 
 def _shaped(parts: list[tf.Tensor], count: int) -> tuple[tf.Tensor, ...]:
-    for part, shape in zip(parts, ([count], [count, 4], [count], [count, augment.DRAWS], [count], [count]), strict=True):
+    shapes = ([count], [count, 4], [count], [count, augment.DRAWS], [count], [count])
+    for part, shape in zip(parts, shapes, strict=True):
         part.set_shape(shape)
     return tuple(parts)
 

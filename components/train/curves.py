@@ -67,7 +67,9 @@ def _advice(history: list[dict[str, float]], best: int) -> list:
 
 def _description(history: list[dict[str, float]], name: str) -> str:
     first, last = history[0], history[-1]
-    ways = [f"{entry[name]:.2f} in training, {entry[f'validation_{name}']:.2f} in validation" for entry in (first, last)]
+    ways = [
+        f"{entry[name]:.2f} in training, {entry[f'validation_{name}']:.2f} in validation" for entry in (first, last)
+    ]
     return f"Over {len(history)} epochs the {name} goes from {ways[0]} to {ways[1]}."
 
 

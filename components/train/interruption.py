@@ -12,9 +12,9 @@ class StopRequest:
     """Whether SIGTERM came while this context was active; `requested` turns True and stays so.
 
     A thread of its own waits for the signal, which is blocked in the main thread and in all that begin in this context:
-    enter it before numpy and TensorFlow begin theirs. A handler would not do: Python runs it between two instructions of
-    the main thread, which may wait in TensorFlow for minutes, and TensorFlow's cluster runtime puts its own in place of
-    any other. Outside the main thread the caller decides.
+    enter it before numpy and TensorFlow begin theirs. A handler would not do: Python runs it between two instructions
+    of the main thread, which may wait in TensorFlow for minutes, and TensorFlow's cluster runtime puts its own in place
+    of any other. Outside the main thread the caller decides.
     """
 
     def __init__(self) -> None:

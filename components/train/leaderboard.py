@@ -77,7 +77,9 @@ def save(entries: Sequence[Entry], path: str) -> None:
     if len(entries) > 1:
         report.section(
             "Accuracy",
-            bars([(entry.model, entry.accuracy, percent(entry.accuracy)) for entry in ranked if not entry.error], whole=1),
+            bars(
+                [(entry.model, entry.accuracy, percent(entry.accuracy)) for entry in ranked if not entry.error], whole=1
+            ),
         )
     report.save(path)
 

@@ -1,8 +1,8 @@
 """The workers of a cluster meet before TensorFlow connects them.
 
 TensorFlow waits for the last of them with Python's lock in its hand: it prints nothing, and no SIGTERM is heard until
-the pod's grace is over. With a node that is not there yet that may take many minutes. So the wait is ours, at the chief's
-port before TensorFlow opens it, and what is left to TensorFlow takes a second.
+the pod's grace is over. With a node that is not there yet that may take many minutes. So the wait is ours, at the
+chief's port before TensorFlow opens it, and what is left to TensorFlow takes a second.
 """
 
 import contextlib

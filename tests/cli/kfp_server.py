@@ -76,7 +76,9 @@ def argo_nodes(state: str, shards: int) -> list[dict]:
         number = 1000 + len(nodes)
         own = f"museum-classifier-x-{template}-{number}" if template else f"museum-classifier-x-{number}"
         below = [{"pod_name": f"museum-classifier-x-{child}"} for child in children]
-        nodes.append({"task_id": f"t{number}", "pod_name": own, "display_name": name, "state": state, "child_tasks": below})
+        nodes.append(
+            {"task_id": f"t{number}", "pod_name": own, "display_name": name, "state": state, "child_tasks": below}
+        )
         return number
 
     def step(name: str, state: str | None, after: list[int] = ()) -> int:

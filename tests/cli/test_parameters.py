@@ -4,7 +4,9 @@ from cli import parameters
 from components.shared.errors import PipelineError
 
 
-def pipeline(epochs: int = 5, learning_rate: float = 0.1, serve: bool = True, source: str = "sample", keywords: str = ""):
+def pipeline(
+    epochs: int = 5, learning_rate: float = 0.1, serve: bool = True, source: str = "sample", keywords: str = ""
+):
     """A pipeline.
 
     Args:

@@ -61,7 +61,9 @@ def test_follows_the_run_to_its_end(server, capsys):
 @pytest.mark.parametrize("state", ["FAILED", "CANCELED"])
 def test_a_run_that_fails_is_an_exit_status(server, capsys, state):
     server.states = ["RUNNING", state]
-    server.log = "time=... launcher\nfetched 3 of 9\nerror: images.example.org answers 403; ask the museum\nexit status 1\n"
+    server.log = (
+        "time=... launcher\nfetched 3 of 9\nerror: images.example.org answers 403; ask the museum\nexit status 1\n"
+    )
     assert main(["submit", "--host", server.url, "--wait"]) == 1
     printed = capsys.readouterr().out
     assert f"run {state.lower()}: {server.url}" in printed

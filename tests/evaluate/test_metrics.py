@@ -87,7 +87,7 @@ def test_every_score_has_an_interval_around_it():
 
 
 def test_the_interval_of_the_calibration_error_reaches_down_for_a_calibrated_model():
-    """A calibrated model has an error of 0, a sample of it one above; percentiles of resamples would lie higher still."""
+    """A calibrated model has an error of 0, a sample of it one above; percentiles of resamples lie higher still."""
     reached = 0
     for seed in range(20):
         random = np.random.default_rng(seed)

@@ -42,7 +42,8 @@ def _chunked(handler):
     "url",
     [
         "http://127.0.0.1/", "http://localhost:8080/", "http://[::1]/", "http://169.254.169.254/latest/meta-data/",
-        "http://168.63.129.16/", "http://10.0.0.1/", "http://0/", "http://2130706433/", "http://[::ffff:10.0.0.1]/", "http://100.64.0.1/",
+        "http://168.63.129.16/", "http://10.0.0.1/", "http://0/", "http://2130706433/", "http://[::ffff:10.0.0.1]/",
+        "http://100.64.0.1/",
     ],
 )  # fmt: skip
 def test_private_addresses_are_refused(server, url):
@@ -55,7 +56,8 @@ def test_private_addresses_are_refused(server, url):
     [
         "file:///etc/passwd", "ftp://example.org/a", "gopher://127.0.0.1/", "//example.org/a", "example.org", "",
         "http://", "http://:80/", "http://user@example.org/", "http://user:word@example.org/", "http://a b/",
-        "http://example.org:99999/", "http://exa\r\nmple.org/", "http://example.org/\r\nX: y", "http://ex\u00e4mple.org/",
+        "http://example.org:99999/", "http://exa\r\nmple.org/", "http://example.org/\r\nX: y",
+        "http://ex\u00e4mple.org/",
     ],
 )  # fmt: skip
 def test_urls_that_are_none(server, url):

@@ -1,4 +1,4 @@
-"""Paintings of the Louvre, and other real pictures, for tests, where the data are there; see ../shared/data's README."""
+"""Paintings of the Louvre and other real pictures for tests, where the data are there; see ../shared/data's README."""
 
 import csv
 from functools import cache

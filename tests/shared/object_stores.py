@@ -72,7 +72,8 @@ def start_seaweedfs(folder: Path) -> tuple[subprocess.Popen, str]:
 def start_gcs(folder: Path) -> tuple[subprocess.Popen, str]:
     """gcp-storage-emulator in memory; returns it and its address."""
     (port,) = free_ports(1)
-    command = [sys.executable, "-m", "gcp_storage_emulator", "start", "--in-memory", "--host=127.0.0.1", f"--port={port}"]
+    command = [sys.executable, "-m", "gcp_storage_emulator", "start"]
+    command += ["--in-memory", "--host=127.0.0.1", f"--port={port}"]
     with open(folder / "log", "wb") as log:
         process = subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT)
     wait_for(f"http://127.0.0.1:{port}/", process, folder / "log")

@@ -8,14 +8,16 @@ from collections import Counter
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import unquote, urlsplit
 
-EXPIRED = b"<?xml version='1.0'?><Error><Code>ExpiredToken</Code><Message>The provided token has expired.</Message></Error>"
+EXPIRED = (
+    b"<?xml version='1.0'?><Error><Code>ExpiredToken</Code><Message>The provided token has expired.</Message></Error>"
+)
 
 
 class Proxy(ThreadingHTTPServer):
     """Passes requests on to `target`.
 
-    `faults` are used up, one a request: 503, "expired", "reset" (no answer), "cut" (half the body), "corrupt" (a byte of
-    the body is another), "stall" (headers and then nothing). `always` is a fault of every further request. `methods`
+    `faults` are used up, one a request: 503, "expired", "reset" (no answer), "cut" (half the body), "corrupt" (a byte
+    of the body is another), "stall" (headers and then nothing). `always` is a fault of every further request. `methods`
     limits faults to those requests.
     """
 
@@ -78,7 +80,8 @@ class _Handler(BaseHTTPRequestHandler):
         return self._send(response, data, fault)
 
     def _send(self, response, data: bytes, fault) -> None:
-        kept = [pair for pair in response.getheaders() if pair[0].lower() not in ("transfer-encoding", "connection", "date")]
+        ours = ("transfer-encoding", "connection", "date")
+        kept = [pair for pair in response.getheaders() if pair[0].lower() not in ours]
         if fault == "corrupt" and data:
             data = data[:-1] + bytes([data[-1] ^ 1])
         if fault in ("cut", "stall"):

@@ -1,4 +1,4 @@
-"""The same behaviour for every scheme: plain paths, SeaweedFS by s3:// and minio://, a Google Cloud Storage emulator."""
+"""The same behaviour for every scheme: plain paths, SeaweedFS by s3:// and minio://, an emulator of Cloud Storage."""
 
 import os
 import random

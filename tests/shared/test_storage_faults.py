@@ -105,7 +105,8 @@ def test_a_store_that_stays_away_is_one_clear_line(stored, tmp_path):
         lambda: storage.list_files(folder),
         lambda: storage.download(f"{folder}/file", str(tmp_path / "copy")),
     ):
-        with pytest.raises(storage.TransientStorageError, match=r"^cannot (read|write|list) .*folder.*: .*503") as caught:
+        message = r"^cannot (read|write|list) .*folder.*: .*503"
+        with pytest.raises(storage.TransientStorageError, match=message) as caught:
             action()
         assert "\n" not in str(caught.value)
     proxy.always = None
@@ -132,7 +133,10 @@ def test_expired_credentials_fail_at_once(s3_bucket, monkeypatch):
 
 @pytest.mark.parametrize(
     "variable, words",
-    [("AWS_SECRET_ACCESS_KEY", "wrong secret key: check AWS_SECRET_ACCESS_KEY"), ("AWS_ACCESS_KEY_ID", "does not know this")],
+    [
+        ("AWS_SECRET_ACCESS_KEY", "wrong secret key: check AWS_SECRET_ACCESS_KEY"),
+        ("AWS_ACCESS_KEY_ID", "does not know this"),
+    ],
 )
 def test_wrong_credentials_name_the_variable_and_not_its_value(s3_bucket, monkeypatch, variable, words):
     monkeypatch.setenv(variable, "s3cr3t-of-mine")

@@ -1,4 +1,4 @@
-"""Where the store is: by the environment, or by KFP's kfp-launcher, asked of a real HTTPS server as of a cluster's API."""
+"""Where the store is: by the environment or KFP's kfp-launcher, asked of a real HTTPS server as of a cluster's API."""
 
 import base64
 import datetime
@@ -12,7 +12,14 @@ import pytest
 
 from components.shared import storage, storage_base, storage_settings
 from components.shared.storage_settings import pod_environment, s3_settings
-from tests.shared.object_stores import ACCESS_KEY, SECRET_KEY, forget_clients, s3_bucket, s3_endpoint, s3_environment  # noqa: F401
+from tests.shared.object_stores import (  # noqa: F401
+    ACCESS_KEY,
+    SECRET_KEY,
+    forget_clients,
+    s3_bucket,
+    s3_endpoint,
+    s3_environment,
+)
 
 TOKEN = "account-token"
 VARIABLES = ("AWS_", "S3_", "MINIO_")
@@ -29,8 +36,10 @@ def certificate(folder) -> ssl.SSLContext:
     today = datetime.datetime.now(datetime.timezone.utc)
     address = x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))])
     builder = x509.CertificateBuilder(name, name, key.public_key(), x509.random_serial_number())
-    builder = builder.not_valid_before(today - datetime.timedelta(days=1)).not_valid_after(today + datetime.timedelta(days=1))
-    builder = builder.add_extension(address, False).add_extension(x509.BasicConstraints(ca=True, path_length=None), True)
+    day = datetime.timedelta(days=1)
+    builder = builder.not_valid_before(today - day).not_valid_after(today + day)
+    builder = builder.add_extension(address, False)
+    builder = builder.add_extension(x509.BasicConstraints(ca=True, path_length=None), True)
     public = builder.sign(key, hashes.SHA256()).public_bytes(serialization.Encoding.PEM)
     private = key.private_bytes(
         serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
@@ -178,7 +187,8 @@ def test_the_environment_goes_first(pod, monkeypatch):
 
 def test_a_secret_that_may_not_be_read_says_which_right_is_missing(pod):
     pod["secrets/mlpipeline-minio-artifact"] = 403
-    with pytest.raises(storage.StorageError, match="may not read secrets/mlpipeline-minio-artifact: give .*manifests/base/rbac"):
+    message = "may not read secrets/mlpipeline-minio-artifact: give .*manifests/base/rbac"
+    with pytest.raises(storage.StorageError, match=message):
         s3_settings("minio://bucket/key")
 
 
@@ -219,7 +229,8 @@ def test_kfps_store_and_one_of_the_users_own_at_once(pod, s3_endpoint, monkeypat
     assert storage.read_bytes("minio://test-kfps-own/file") == b"data"
     assert s3_settings("s3://bucket/key").endpoint == "https://pictures.example.org"
     names = [entry["name"] for entry in pod_environment("minio://bucket/key")]
-    assert names == ["MINIO_ENDPOINT", "MINIO_ACCESS_KEY", "MINIO_SECRET_KEY"] and pod_environment("s3://bucket/key") == []
+    assert names == ["MINIO_ENDPOINT", "MINIO_ACCESS_KEY", "MINIO_SECRET_KEY"]
+    assert pod_environment("s3://bucket/key") == []
 
 
 def test_a_server_gets_the_launchers_store_where_the_steps_own_secret_does_not_exist(pod, monkeypatch):
@@ -232,13 +243,8 @@ def test_a_server_gets_the_launchers_store_where_the_steps_own_secret_does_not_e
         }
     }
     reference = {"secretKeyRef": {"name": "museum-classifier-store", "key": "AWS_ACCESS_KEY_ID", "optional": True}}
-    step = {
-        "spec": {
-            "containers": [
-                {"name": "main", "env": [{"name": "AWS_ACCESS_KEY_ID", "valueFrom": reference}, {"name": "AWS_REGION", "value": "r"}]}
-            ]
-        }
-    }
+    environment = [{"name": "AWS_ACCESS_KEY_ID", "valueFrom": reference}, {"name": "AWS_REGION", "value": "r"}]
+    step = {"spec": {"containers": [{"name": "main", "env": environment}]}}
 
     def key() -> dict:
         around = surroundings(step, pod_environment("s3://bucket/key"), own_account=True)

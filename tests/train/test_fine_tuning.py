@@ -64,7 +64,12 @@ def state(folder) -> dict:
 # Without augmentation the head learns from features, which a restart must find again.
 @pytest.mark.parametrize(
     "augmentation, when",
-    [("none", "before the boundary"), ("light", "before the boundary"), ("none", "at the boundary"), ("light", "after the boundary")],
+    [
+        ("none", "before the boundary"),
+        ("light", "before the boundary"),
+        ("none", "at the boundary"),
+        ("light", "after the boundary"),
+    ],
 )
 def test_killed_training_has_the_curve_of_an_undisturbed_one(
     undisturbed, weights, dataset, tmp_path, monkeypatch, augmentation, when

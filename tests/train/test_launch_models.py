@@ -83,7 +83,7 @@ def test_a_single_model_has_a_leaderboard_too(play, tmp_path):
 
 @pytest.fixture
 def kfp(monkeypatch, tmp_path, tflite):
-    """The cluster of a step that trains one model with one worker, and how to run it: run(name of the run) -> outputs."""
+    """The cluster of a step that trains a model with one worker, and how to run it: run(name of the run) -> outputs."""
     with KubeApi() as kube, KubeJobs(kube, tmp_path) as jobs:
         jobs.images[IMAGE] = WORKER_IMAGE
         monkeypatch.setenv("KUBECONFIG", kube.kubeconfig(tmp_path / "kubeconfig"))

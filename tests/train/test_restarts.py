@@ -31,7 +31,8 @@ def test_a_retried_step_has_restarts_of_its_own_after_the_generations_of_its_ear
 
 def test_when_they_are_used_up_the_last_line_is_told():
     attempt, called = attempts(LOST, LOST)
-    with pytest.raises(PipelineError, match="worker 1 was killed and max_restarts=1 is used up; its last line: 'step 5'"):
+    message = "worker 1 was killed and max_restarts=1 is used up; its last line: 'step 5'"
+    with pytest.raises(PipelineError, match=message):
         run_with_restarts(attempt, max_restarts=1)
     assert called == [0, 1]
 
