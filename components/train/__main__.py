@@ -2,6 +2,7 @@
 
 import argparse
 import os
+import signal
 import sys
 
 from components.shared import storage
@@ -18,6 +19,8 @@ def main() -> int:
     parser.add_argument("--output", required=True, help="folder or URI; the chief exports the classifier into it")
     parser.add_argument("--checkpoints", required=True, help="folder or URI of the checkpoints")
     arguments = parser.parse_args()
+    # It waits until `run` listens: a container's first process would not hear it at all.
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
     try:
         with reported():
             settings = Settings.from_json(storage.read_bytes(arguments.settings).decode())

@@ -203,12 +203,14 @@ class ClusterWorkers:
 
     def _deleted(self, pods: list[Object], failed: Object) -> Failure:
         """A pod was deleted, and its container has not ended yet; the Job deletes the others after it."""
-        going = [pod for pod in pods if "deletionTimestamp" in pod["metadata"]]
-        if not going:
+        first, *others = deleted_first(pods) or [None]
+        if first is None:
             return Failure("a worker", f"is gone with its pod ({failed.get('message', failed.get('reason', ''))})")
-        first = min(going, key=lambda pod: pod["metadata"]["deletionTimestamp"])
         why = condition(first, "DisruptionTarget") or {}  # preempted, evicted, its node taken away; not kubectl delete
-        return self._failure(first, None, f"was deleted ({why.get('message') or 'by hand, or with its node'})")
+        cause = f"was deleted ({why.get('message') or 'by hand, or with its node'})"
+        if not others:
+            return self._failure(first, None, cause)
+        return Failure("one of pods " + ", ".join(pod["metadata"]["name"] for pod in (first, *others)), cause)
 
     def _failure(self, pod: Object, status: int | None, cause: str) -> Failure:
         name = pod["metadata"]["name"]
@@ -248,6 +250,19 @@ def _generation(found: Object) -> int:
 def _failed(found: Object) -> Object | None:
     # FailureTarget comes at once; Failed only when all pods are gone, which those of a lost node never are.
     return condition(found, "FailureTarget") or condition(found, "Failed")
+
+
+def deleted_first(pods: list[Object]) -> list[Object]:
+    """The pod of `pods` that was deleted first; several if it cannot be told which of them.
+
+    The time of a deletion is in whole seconds, and the Job deletes the others within the same one. A reason stands only
+    with the one that was taken away by the cluster.
+    """
+    going = [pod for pod in pods if "deletionTimestamp" in pod["metadata"]]
+    if told := [pod for pod in going if condition(pod, "DisruptionTarget")]:
+        going = told
+    earliest = min((pod["metadata"]["deletionTimestamp"] for pod in going), default="")
+    return [pod for pod in going if pod["metadata"]["deletionTimestamp"] == earliest]
 
 
 def _trouble(pod: Object) -> tuple[str, str] | None:
