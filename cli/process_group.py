@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from typing import Any, Mapping, Sequence
 
 GRACE_SECONDS = 20
@@ -61,10 +62,20 @@ class ProcessGroup:
             return 1
         if self.process.poll() is None:
             self._send(signal.SIGTERM)
-            with contextlib.suppress(subprocess.TimeoutExpired, ValueError, OSError):
-                self.process.communicate(timeout=GRACE_SECONDS)  # reads on, so that no step dies of a full pipe
+            self._read_on(time.monotonic() + GRACE_SECONDS)
         self._send(signal.SIGKILL)  # also what outlived its parent
         return self.process.wait()
+
+    def _read_on(self, until: float) -> None:
+        """Waits for the end of the process and reads what it prints, so that no step dies of a full pipe.
+
+        In turns of a second: Python hears a signal that comes right before it begins to wait only when it is done.
+        """
+        with contextlib.suppress(ValueError, OSError):
+            while time.monotonic() < until:
+                with contextlib.suppress(subprocess.TimeoutExpired):
+                    self.process.communicate(timeout=1)
+                    return
 
     def _received(self, *_: object) -> None:
         if self._ending:
