@@ -72,11 +72,19 @@ def until(attempt: Callable[[], object]) -> object:
         time.sleep(0.05)
 
 
+def goes_away(waiting: Future) -> None:
+    """Lets `waiting` reach the others, if they are there, and stops it: were it too slow, less would be tested."""
+    time.sleep(0.7)
+    waiting.stop.requested = True
+    with pytest.raises(Preempted):
+        waiting.result(20)
+
+
 @pytest.mark.parametrize("order", [(0, 1, 2), (2, 1, 0), (1, 0, 2)])
 def test_all_go_on_when_the_last_has_come(call, order):
     *first, last = order
     waiting = [call(index) for index in first]
-    time.sleep(0.5)
+    time.sleep(0.5)  # in which nothing must happen
     assert not any(future.done() for future in waiting)
     for future in [*waiting, call(last)]:
         future.result(20)
@@ -99,7 +107,7 @@ def test_strangers_are_not_counted(call, addresses):
         browser.sendall(b"GET / HTTP/1.1\r\n\r\n")
         browser.settimeout(20)
         assert browser.recv(10) == b"", "sent away"
-        time.sleep(0.5)
+        time.sleep(0.5)  # in which nothing must happen
         assert not (chief.done() or worker.done() or other.done())
         call(2).result(20)
         chief.result(20), worker.result(20)
@@ -109,12 +117,9 @@ def test_strangers_are_not_counted(call, addresses):
 
 def test_a_worker_that_went_is_waited_for_again(call):
     chief, lost = call(0), call(1)
-    time.sleep(0.7)
-    lost.stop.requested = True
-    with pytest.raises(Preempted):
-        lost.result(20)
+    goes_away(lost)
     worker = call(2)
-    time.sleep(0.7)
+    time.sleep(0.7)  # in which nothing must happen
     assert not chief.done() and not worker.done()
     for future in (call(1), chief, worker):
         future.result(20)
@@ -122,10 +127,7 @@ def test_a_worker_that_went_is_waited_for_again(call):
 
 def test_a_chief_that_went_is_called_again(call):
     lost, worker = call(0), call(1)
-    time.sleep(0.7)
-    lost.stop.requested = True
-    with pytest.raises(Preempted):
-        lost.result(20)
+    goes_away(lost)
     for future in (call(0), call(2), worker):
         future.result(20)
 
@@ -137,7 +139,7 @@ def test_another_server_at_the_chiefs_port_is_no_chief(call, addresses):
         for _ in range(2):
             connection, _ = server.accept()
             connection.sendall(b"\0\0\x12\4\0\0\0\0\0")
-        time.sleep(0.3)
+        time.sleep(0.3)  # in which nothing must happen
         assert not worker.done()
 
 
