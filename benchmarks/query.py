@@ -72,7 +72,8 @@ def _write_table(folder: str, rows: int, kind: str) -> Path:
     path = Path(folder) / f"{rows}.{kind}"
     columns = ", ".join(f"{VALUES.get(name, 'NULL')} AS {name}" for name in COLUMNS)
     address = "printf('http://h/%d.jpg', i) AS original_image_url"
-    duckdb.sql(f"COPY (SELECT {columns}, {address} FROM range({rows}) r(i)) TO '{path}'")
+    with duckdb.connect() as database:
+        database.execute(f"COPY (SELECT {columns}, {address} FROM range({rows}) r(i)) TO '{path}'")
     return path
 
 

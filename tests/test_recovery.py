@@ -216,7 +216,8 @@ def test_pictures_that_were_fetched_are_not_asked_for_again(tmp_path):
 def test_one_failed_shard_ends_the_run_at_once(tmp_path):
     museum = Museum(tmp_path)
     query = "SELECT CAST(md5_number_lower('shard:' || ?) % 3 AS INTEGER)"
-    shards = {name: duckdb.execute(query, [name]).fetchone()[0] for name in museum.ids}
+    with duckdb.connect() as database:
+        shards = {name: database.execute(query, [name]).fetchone()[0] for name in museum.ids}
     assert set(shards.values()) == {0, 1, 2}
     museum.missing = {name for name, shard in shards.items() if shard == 0}
     museum.silent = set(museum.ids) - museum.missing

@@ -5,6 +5,7 @@ import sys
 from dataclasses import asdict
 from pathlib import Path
 
+import duckdb
 import pyarrow.parquet
 import pytest
 
@@ -94,8 +95,6 @@ def test_a_further_picture_never_takes_the_id_of_another_object(tmp_path: Path) 
 
 @pytest.mark.parametrize("kind", ["jsonl", "parquet", "csv.gz", "tsv"])
 def test_every_format_gives_the_same_objects(tmp_path: Path, kind: str) -> None:
-    import duckdb
-
     table = write_csv(tmp_path / "t.csv", objects(30))
     _, expected = run(tmp_path, table=table)
     options = {
@@ -105,7 +104,8 @@ def test_every_format_gives_the_same_objects(tmp_path: Path, kind: str) -> None:
         "tsv": "DELIMITER '\t'",
     }
     other = tmp_path / f"t.{kind}"
-    duckdb.sql(f"COPY (FROM '{table}') TO '{other}' ({options[kind]})")
+    with duckdb.connect() as database:
+        database.execute(f"COPY (FROM '{table}') TO '{other}' ({options[kind]})")
     assert run(tmp_path, table=str(other), where="object_id <= 30")[1] == expected
 
 

@@ -18,6 +18,7 @@ from components.query.splits import SIDES, Loan, assign_sides
 # (group, class): what stands in a picture's row that decides on its side.
 Picture = tuple[str, str]
 PLAIN = Settings(source="sample")
+# One database, as making one takes longer than most examples; each call has a connection and a transaction of its own.
 DATABASE = duckdb.connect(config={"threads": 1})
 pictures = st.lists(st.tuples(st.integers(0, 60).map(str), st.sampled_from("abcd")), min_size=1, max_size=150)
 shares = st.tuples(st.sampled_from((0.0, 0.1, 0.15, 0.3)), st.sampled_from((0.0, 0.2, 0.25)))
@@ -26,16 +27,14 @@ property_test = settings(max_examples=30, deadline=None, suppress_health_check=[
 
 def sides(rows: list[Picture], parameters: Settings = PLAIN) -> tuple[dict[str, str], list[Loan]]:
     """Group -> side, and the loans."""
-    DATABASE.execute("BEGIN")
-    try:
-        DATABASE.execute(
+    with DATABASE.cursor() as database:  # closing it takes back what it has begun
+        database.execute("BEGIN")
+        database.execute(
             'CREATE TABLE chosen AS SELECT unnest($groups) AS "group", unnest($classes) AS class',
             {"groups": [group for group, _ in rows], "classes": [label for _, label in rows]},
         )
-        loans = assign_sides(DATABASE, parameters)
-        found = DATABASE.execute('SELECT "group", split FROM sides').fetchall()
-    finally:
-        DATABASE.execute("ROLLBACK")
+        loans = assign_sides(database, parameters)
+        found = database.execute('SELECT "group", split FROM sides').fetchall()
     assert len(found) == len(dict(found)), "a group stands on two sides"
     return dict(found), loans
 
