@@ -106,7 +106,7 @@ def _serving(name: str) -> Iterator[tuple[str, float, subprocess.Popen]]:
     workers = str(available_cores())
     if name == "ours":
         command = [
-            "components.serve",
+            "components.server",
             "--model",
             str(MODEL),
             "--host",

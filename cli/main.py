@@ -228,7 +228,7 @@ def _serve(options) -> int:
     address = ["--host", options.host, "--port", str(options.port)]
     others = ["--name", options.name, "--workers", str(options.workers), "--engine", options.engine]
     others += [*_tested(options), *["--no-urls"] * options.no_urls]
-    return _become("components.serve", ["--model", model, *address, *others])
+    return _become("components.server", ["--model", model, *address, *others])
 
 
 def _tensorboard(options) -> int:

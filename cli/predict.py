@@ -8,7 +8,7 @@ from components.shared.errors import PipelineError
 
 def predict(model: str, images: Sequence[str], top: int, as_json: bool) -> int:
     """Prints label and probabilities of each image (path or URL); returns 1 if one could not be classified."""
-    from components.serve.predict import predict_files
+    from components.server.predict import predict_files
     from components.shared import classifier
 
     if top < 1:

@@ -23,7 +23,7 @@ ROOT = Path(__file__).resolve().parent.parent
 STAGES = {
     "data": ("query", "fetch", "convert", "assemble", "tensorboard", "serve"),
     "train": ("train", "evaluate"),
-    "serve": ("serve",),
+    "serve": ("server",),
 }
 LOCKS = {"data": "data/requirements.lock", "train": "train/requirements-cpu.lock", "serve": "serve/requirements.lock"}
 # Modules that the image lacks on purpose, by the file that knows how to do without them.
@@ -89,11 +89,7 @@ def imported(image_name: str) -> dict[str, Path]:
     """Top-level module -> a file that imports it, for the stages of an image and what they share."""
     found = {}
     for folder in (*STAGES[image_name], "shared"):
-        if image_name == "data" and folder == "serve":
-            files = [ROOT / "components/serve/deploy.py", ROOT / "components/serve/smoke.py"]
-        else:
-            files = [path for path in (ROOT / "components" / folder).rglob("*.py")]
-        for path in files:
+        for path in (ROOT / "components" / folder).rglob("*.py"):
             for node in ast.walk(ast.parse(path.read_text())):
                 if isinstance(node, ast.Import):
                     found |= {alias.name.partition(".")[0]: path for alias in node.names}

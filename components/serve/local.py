@@ -42,7 +42,7 @@ def running_server(classifier_dir: str, *options: str) -> Iterator[str]:
         ServerFailed: it does not start, or does not stop cleanly.
     """
     port = free_port()
-    command = [sys.executable, "-m", "components.serve", "--model", classifier_dir, "--host", "127.0.0.1"]
+    command = [sys.executable, "-m", "components.server", "--model", classifier_dir, "--host", "127.0.0.1"]
     with tempfile.TemporaryFile() as log:
         process = subprocess.Popen([*command, "--port", str(port), *options], stdout=log, stderr=log)
         try:

@@ -195,7 +195,7 @@ def container(service: str, model: Model, image: str, around: Surroundings, name
         "name": name,
         "image": image,
         **({"imagePullPolicy": around.pull_policy} if around.pull_policy else {}),
-        "command": ["python3", "-m", "components.serve"],
+        "command": ["python3", "-m", "components.server"],
         "args": arguments,
         "env": [*around.environment, {"name": "PYTHONUNBUFFERED", "value": "1"}],
         "ports": [{"name": "http", "containerPort": PORT, "protocol": "TCP"}],

@@ -13,7 +13,7 @@ import urllib.error
 import urllib.request
 from dataclasses import dataclass
 
-from components.serve.settings import SMOKE_HEADER
+from components.server.settings import SMOKE_HEADER
 from components.shared import dataset, storage
 from components.shared.dataset import Example
 from components.shared.errors import PipelineError

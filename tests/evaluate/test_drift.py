@@ -9,7 +9,7 @@ import pytest
 
 from components.evaluate import drift
 from components.serve import local
-from components.serve.settings import SMOKE_HEADER
+from components.server.settings import SMOKE_HEADER
 from components.shared import classifier
 from components.shared.errors import PipelineError
 from tests.evaluate.conftest import LABELS

@@ -13,7 +13,7 @@ from pyarrow import parquet
 from components.evaluate.evaluator import evaluate_model
 from components.evaluate.settings import Settings
 from components.serve import local
-from components.serve.predict import predict_files
+from components.server.predict import predict_files
 from components.shared import classifier
 from components.shared.dataset import read_examples
 from tests.evaluate.conftest import LABELS

@@ -9,7 +9,7 @@ import threading
 import time
 from urllib.parse import SplitResult, urljoin, urlsplit
 
-from components.serve.errors import RequestError, busy
+from components.server.errors import RequestError, busy
 from components.shared import addresses
 
 SECONDS = 10.0

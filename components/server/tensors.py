@@ -10,7 +10,7 @@ import struct
 
 import numpy as np
 
-from components.serve.errors import RequestError
+from components.server.errors import RequestError
 
 
 def split_body(body: bytes, header_length: str | None) -> tuple[bytes, bytes]:

@@ -7,8 +7,8 @@ import threading
 import pytest
 import requests
 
-from components.serve import remote
-from components.serve.errors import RequestError
+from components.server import remote
+from components.server.errors import RequestError
 from tests.serve import web
 from tests.serve.model_fixture import picture
 

@@ -17,9 +17,9 @@ from gunicorn.app.base import BaseApplication
 from gunicorn.arbiter import Arbiter
 from gunicorn.workers.gthread import TConn, ThreadWorker
 
-from components.serve import deadlines, malloc
-from components.serve.balance import Balance
-from components.serve.settings import ServerSettings
+from components.server import deadlines, malloc
+from components.server.balance import Balance
+from components.server.settings import ServerSettings
 from components.shared import classifier, storage
 from components.shared.classifier import ModelError
 from components.shared.cores import available_cores
@@ -29,7 +29,7 @@ from components.shared.errors import PipelineError
 SPARE_THREADS = 8
 # How long a worker leaves a new connection to another one that holds fewer.
 ACCEPT_SECONDS = 0.002
-LOG = logging.getLogger("components.serve")
+LOG = logging.getLogger("components.server")
 
 
 class Worker(ThreadWorker):
@@ -109,7 +109,7 @@ class Server(BaseApplication):
         self.settings, self._directory = settings, directory
         self._workers = settings.workers or available_cores()
         self._scratch = scratch
-        from components.serve.monitor import Window
+        from components.server.monitor import Window
 
         self._window = Window(self._workers)
         self.balance = Balance(self._window.slots)
@@ -123,7 +123,7 @@ class Server(BaseApplication):
         options = {
             "bind": f"{host}:{settings.port}",
             "workers": self._workers,
-            "worker_class": "components.serve.server.Worker",
+            "worker_class": "components.server.server.Worker",
             "threads": threads,
             "worker_connections": max(1000, 2 * threads),
             "timeout": 300,
@@ -142,9 +142,9 @@ class Server(BaseApplication):
 
     def load(self):
         """The application of one worker: called in the worker, after the fork, before it takes requests."""
-        from components.serve import app
-        from components.serve.engine import Engine
-        from components.serve.monitor import Monitor
+        from components.server import app
+        from components.server.engine import Engine
+        from components.server.monitor import Monitor
 
         model = _checked(self._directory, self.settings.engine)
         monitor = Monitor(self._window, self._slot, model.labels, model.digest[:12])

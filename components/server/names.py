@@ -3,7 +3,7 @@
 import numpy as np
 from flask import current_app
 
-from components.serve.errors import RequestError
+from components.server.errors import RequestError
 
 
 def checked_model(name: str, version: str | None = None) -> str:

@@ -8,10 +8,10 @@ from typing import Iterator
 
 import numpy as np
 
-from components.serve.errors import busy, from_image_error
-from components.serve.monitor import Monitor
-from components.serve.picture import check
-from components.serve.turns import Turns
+from components.server.errors import busy, from_image_error
+from components.server.monitor import Monitor
+from components.server.picture import check
+from components.server.turns import Turns
 from components.shared.classifier import Classifier
 from components.shared.imaging import ImageError
 

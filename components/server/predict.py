@@ -1,8 +1,8 @@
 """`pipeline.py predict`: the server's answer without a server."""
 
-from components.serve import remote
-from components.serve.errors import RequestError
-from components.serve.picture import check
+from components.server import remote
+from components.server.errors import RequestError
+from components.server.picture import check
 from components.shared import imaging, storage
 from components.shared.classifier import Classifier
 from components.shared.errors import PipelineError

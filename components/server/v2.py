@@ -3,11 +3,11 @@
 import numpy as np
 from flask import Blueprint, Response, current_app, g, jsonify, request
 
-from components.serve import tensors
-from components.serve.errors import RequestError
-from components.serve.names import checked_model, probabilities
-from components.serve.settings import MAX_PICTURES
-from components.serve.upload import announced_size, from_base64, parse_json, read_body
+from components.server import tensors
+from components.server.errors import RequestError
+from components.server.names import checked_model, probabilities
+from components.server.settings import MAX_PICTURES
+from components.server.upload import announced_size, from_base64, parse_json, read_body
 
 blueprint = Blueprint("v2", __name__, url_prefix="/v2")
 INPUT = "images"

@@ -8,13 +8,13 @@ import numpy as np
 import pytest
 from PIL import Image, PngImagePlugin
 
-from components.serve import app, picture
-from components.serve.balance import Balance
-from components.serve.engine import Engine
-from components.serve.monitor import Monitor, Window
-from components.serve.predict import predict_files
-from components.serve.settings import ServerSettings
-from components.serve.turns import Turns
+from components.server import app, picture
+from components.server.balance import Balance
+from components.server.engine import Engine
+from components.server.monitor import Monitor, Window
+from components.server.predict import predict_files
+from components.server.settings import ServerSettings
+from components.server.turns import Turns
 from components.shared import classifier, imaging
 from components.shared.errors import PipelineError
 from tests.serve import hostile, model_fixture

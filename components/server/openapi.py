@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from components.serve.settings import MAX_PICTURES, ServerSettings
+from components.server.settings import MAX_PICTURES, ServerSettings
 from components.shared import imaging
 
 Schema = dict[str, Any]

@@ -1,15 +1,15 @@
-"""Starts the server: python -m components.serve --model DIR_OR_URI --port 8080"""
+"""Starts the server: python -m components.server --model DIR_OR_URI --port 8080"""
 
 import argparse
 import sys
 
-from components.serve.settings import MEGABYTE, ServerSettings
+from components.server.settings import MEGABYTE, ServerSettings
 from components.shared.errors import PipelineError
 
 
 def main(arguments: list[str] | None = None) -> None:
     """Parses the command line and serves until it is told to stop."""
-    from components.serve.server import run
+    from components.server.server import run
 
     options = vars(_parser().parse_args(arguments))
     options["max_upload"] = int(options.pop("max_upload_mb") * MEGABYTE)
@@ -21,7 +21,7 @@ def main(arguments: list[str] | None = None) -> None:
 
 def _parser() -> argparse.ArgumentParser:
     default = ServerSettings(model="")
-    parser = argparse.ArgumentParser(prog="python -m components.serve", description="Serves a trained classifier.")
+    parser = argparse.ArgumentParser(prog="python -m components.server", description="Serves a trained classifier.")
     add = parser.add_argument
     add("--model", required=True, help="folder or URI of the classifier: what the training step wrote")
     add("--name", default=default.name, help="name of the model in the V1 and V2 protocols (%(default)s)")

@@ -16,7 +16,7 @@ import pytest
 import requests
 
 from components.serve import local, smoke
-from components.serve.predict import predict_files
+from components.server.predict import predict_files
 from components.shared import classifier
 from tests.serve import dataset_fixture, processes
 from tests.serve.model_fixture import picture
@@ -187,7 +187,7 @@ def test_the_command_of_the_pipeline_passes_the_options_on(classifier_dir):
     ],
 )
 def test_a_wrong_model_is_one_line(classifier_dir, arguments, message):
-    command = [sys.executable, "-m", "components.serve", "--port", str(local.free_port())]
+    command = [sys.executable, "-m", "components.server", "--port", str(local.free_port())]
     command += [argument.replace("MODEL", classifier_dir) for argument in arguments]
     ran = subprocess.run(command, capture_output=True, text=True)
     assert ran.returncode == 1 and message in ran.stderr and "Traceback" not in ran.stderr
@@ -198,7 +198,7 @@ def test_an_address_that_cannot_be_had_is_one_line(classifier_dir):
         port = taken.getsockname()[1]
         reasons = {"127.0.0.1": "another program listens there", "192.0.2.1": "--host", "a.invalid": "--host"}
         for host, reason in reasons.items():
-            command = [sys.executable, "-m", "components.serve", "--model", classifier_dir, "--host", host]
+            command = [sys.executable, "-m", "components.server", "--model", classifier_dir, "--host", host]
             ran = subprocess.run([*command, "--port", str(port)], capture_output=True, text=True)
             [line] = ran.stderr.strip().splitlines()
             assert ran.returncode == 1 and reason in line
@@ -220,7 +220,7 @@ def test_as_a_nobody_on_a_read_only_disk(classifier_dir, tmp_path):
         pytest.skip("this checkout lies below a folder that only its owner may enter")
     port, model = local.free_port(), shutil.copytree(classifier_dir, tmp_path / "model")
     subprocess.run(["chmod", "-R", "a+rX", str(model)], check=True)
-    serve = f"{sys.executable} -m components.serve --model /mnt --host 127.0.0.1 --port {port} --workers 1"
+    serve = f"{sys.executable} -m components.server --model /mnt --host 127.0.0.1 --port {port} --workers 1"
     script = f"""
         set -e
         mount --bind {model} /mnt

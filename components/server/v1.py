@@ -6,10 +6,10 @@ https://kserve.github.io/website/docs/concepts/architecture/data-plane/v1-protoc
 
 from flask import Blueprint, Response, current_app, g, jsonify, request
 
-from components.serve.errors import RequestError
-from components.serve.names import checked_model, probabilities
-from components.serve.settings import MAX_PICTURES
-from components.serve.upload import announced_size, from_base64, parse_json, read_body
+from components.server.errors import RequestError
+from components.server.names import checked_model, probabilities
+from components.server.settings import MAX_PICTURES
+from components.server.upload import announced_size, from_base64, parse_json, read_body
 
 blueprint = Blueprint("v1", __name__, url_prefix="/v1/models")
 

@@ -7,10 +7,10 @@ import time
 
 from flask import Request
 
-from components.serve import remote
-from components.serve.deadlines import body_read
-from components.serve.errors import RequestError, busy
-from components.serve.settings import ServerSettings
+from components.server import remote
+from components.server.deadlines import body_read
+from components.server.errors import RequestError, busy
+from components.server.settings import ServerSettings
 
 # URLs that answer slowly must not take all places of the queue.
 _fetches = threading.BoundedSemaphore(8)

@@ -5,8 +5,8 @@ import sys
 
 import requests
 
-from components.serve import app
-from components.serve.settings import ServerSettings
+from components.server import app
+from components.server.settings import ServerSettings
 
 # A schema cannot say "the bytes of a picture", so that valid JSON is refused is no fault.
 CHECKS = [

@@ -1,0 +1,1 @@
+from tests.serve.conftest import classifier_dir, server  # noqa: F401
