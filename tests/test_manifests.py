@@ -179,11 +179,63 @@ def test_no_right_is_given_twice(objects):
     assert len({str(rule) for rule in role["rules"]}) == len(role["rules"])
 
 
-def test_workers_reach_the_store_of_a_stock_installation_and_no_plain_http_elsewhere():
-    policy = yaml.safe_load((MANIFESTS / "base/training/networkpolicy.yaml").read_text())["spec"]
-    open_ports = {port["port"] for rule in policy["egress"] if "to" not in rule for port in rule["ports"]}
-    assert open_ports == {53, 443, 6443}
-    (store,) = [rule for rule in policy["egress"] if "namespaceSelector" in str(rule)]
+POLICIES = {"training": {443, 6443, 8443, 16443}, "serving": {443, 80}, "tensorboard": {443}}
+
+
+@pytest.mark.parametrize("folder", POLICIES)
+def test_pods_reach_the_store_of_a_stock_installation_and_little_else(folder):
+    """The API server's port is 6443, minikube's 8443, MicroK8s' 16443: workers ask it where the store is."""
+    policy = yaml.safe_load((MANIFESTS / "base" / folder / "networkpolicy.yaml").read_text())["spec"]
+    dns, store, others = policy["egress"][:3]
+    assert {port["port"] for port in dns["ports"]} == {53, 5353} and "to" not in dns
     (selected,) = store["to"][0]["podSelector"]["matchExpressions"]
     assert set(selected["values"]) == {"minio", "seaweedfs"}
     assert {port["port"] for port in store["ports"]} == {9000, 8333}
+    assert {port["port"] for port in others["ports"]} == POLICIES[folder] and "to" not in others
+    assert all("to" in rule for rule in policy["egress"][3:])
+
+
+def documented_patches() -> list[dict]:
+    """The patches of docs/cluster.md for a store that is reached by another port."""
+    text = (ROOT / "docs/cluster.md").read_text()
+    return [patch for block in re.findall(r"   ```yaml\n(   patches:.*?)   ```", text, re.S)
+            for patch in yaml.safe_load(block)["patches"]]  # fmt: skip
+
+
+@pytest.mark.parametrize("overlay", OVERLAYS)
+def test_another_port_of_the_store_is_one_patch_for_all_who_read_it(tmp_path, overlay):
+    shutil.copytree(MANIFESTS, tmp_path / "manifests")
+    file = tmp_path / "manifests/overlays" / overlay / "kustomization.yaml"
+    kustomization = yaml.safe_load(file.read_text())
+    kustomization.setdefault("patches", []).extend(documented_patches())
+    file.write_text(yaml.safe_dump(kustomization))
+    rendered = subprocess.run(["kubectl", "kustomize", str(file.parent)], capture_output=True, text=True, check=True)
+    policies = of_kind(list(yaml.safe_load_all(rendered.stdout)), "NetworkPolicy")
+    assert len(policies) == 3
+    for policy in policies:
+        opened = [rule for rule in policy["spec"]["egress"] if {"protocol": "TCP", "port": 9443} in rule.get("ports", ())]
+        assert len(opened) == 1 and opened[0]["to"] == [{"ipBlock": {"cidr": "10.1.2.0/24"}}]
+
+
+def test_tensorboard_looks_where_the_runs_of_its_namespace_are():
+    """Its environment as the Deployment makes it, in a standalone KFP, in a profile, and with a root of one's own."""
+    from components.tensorboard import __main__ as tensorboard
+
+    deployment = yaml.safe_load((MANIFESTS / "base/tensorboard/deployment.yaml").read_text())
+    (container,) = deployment["spec"]["template"]["spec"]["containers"]
+    (root,) = [entry for entry in container["env"] if entry["name"] == "PIPELINE_ROOT"]
+    reference = {"name": "kfp-launcher", "key": "defaultPipelineRoot", "optional": True}
+    assert root["valueFrom"] == {"configMapKeyRef": reference}
+    assert not any(argument.startswith("--logdir") for argument in container["args"])
+    lines = (MANIFESTS / "base/tensorboard/tensorboard.env").read_text().splitlines()
+    given = dict(line.split("=", 1) for line in lines if line and not line.startswith("#"))
+    assert not {"LOG_DIR", "S3_ENDPOINT"} & set(given)
+    at = {**given, "S3_ENDPOINT": "http://seaweedfs.kubeflow:9000"}
+    profile = "minio://mlpipeline/private-artifacts/team/v2/artifacts"
+    found = [tensorboard.runs_folder({**at, **more}) for more in
+             ({"PIPELINE_ROOT": ""}, {"PIPELINE_ROOT": profile}, {"LOG_DIR": "gs://b/museum-classifier"})]  # fmt: skip
+    assert found == [
+        "s3://mlpipeline/v2/artifacts/museum-classifier",
+        "s3://mlpipeline/private-artifacts/team/v2/artifacts/museum-classifier",
+        "gs://b/museum-classifier",
+    ]

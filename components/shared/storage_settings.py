@@ -8,6 +8,7 @@ import base64
 import functools
 import json
 import os
+import socket
 import ssl
 import urllib.error
 import urllib.request
@@ -16,13 +17,15 @@ from pathlib import Path
 
 from components.shared.storage_base import StorageError, TransientStorageError, bucket_and_key, retried
 
+_CONNECT_SECONDS = 3
 SERVICE_ACCOUNT = Path("/var/run/secrets/kubernetes.io/serviceaccount")
 LAUNCHER_CONFIG = "kfp-launcher"
 # A key for gs:// itself and not its path, which is all that Google has a variable for: so pods get it from a Secret.
 GS_CREDENTIALS = "GS_CREDENTIALS_JSON"
-# What KFP brings, be it MinIO or SeaweedFS, unless the ConfigMap says otherwise.
-DEFAULT_MINIO = {
-    "endpoint": "minio-service.kubeflow:9000",
+# The store that KFP brings, as its launchers have it built in: SeaweedFS since KFP 2.16, before it minio-service.
+KFP_STORES = ("seaweedfs.kubeflow:9000", "minio-service.kubeflow:9000")
+# How it is reached unless the ConfigMap says otherwise; the Secret has kept its name.
+KFP_PROVIDER = {
     "disableSSL": True,
     "credentials": {
         "secretRef": {
@@ -200,11 +203,46 @@ def _provider(uri: str) -> dict:
     if found.get("default"):
         override = next((entry for entry in _overrides(found) if _fits(entry, uri)), {})
         return {**found["default"], **{name: value for name, value in override.items() if value not in (None, "")}}
-    if scheme != "minio":
-        return {}
-    # Kubernetes announces the services of the pod's own namespace so.
-    host, port = os.environ.get("MINIO_SERVICE_SERVICE_HOST"), os.environ.get("MINIO_SERVICE_SERVICE_PORT")
-    return {**DEFAULT_MINIO, "endpoint": f"{host}:{port}"} if host and port else DEFAULT_MINIO
+    return {**KFP_PROVIDER, "endpoint": kfp_store()} if scheme == "minio" else {}
+
+
+@functools.lru_cache(1)
+def kfp_store() -> str:
+    """Host and port of the store that KFP brought: DNS tells, once a process, which of its names there is.
+
+    KFP 2.15 with SeaweedFS has both, and so has an upgraded installation whose old store was left: the launcher's is
+    then the first that takes a connection.
+
+    Raises:
+        StorageError: there is none of them; as TransientStorageError, DNS does not answer.
+    """
+    known = [address for address in KFP_STORES if retried(lambda: _resolves(address))]
+    if not known:
+        names = " nor ".join(address.partition(":")[0] for address in KFP_STORES)
+        raise StorageError(
+            f"the store of Kubeflow Pipelines is not found, there is neither {names}: "
+            f"name yours as providers.minio of the ConfigMap {LAUNCHER_CONFIG}, or give the run another root"
+        )
+    return next((address for address in known[:-1] if _connects(address)), known[-1])
+
+
+def _resolves(address: str) -> bool:
+    host, _, port = address.partition(":")
+    try:
+        return bool(socket.getaddrinfo(host, int(port), type=socket.SOCK_STREAM))
+    except socket.gaierror as error:
+        if error.errno == socket.EAI_AGAIN:
+            raise TransientStorageError(f"DNS does not say where {host} is: {error}") from error
+        return False
+
+
+def _connects(address: str) -> bool:
+    host, _, port = address.partition(":")
+    try:
+        socket.create_connection((host, int(port)), timeout=_CONNECT_SECONDS).close()
+    except OSError:
+        return False
+    return True
 
 
 def _providers() -> dict:

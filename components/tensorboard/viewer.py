@@ -11,7 +11,7 @@ import json
 import os
 from pathlib import Path
 
-from components.shared.storage_settings import DEFAULT_MINIO, pod_environment, s3_settings
+from components.shared.storage_settings import KFP_PROVIDER, pod_environment, s3_settings
 
 _KEYS = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN")
 # Where the viewer's pod finds the key for gs://, which TensorBoard takes as a file only.
@@ -66,7 +66,7 @@ def _keys(logs_uri: str, store_secret: str) -> list[dict]:
     # What kfp-launcher names. Other pods read a minio store's keys as MINIO_ACCESS_KEY; TensorBoard knows AWS's names.
     sources = _secrets(logs_uri)
     if not sources and scheme == "minio":
-        secret = DEFAULT_MINIO["credentials"]["secretRef"]
+        secret = KFP_PROVIDER["credentials"]["secretRef"]
         sources = [{"name": secret["secretName"], "key": secret[field]} for field in ("accessKeyKey", "secretKeyKey")]
     return [_reference(name, source["name"], source["key"]) for name, source in zip(_KEYS, sources)]
 

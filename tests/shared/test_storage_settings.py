@@ -4,6 +4,7 @@ import base64
 import datetime
 import ipaddress
 import json
+import socket
 import ssl
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -16,6 +17,7 @@ from tests.shared.object_stores import (  # noqa: F401
     ACCESS_KEY,
     SECRET_KEY,
     forget_clients,
+    free_ports,
     s3_bucket,
     s3_endpoint,
     s3_environment,
@@ -86,6 +88,7 @@ def pod(tmp_path, monkeypatch):
     server.shutdown()
     server.server_close()
     storage_settings._kubernetes.cache_clear()
+    storage_settings.kfp_store.cache_clear()
     forget_clients()
 
 
@@ -103,12 +106,61 @@ def secret(**values: str) -> dict:
     return {"data": {name: base64.b64encode(value.encode()).decode() for name, value in values.items()}}
 
 
-def test_a_stock_installation_needs_no_setting(pod):
+def stores(monkeypatch, *addresses: str) -> None:
+    """The names of the store of Kubeflow Pipelines, in the order in which they are tried."""
+    monkeypatch.setattr(storage_settings, "KFP_STORES", addresses)
+    storage_settings.kfp_store.cache_clear()
+
+
+MISSING = "there-is-none.invalid:9000"
+
+
+def test_the_stores_of_stock_installations():
+    """As the launcher has them: backend/src/v2/objectstore/config.go of 2.16 on, and of 2.15 and before."""
+    assert storage_settings.KFP_STORES == ("seaweedfs.kubeflow:9000", "minio-service.kubeflow:9000")
+
+
+@pytest.mark.parametrize("names", [("localhost:9000", MISSING), (MISSING, "localhost:9000")])
+def test_a_stock_installation_needs_no_setting(pod, monkeypatch, names):
+    stores(monkeypatch, *names)
+    pod["configmaps/kfp-launcher"] = {"data": {"defaultPipelineRoot": ""}}
     pod["secrets/mlpipeline-minio-artifact"] = secret(accesskey="minio", secretkey="minio123")
     found = s3_settings("minio://bucket/key")
-    assert found.endpoint == "http://minio-service.kubeflow:9000" and found.path_style
+    assert found.endpoint == "http://localhost:9000" and found.path_style
     assert (found.access_key, found.secret_key) == ("minio", "minio123")
     assert "minio123" not in repr(found)
+
+
+def test_of_two_stores_the_one_that_answers_is_the_launchers(pod, monkeypatch):
+    """KFP 2.15 with SeaweedFS has both names, and seaweedfs no such port; an upgraded one may have left its minio."""
+    (closed,) = free_ports(1)
+    with socket.create_server(("127.0.0.1", 0)) as first, socket.create_server(("127.0.0.1", 0)) as second:
+        open_, older = (f"localhost:{server.getsockname()[1]}" for server in (first, second))
+        stores(monkeypatch, open_, older)
+        assert storage_settings.kfp_store() == open_
+        stores(monkeypatch, f"localhost:{closed}", older)
+        assert storage_settings.kfp_store() == older
+
+
+def test_dns_is_asked_once_and_again_where_it_does_not_answer(pod, monkeypatch):
+    asked, resolve = [], socket.getaddrinfo
+
+    def getaddrinfo(host, *rest, **kept):
+        asked.append(host)
+        if len(asked) == 1:
+            raise socket.gaierror(socket.EAI_AGAIN, "Temporary failure in name resolution")
+        return resolve(host, *rest, **kept)
+
+    stores(monkeypatch, "localhost:9000", MISSING)
+    monkeypatch.setattr(socket, "getaddrinfo", getaddrinfo)
+    assert [storage_settings.kfp_store() for _ in range(2)] == ["localhost:9000"] * 2
+    assert asked == ["localhost", "localhost", MISSING.partition(":")[0]]
+
+
+def test_no_store_says_where_to_name_one(pod, monkeypatch):
+    stores(monkeypatch, MISSING, "neither-this.invalid:9000")
+    with pytest.raises(storage.StorageError, match="neither .* providers.minio of the ConfigMap kfp-launcher"):
+        s3_settings("minio://bucket/key")
 
 
 def test_a_step_reads_the_launchers_store(pod, s3_endpoint, monkeypatch):
@@ -185,9 +237,10 @@ def test_the_environment_goes_first(pod, monkeypatch):
     assert s3_settings("s3://bucket/key").access_key is None
 
 
-def test_a_secret_that_may_not_be_read_says_which_right_is_missing(pod):
+def test_a_secret_that_may_not_be_read_says_which_right_is_missing(pod, monkeypatch):
     pod["secrets/mlpipeline-minio-artifact"] = 403
     message = "may not read secrets/mlpipeline-minio-artifact: give .*manifests/base/rbac"
+    stores(monkeypatch, "localhost:9000")
     with pytest.raises(storage.StorageError, match=message):
         s3_settings("minio://bucket/key")
 
@@ -219,8 +272,7 @@ def test_kfps_store_and_one_of_the_users_own_at_once(pod, s3_endpoint, monkeypat
 
     keys = {"aws_access_key_id": ACCESS_KEY, "aws_secret_access_key": SECRET_KEY, "region_name": "us-east-1"}
     boto3.client("s3", endpoint_url=s3_endpoint, **keys).create_bucket(Bucket="test-kfps-own")
-    monkeypatch.setenv("MINIO_SERVICE_SERVICE_HOST", "127.0.0.1")
-    monkeypatch.setenv("MINIO_SERVICE_SERVICE_PORT", s3_endpoint.rpartition(":")[2])
+    stores(monkeypatch, s3_endpoint.removeprefix("http://"), MISSING)
     pod["secrets/mlpipeline-minio-artifact"] = secret(accesskey=ACCESS_KEY, secretkey=SECRET_KEY)
     monkeypatch.setenv("AWS_ENDPOINT_URL_S3", "https://pictures.example.org")
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "of-the-pictures")

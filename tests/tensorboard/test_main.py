@@ -30,6 +30,14 @@ def test_it_ends_when_the_store_does_not_answer():
     assert "error: the logs cannot be read: " in ended.stderr
 
 
+def test_without_a_folder_it_looks_for_the_store_of_kubeflow_pipelines():
+    """Outside of a cluster there is none: one line says so, and the pod is started again."""
+    line = [sys.executable, "-m", "components.tensorboard", "--port=6006"]
+    ended = subprocess.run(line, capture_output=True, text=True, timeout=120)
+    assert ended.returncode == 1 and "Traceback" not in ended.stderr
+    assert ended.stderr.splitlines()[-1].startswith("error: the store of Kubeflow Pipelines is not found")
+
+
 def test_it_serves_what_it_reads(tmp_path):
     (port,) = free_ports(1)
     with open(tmp_path / "output", "wb") as output:

@@ -32,13 +32,13 @@ def test_the_ui_finds_the_logs_and_the_image(written, tmp_path):
 
 
 def test_a_minio_store_is_given_as_s3_with_its_address_and_without_its_keys(written, monkeypatch):
-    monkeypatch.setenv("MINIO_ENDPOINT", "minio-service.kubeflow:9000")
+    monkeypatch.setenv("MINIO_ENDPOINT", "seaweedfs.kubeflow:9000")
     monkeypatch.setenv("MINIO_ACCESS_KEY", "the-access-key")
     monkeypatch.setenv("MINIO_SECRET_KEY", "the-secret-key")
     output = written("minio://mlpipeline/v2/artifacts/run/logs")
     assert output["source"] == "s3://mlpipeline/v2/artifacts/run/logs"
     variables = {entry["name"]: entry for entry in output["pod_template_spec"]["spec"]["containers"][0]["env"]}
-    assert variables["S3_ENDPOINT"]["value"] == "http://minio-service.kubeflow:9000"
+    assert variables["S3_ENDPOINT"]["value"] == "http://seaweedfs.kubeflow:9000"
     reference = variables["AWS_SECRET_ACCESS_KEY"]["valueFrom"]["secretKeyRef"]
     assert (reference["name"], reference["key"]) == ("mlpipeline-minio-artifact", "secretkey")
     assert "the-secret-key" not in json.dumps(output)
