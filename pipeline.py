@@ -19,195 +19,197 @@ from components.serve.component import serve as serve_step
 from components.tensorboard.component import tensorboard as tensorboard_step
 from components.train.component import train as train_step
 
+DESCRIPTION = "From a museum collection to a served image classifier. docs/parameters.md says what every parameter means."
 
-@dsl.pipeline(name="museum-classifier", description="From a museum collection to a served image classifier")
+
+@dsl.pipeline(name="museum-classifier", description=DESCRIPTION)
 def pipeline(
-    source: str = "sample",
-    table: str = "",
-    images: str = "",
-    image_base: str = "",
-    keywords: str = "",
-    columns: str = "",
+    data_source: str = "sample",
+    data_table: str = "",
+    data_images_table: str = "",
+    data_image_base: str = "",
+    data_keywords: str = "",
+    data_columns: str = "",
+    data_where: str = "",
+    data_bigquery_project: str = "",
+    data_bigquery_maximum_bytes_billed: int = 10_000_000_000,
     label: str = "",
     label_map: str = "",
     label_split: str = "",
-    where: str = "",
-    group: str = "",
-    slices: str = "period,department,classification",
-    min_images_per_class: int = 10,
-    max_images_per_class: int = 0,
-    max_classes: int = 0,
-    validation_fraction: float = 0.25,
-    test_fraction: float = 0.15,
-    folds: int = 0,
-    fold: int = 0,
-    shards: int = 4,
-    seed: int = 1,
-    project: str = "",
-    maximum_bytes_billed: int = 10_000_000_000,
-    image_size: int = 256,
-    jpeg_quality: int = 90,
-    max_failed_fraction: float = 0.2,
-    requests_per_second: float = 80.0,
-    contact: str = "",
-    respect_robots: bool = True,
-    allow_private_addresses: bool = False,
-    conflicts: str = "exclude",
-    duplicate_distance: int = 8,
-    min_examples_per_class: int = 1,
-    min_eval_examples_per_class: int = 1,
-    max_imbalance: float = 100.0,
-    max_enlarged_fraction: float = 0.5,
-    expected_classes: str = "",
-    previous_dataset: str = "",
-    max_drift: float = 0.25,
-    model: str = "simple_cnn",
-    weights: str = "none",
-    epochs: int = 25,
-    fine_tune_epochs: int = 0,
-    batch_size: int = 32,
-    optimizer: str = "adamw",
-    learning_rate: float = 0.002,
-    augmentation: str = "light",
-    balance: str = "none",
-    precision: str = "auto",
-    quantize: str = "none",
-    patience: int = 0,
-    checkpoint_every: int = 200,
-    workers: int = 1,
-    accelerator: str = "nvidia.com/gpu",
-    gpus: int = 0,
-    max_restarts: int = 3,
-    min_accuracy: float = 0.5,
-    max_class_regression: float = 0.1,
-    champion: str = "",
-    serve: bool = True,
-    serving: str = "deployment",
-    service: str = "museum-classifier",
-    replicas: int = 1,
-    canary_percent: int = 0,
+    label_min_images_per_class: int = 10,
+    label_max_images_per_class: int = 0,
+    label_max_classes: int = 0,
+    split_group: str = "",
+    split_validation_fraction: float = 0.25,
+    split_test_fraction: float = 0.15,
+    split_folds: int = 0,
+    split_fold: int = 0,
+    fetch_shards: int = 4,
+    fetch_image_size: int = 256,
+    fetch_jpeg_quality: int = 90,
+    fetch_max_failed_fraction: float = 0.2,
+    fetch_requests_per_second: float = 80.0,
+    fetch_contact: str = "",
+    fetch_respect_robots: bool = True,
+    fetch_allow_private_addresses: bool = False,
+    check_conflicts: str = "exclude",
+    check_duplicate_distance: int = 8,
+    check_min_examples_per_class: int = 1,
+    check_min_eval_examples_per_class: int = 1,
+    check_max_imbalance: float = 100.0,
+    check_max_enlarged_fraction: float = 0.5,
+    check_expected_classes: str = "",
+    check_previous_dataset: str = "",
+    check_max_drift: float = 0.25,
+    train_model: str = "simple_cnn",
+    train_weights: str = "none",
+    train_epochs: int = 25,
+    train_fine_tune_epochs: int = 0,
+    train_batch_size: int = 32,
+    train_optimizer: str = "adamw",
+    train_learning_rate: float = 0.002,
+    train_augmentation: str = "light",
+    train_balance: str = "none",
+    train_precision: str = "auto",
+    train_quantize: str = "none",
+    train_patience: int = 0,
+    train_checkpoint_every: int = 200,
+    train_workers: int = 1,
+    train_accelerator: str = "nvidia.com/gpu",
+    train_gpus: int = 0,
+    train_max_restarts: int = 3,
     train_cpu_request: str = "500m",
     train_cpu_limit: str = "4",
     train_memory_request: str = "2Gi",
     train_memory_limit: str = "6Gi",
-    store_secret: str = "museum-classifier-store",
-    google_secret: str = "museum-classifier-google",
-    flickr_secret: str = "museum-classifier-flickr",
+    eval_slices: str = "period,department,classification",
+    eval_min_accuracy: float = 0.5,
+    eval_max_class_regression: float = 0.1,
+    eval_champion: str = "",
+    serve_enabled: bool = True,
+    serve_kind: str = "deployment",
+    serve_name: str = "museum-classifier",
+    serve_replicas: int = 1,
+    serve_canary_percent: int = 0,
+    secret_store: str = "museum-classifier-store",
+    secret_google: str = "museum-classifier-google",
+    secret_flickr: str = "museum-classifier-flickr",
+    seed: int = 1,
 ):
     """From a museum collection to a served image classifier.
 
     Args:
-        source: Where the collection is: sample, table, bigquery, met, flickr or folder.
-        table: Objects: path or URI (csv, jsonl, parquet), BigQuery table, or folder; empty for the source's default.
-        images: Table of the objects' pictures (object_id, original_image_url); empty if the objects carry them.
-        image_base: Prefix of picture addresses that are relative.
-        keywords: Search words for source=flickr, one a class: monkey,wild boar,crow.
-        columns: Columns that are named otherwise: original_image_url=url,object_id=id.
+        data_source: Where the collection is: sample, table, bigquery, met, flickr or folder.
+        data_table: Objects: path, URI (csv, jsonl, parquet), BigQuery table or folder; empty for the source's default.
+        data_images_table: Table of images (object_id, original_image_url); empty if the objects carry them.
+        data_image_base: Prefix of image addresses that are relative.
+        data_keywords: Search words for data_source=flickr, one per class: monkey,wild boar,crow.
+        data_columns: Columns that are named otherwise: original_image_url=url,object_id=id.
+        data_where: SQL condition on the objects, such as: is_public_domain AND object_begin_date > 1800.
+        data_bigquery_project: Google Cloud project that pays for data_source=bigquery; empty for the credentials' own.
+        data_bigquery_maximum_bytes_billed: BigQuery refuses a query that would read more bytes.
         label: The attribute to learn: culture, period, ...; empty for the source's own (culture, folder, keyword).
         label_map: CSV (value,class) that groups values into classes; others are left out.
         label_split: Separator: only what stands before it counts ("French, Paris" is "French" with ",").
-        where: SQL condition on the objects, such as: is_public_domain AND object_begin_date > 1800.
-        group: Column whose values never stand on both sides of a split; empty for the artist, or the object.
-        slices: Metadata columns by which the evaluation is broken down.
-        min_images_per_class: Classes with fewer objects are left out.
-        max_images_per_class: At most so many objects a class; 0 for all.
-        max_classes: Only the largest so many classes; 0 for all.
-        validation_fraction: Share of the objects used to choose the model.
-        test_fraction: Share of the objects used to judge the model.
-        folds: Number of cross-validation folds; 0 for one fixed split.
-        fold: Which fold is the test split, from 0.
-        shards: Into how many parts the collection is cut; as many fetch steps can run side by side.
+        label_min_images_per_class: Classes with fewer objects are left out.
+        label_max_images_per_class: At most so many objects per class; 0 for all.
+        label_max_classes: Only the largest so many classes; 0 for all.
+        split_group: Column whose values are never in two splits at once; empty for the artist, or the object.
+        split_validation_fraction: Share of the objects used to choose the model.
+        split_test_fraction: Share of the objects used to judge the model.
+        split_folds: Number of cross-validation folds; 0 for one fixed split.
+        split_fold: Which fold is the test split, from 0.
+        fetch_shards: Into how many parts the collection is cut; as many fetch steps can run side by side.
+        fetch_image_size: Short side of the stored images in pixels; models see 7/8 of it: 256 for 224, 342 for 299.
+        fetch_jpeg_quality: Quality of the stored images, 1 to 100.
+        fetch_max_failed_fraction: Fail if more than this share of the images cannot be had.
+        fetch_requests_per_second: Limit of requests per second to one host, from all shards together; 0 for none.
+        fetch_contact: Address or page that the User-Agent names, so that a museum can reach you.
+        fetch_respect_robots: Obey robots.txt and noai headers; off only where you have the right.
+        fetch_allow_private_addresses: Also read private hosts, files and buckets that you have not named yourself.
+        check_conflicts: What becomes of equal images with different labels: exclude, keep or fail.
+        check_duplicate_distance: Compare images whose perceptual hashes differ in at most so many bits; -1 for off.
+        check_min_examples_per_class: Fail if a class has fewer examples in the training split.
+        check_min_eval_examples_per_class: Warn if a class has fewer examples in the validation or test split.
+        check_max_imbalance: Warn if the largest class has more than so many times the examples of the smallest.
+        check_max_enlarged_fraction: Warn if more than this share of the images is smaller than fetch_image_size.
+        check_expected_classes: Fail on any other class: names, comma-separated, or a labels.txt; empty for any.
+        check_previous_dataset: dataset.json of an earlier run, to compare the class shares with.
+        check_max_drift: Warn if the class shares moved by more than this population stability index.
+        train_model: simple_cnn, mobilenet_v2, ...; several, comma-separated, are compared and the best goes on.
+        train_weights: none (from scratch), imagenet, or a URI of weights.
+        train_epochs: Passes over the training split.
+        train_fine_tune_epochs: Further passes with the upper part of a pre-trained model unfrozen.
+        train_batch_size: Examples per step, over all workers.
+        train_optimizer: adamw or sgd.
+        train_learning_rate: Peak learning rate.
+        train_augmentation: none, light or strong.
+        train_balance: What to do about rare classes: none, weights or sampling.
+        train_precision: auto, float32, bfloat16, float16, or onednn_bf16 (bfloat16 products on CPUs that can).
+        train_quantize: none or int8: the form of the tflite model.
+        train_patience: Stop after so many epochs without a better validation accuracy; 0 for never.
+        train_checkpoint_every: Steps between checkpoints.
+        train_workers: Training workers; more than 1 train together, on a cluster in as many pods, locally as processes.
+        train_accelerator: Kubernetes resource name of the accelerator.
+        train_gpus: Accelerators of each worker; 0 for CPU.
+        train_max_restarts: How often lost workers are restarted from the last checkpoint.
+        train_cpu_request: CPU request of each training worker's pod on a cluster, such as 4.
+        train_cpu_limit: CPU limit of each training worker's pod on a cluster.
+        train_memory_request: Memory request of each training worker's pod on a cluster, such as 8Gi.
+        train_memory_limit: Memory limit of each training worker's pod on a cluster.
+        eval_slices: Metadata columns by which the evaluation is broken down.
+        eval_min_accuracy: The model is served only if its test accuracy is at least this.
+        eval_max_class_regression: The model is served only if no class is worse than the champion's by more than this.
+        eval_champion: Model to beat: a path or URI, service:NAME for the one in service, or empty for none.
+        serve_enabled: Deploy the model if it passed.
+        serve_kind: deployment (Deployment and Service) or kserve (InferenceService).
+        serve_name: Name of the service.
+        serve_replicas: Server pods.
+        serve_canary_percent: Share of the traffic for the new model at first; 0 for all at once.
+        secret_store: Secret on a cluster with AWS_ACCESS_KEY_ID and the like for the object store; need not exist.
+        secret_google: Secret on a cluster with key.json for BigQuery and Cloud Storage; need not exist.
+        secret_flickr: Secret on a cluster with FLICKR_API_KEY; need not exist.
         seed: Makes split, sample and training repeatable.
-        project: Google Cloud project that pays for source=bigquery; empty for the credentials' own.
-        maximum_bytes_billed: BigQuery refuses a query that would read more bytes.
-        image_size: Short side of the stored pictures in pixels; models see 7/8 of it: 256 for 224, 342 for 299.
-        jpeg_quality: Quality of the stored pictures, 1 to 100.
-        max_failed_fraction: Fail if more than this share of the pictures cannot be had.
-        requests_per_second: At most so many requests a second to one host, from all shards together; 0 for no limit.
-        contact: Address or page that the User-Agent names, so that a museum can reach you.
-        respect_robots: Obey robots.txt and noai headers; off only where you have the right.
-        allow_private_addresses: Read from private hosts, files and buckets that neither table nor image_base names.
-        conflicts: Equal pictures with different labels: exclude, keep or fail.
-        duplicate_distance: Compare pictures closely whose perceptual hashes differ in at most so many bits; -1 for off.
-        min_examples_per_class: Fail if a class has fewer examples in the training split.
-        min_eval_examples_per_class: Warn if a class has fewer examples in the validation or test split.
-        max_imbalance: Warn if the largest class has more than so many times the examples of the smallest.
-        max_enlarged_fraction: Warn if more than this share of the pictures is smaller than image_size.
-        expected_classes: Fail on any other class: names, comma-separated, or a labels.txt; empty for any.
-        previous_dataset: dataset.json of an earlier run, to compare the class shares with.
-        max_drift: Warn if the class shares moved by more than this population stability index.
-        model: simple_cnn, mobilenet_v2, inception_v3, ...; several, comma-separated, are compared and the best goes on.
-        weights: none (from scratch), imagenet, or a URI of weights.
-        epochs: Passes over the training split.
-        fine_tune_epochs: Further passes with the upper part of a pre-trained model unfrozen.
-        batch_size: Examples a step, over all workers.
-        optimizer: adamw or sgd.
-        learning_rate: Peak learning rate.
-        augmentation: none, light or strong.
-        balance: What to do about rare classes: none, weights or sampling.
-        precision: auto, float32, bfloat16, float16, or onednn_bf16 (float32 with bfloat16 products, on CPUs that can).
-        quantize: none or int8: the form of the tflite model.
-        patience: Stop after so many epochs without a better validation accuracy; 0 for never.
-        checkpoint_every: Steps between checkpoints.
-        workers: Training workers; more than 1 train together, on a cluster in as many pods, locally as processes.
-        accelerator: Kubernetes resource name of the accelerator.
-        gpus: Accelerators of each worker; 0 for CPU.
-        max_restarts: How often lost workers are restarted from the last checkpoint.
-        min_accuracy: The model is served only if its test accuracy is at least this.
-        max_class_regression: ... and no class is worse than the champion's by more than this.
-        champion: Model to beat: a path or URI, service:NAME for the one in service, or empty for none.
-        serve: Deploy the model if it passed.
-        serving: deployment (Deployment and Service) or kserve (InferenceService).
-        service: Name of the service.
-        replicas: Server pods.
-        canary_percent: Share of the traffic for the new model at first; 0 for all at once.
-        train_cpu_request: On a cluster: CPUs that each training worker is sure of, such as 4.
-        train_cpu_limit: ... and may use at most.
-        train_memory_request: On a cluster: memory that each training worker is sure of, such as 8Gi.
-        train_memory_limit: ... and may use at most.
-        store_secret: On a cluster: Secret with AWS_ACCESS_KEY_ID and the like for the object store; need not exist.
-        google_secret: On a cluster: Secret with key.json for BigQuery and Cloud Storage; need not exist.
-        flickr_secret: On a cluster: Secret with FLICKR_API_KEY; need not exist.
     """
-    secrets = {"store": store_secret, "google": google_secret, "flickr": flickr_secret}
+    secrets = {"store": secret_store, "google": secret_google, "flickr": secret_flickr}
     probed = probe_step(
-        source=source,
-        table=table,
-        images=images,
-        keywords=keywords,
-        columns=columns,
+        source=data_source,
+        table=data_table,
+        images=data_images_table,
+        keywords=data_keywords,
+        columns=data_columns,
         label_map=label_map,
-        project=project,
+        project=data_bigquery_project,
     ).set_caching_options(False)  # it looks whether query may be taken from the cache
     fit(probed, "probe", secrets)
 
     selected = query_step(
-        source=source,
-        table=table,
-        images=images,
-        image_base=image_base,
-        keywords=keywords,
-        columns=columns,
+        source=data_source,
+        table=data_table,
+        images=data_images_table,
+        image_base=data_image_base,
+        keywords=data_keywords,
+        columns=data_columns,
         label=label,
         label_map=label_map,
         label_split=label_split,
-        where=where,
-        group=group,
-        slices=slices,
-        min_images_per_class=min_images_per_class,
-        max_images_per_class=max_images_per_class,
-        max_classes=max_classes,
-        validation_fraction=validation_fraction,
-        test_fraction=test_fraction,
-        folds=folds,
-        fold=fold,
-        shards=shards,
+        where=data_where,
+        group=split_group,
+        slices=eval_slices,
+        min_images_per_class=label_min_images_per_class,
+        max_images_per_class=label_max_images_per_class,
+        max_classes=label_max_classes,
+        validation_fraction=split_validation_fraction,
+        test_fraction=split_test_fraction,
+        folds=split_folds,
+        fold=split_fold,
+        shards=fetch_shards,
         seed=seed,
-        project=project,
-        maximum_bytes_billed=maximum_bytes_billed,
-        max_failed_fraction=max_failed_fraction,
-        contact=contact,
-        expected_classes=expected_classes,
+        project=data_bigquery_project,
+        maximum_bytes_billed=data_bigquery_maximum_bytes_billed,
+        max_failed_fraction=fetch_max_failed_fraction,
+        contact=fetch_contact,
+        expected_classes=check_expected_classes,
         state=probed.output,
     )
     fit(selected, "query", secrets)
@@ -216,14 +218,14 @@ def pipeline(
         fetched = fetch_step(
             shard=shard,
             objects=selected.outputs["objects"],
-            image_base=image_base,
-            image_size=image_size,
-            jpeg_quality=jpeg_quality,
-            max_failed_fraction=max_failed_fraction,
-            requests_per_second=requests_per_second,
-            contact=contact,
-            respect_robots=respect_robots,
-            allow_private_addresses=allow_private_addresses,
+            image_base=data_image_base,
+            image_size=fetch_image_size,
+            jpeg_quality=fetch_jpeg_quality,
+            max_failed_fraction=fetch_max_failed_fraction,
+            requests_per_second=fetch_requests_per_second,
+            contact=fetch_contact,
+            respect_robots=fetch_respect_robots,
+            allow_private_addresses=fetch_allow_private_addresses,
         )
         fit(fetched, "fetch", secrets)
         converted = convert_step(shard=shard, images=fetched.outputs["images"])
@@ -233,26 +235,26 @@ def pipeline(
         indexes=dsl.Collected(converted.outputs["index"]),
         objects=selected.outputs["objects"],
         labels=selected.outputs["labels"],
-        conflicts=conflicts,
-        duplicate_distance=duplicate_distance,
-        min_examples_per_class=min_examples_per_class,
-        min_eval_examples_per_class=min_eval_examples_per_class,
-        max_imbalance=max_imbalance,
-        max_failed_fraction=max_failed_fraction,
-        max_enlarged_fraction=max_enlarged_fraction,
-        expected_classes=expected_classes,
-        previous_dataset=previous_dataset,
-        max_drift=max_drift,
-        image_size=image_size,
-        jpeg_quality=jpeg_quality,
-        respect_robots=respect_robots,
+        conflicts=check_conflicts,
+        duplicate_distance=check_duplicate_distance,
+        min_examples_per_class=check_min_examples_per_class,
+        min_eval_examples_per_class=check_min_eval_examples_per_class,
+        max_imbalance=check_max_imbalance,
+        max_failed_fraction=fetch_max_failed_fraction,
+        max_enlarged_fraction=check_max_enlarged_fraction,
+        expected_classes=check_expected_classes,
+        previous_dataset=check_previous_dataset,
+        max_drift=check_max_drift,
+        image_size=fetch_image_size,
+        jpeg_quality=fetch_jpeg_quality,
+        respect_robots=fetch_respect_robots,
     )
     fit(assembled, "assemble", secrets)
 
     viewer = tensorboard_step(
         snapshot=assembled.outputs["Output"],
         viewer_image=image("data"),
-        store_secret=store_secret,
+        store_secret=secret_store,
     )
     fit(viewer, "tensorboard", secrets)
 
@@ -260,23 +262,23 @@ def pipeline(
         dataset=assembled.outputs["dataset"],
         snapshot=assembled.outputs["Output"],
         logs=viewer.outputs["Output"],
-        model=model,
-        weights=weights,
-        epochs=epochs,
-        fine_tune_epochs=fine_tune_epochs,
-        batch_size=batch_size,
-        optimizer=optimizer,
-        learning_rate=learning_rate,
-        augmentation=augmentation,
-        balance=balance,
-        precision=precision,
-        quantize=quantize,
-        patience=patience,
-        checkpoint_every=checkpoint_every,
-        workers=workers,
-        accelerator=accelerator,
-        gpus=gpus,
-        max_restarts=max_restarts,
+        model=train_model,
+        weights=train_weights,
+        epochs=train_epochs,
+        fine_tune_epochs=train_fine_tune_epochs,
+        batch_size=train_batch_size,
+        optimizer=train_optimizer,
+        learning_rate=train_learning_rate,
+        augmentation=train_augmentation,
+        balance=train_balance,
+        precision=train_precision,
+        quantize=train_quantize,
+        patience=train_patience,
+        checkpoint_every=train_checkpoint_every,
+        workers=train_workers,
+        accelerator=train_accelerator,
+        gpus=train_gpus,
+        max_restarts=train_max_restarts,
         seed=seed,
         train_cpu_request=train_cpu_request,
         train_cpu_limit=train_cpu_limit,
@@ -288,23 +290,23 @@ def pipeline(
     evaluated = evaluate_step(
         dataset=assembled.outputs["dataset"],
         classifier=trained.outputs["classifier"],
-        min_accuracy=min_accuracy,
-        max_class_regression=max_class_regression,
-        champion=champion,
+        min_accuracy=eval_min_accuracy,
+        max_class_regression=eval_max_class_regression,
+        champion=eval_champion,
     ).set_caching_options(False)  # the champion may be another one today
     fit(evaluated, "evaluate", secrets)
 
-    with dsl.If(serve == True, name="serving-wanted"):  # noqa: E712  a KFP condition, evaluated at run time
+    with dsl.If(serve_enabled == True, name="serving-wanted"):  # noqa: E712  a KFP condition, evaluated at run time
         with dsl.If(evaluated.outputs["Output"] == True, name="model-passed"):  # noqa: E712
             served = serve_step(
                 dataset=assembled.outputs["dataset"],
                 classifier=trained.outputs["classifier"],
                 predictions=evaluated.outputs["predictions"],
-                serving=serving,
-                service=service,
+                serving=serve_kind,
+                service=serve_name,
                 server_image=image("serve"),
-                replicas=replicas,
-                canary_percent=canary_percent,
+                replicas=serve_replicas,
+                canary_percent=serve_canary_percent,
             ).set_caching_options(False)
             fit(served, "serve", secrets)
 

@@ -93,7 +93,7 @@ def _dataset(arguments: argparse.Namespace, data: str, seed: int) -> str:
     if not (found := list((arguments.work / run).rglob("dataset.json"))):
         with _source(arguments.data / data) as parameters:
             # The shortest training there is: what matters of this run is its data.
-            others = ("model=simple_cnn", "epochs=1", "min_accuracy=0", "serve=false", f"seed={seed}")
+            others = ("model=simple_cnn", "epochs=1", "min_accuracy=0", "serve_enabled=false", f"seed={seed}")
             _python("pipeline.py", "run", "--root", arguments.work, "--name", run, *parameters, *others)
         found = list((arguments.work / run).rglob("dataset.json"))
     return str(found[0].parent)
@@ -109,7 +109,8 @@ def _source(folder: Path) -> Iterator[list[str]]:
     threading.Thread(target=server.serve_forever, daemon=True).start()
     try:
         yield [
-            *("source=table", f"table={folder}/objects.csv", f"images={folder}/images.csv", "label=classification"),
+            *("source=table", f"table={folder}/objects.csv", f"images_table={folder}/images.csv"),
+            "label=classification",
             f"image_base=http://127.0.0.1:{server.server_port}/",
         ]
     finally:

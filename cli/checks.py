@@ -4,16 +4,18 @@ import dataclasses
 import importlib
 from typing import Any
 
+from cli import wiring
+
 # Modules without a stage's libraries: where only kfp is installed the values are checked as well.
 SETTINGS = (
-    "components.query.settings",
-    "components.fetch.settings",
-    "components.assemble.settings",
-    "components.train.settings",
-    "components.train.resources",
-    "components.evaluate.settings",
-    "components.serve.deployment",
-    "cli.cluster",
+    ("query", "components.query.settings"),
+    ("fetch", "components.fetch.settings"),
+    ("assemble", "components.assemble.settings"),
+    ("train", "components.train.settings"),
+    ("train", "components.train.resources"),
+    ("evaluate", "components.evaluate.settings"),
+    ("serve", "components.serve.deployment"),
+    ("", "cli.cluster"),
 )
 # What a stage is given by the stage before it; nothing is known of these yet.
 _FROM_OTHER_STAGES = {"snapshot": "", "logs": "", "server_image": ""}
@@ -21,8 +23,8 @@ _FROM_OTHER_STAGES = {"snapshot": "", "logs": "", "server_image": ""}
 
 def check(values: dict[str, Any]) -> None:
     """Raises PipelineError with one line that names what is allowed, at the first value a stage does not allow."""
-    for module in SETTINGS:
+    for step, module in SETTINGS:
         settings = importlib.import_module(module).Settings
-        known = {**_FROM_OTHER_STAGES, **values}
+        known = {**_FROM_OTHER_STAGES, **(wiring.arguments(step, values) if step else values)}
         names = [field.name for field in dataclasses.fields(settings) if field.name in known]
         settings(**{name: known[name] for name in names})

@@ -33,7 +33,7 @@ def after_success(run_: runs.Run, served: bool, console: Console) -> None:
         highlight=False,
     )
     if not served:
-        console.print("[yellow]not served[/]: the evaluation report says why, or serve=false", highlight=False)
+        console.print("[yellow]not served[/]: the evaluation report says why, or serve_enabled=false", highlight=False)
     console.print("\n[bold]Look at[/]")
     for name in REPORTS:
         if name in artifacts:

@@ -29,9 +29,9 @@ _SECRET_NAME = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
 class Settings:
     """The parameters that only a cluster reads. Raises PipelineError: a name would make an invalid pod."""
 
-    store_secret: str
-    google_secret: str
-    flickr_secret: str
+    secret_store: str
+    secret_google: str
+    secret_flickr: str
 
     def __post_init__(self) -> None:
         for name in (field.name for field in fields(self)):
@@ -39,7 +39,7 @@ class Settings:
             if not _SECRET_NAME.fullmatch(getattr(self, name)):
                 raise PipelineError(
                     f"{name}={getattr(self, name)!r} is no name: write lower-case letters, digits and '-', at most 63, "
-                    f"as museum-classifier-{name.partition('_')[0]}; the Secret need not exist"
+                    f"as museum-classifier-{name.partition('_')[2]}; the Secret need not exist"
                 )
 
 

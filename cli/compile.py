@@ -27,7 +27,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 def main(options: argparse.Namespace, arguments: Mapping[str, Any] | None = None) -> int:
     """Writes the compiled pipeline to `options.output`; returns the exit status."""
     target = read_target(options)
-    check_shards((arguments or {}).get("shards", 0), on_cluster=True)
+    check_shards((arguments or {}).get("fetch_shards", 0), on_cluster=True)
     write(options.output, target, arguments or {})
     warn_of_bare_images(target)
     print(f"{options.output}: upload it to the Kubeflow UI, or: python pipeline.py submit --host URL")

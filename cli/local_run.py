@@ -34,7 +34,7 @@ def run(run_: runs.Run, console: Console) -> int:
     Returns:
         the exit status: 0, 1 failed, 130 interrupted.
     """
-    shards = int(run_.summary["parameters"]["shards"])
+    shards = int(run_.summary["parameters"]["fetch_shards"])
     board = Board({name: Stage(name, expected=shards if name in SHARDED else 1) for name in STAGES})
     trouble, status = "pipeline.py broke off", 1
     with ProcessGroup() as group:

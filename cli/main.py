@@ -172,7 +172,7 @@ def _add_drift(commands) -> None:
 def _add_rollback(commands) -> None:
     summary = "put the previous version of a service on a cluster back, or end its canary"
     parser = _add(commands, "rollback", _rollback, summary)
-    parser.add_argument("service", metavar="SERVICE", help="name of the service: the pipeline parameter `service`")
+    parser.add_argument("service", metavar="SERVICE", help="name of the service: the pipeline parameter serve_name")
     parser.add_argument("--namespace", default="", help="where it is (default: that of the kubeconfig's context)")
     parser.add_argument("--kubeconfig", default="", metavar="FILE", help="default: $KUBECONFIG, then ~/.kube/config")
     parser.add_argument("--context", default="", help="context of the kubeconfig (default: its current one)")
@@ -205,9 +205,11 @@ def _run(options) -> int:
 
 
 def _attributes(options) -> int:
+    from cli import wiring
     from components.query import attributes, selection
 
-    attributes.show(selection.Settings(**_fields(selection.Settings, _arguments(options.assignments))))
+    values = wiring.arguments("query", _arguments(options.assignments))
+    attributes.show(selection.Settings(**{name: values[name] for name in selection.Settings.__annotations__}))
     return 0
 
 
@@ -271,10 +273,6 @@ def _arguments(assignments: Sequence[str], base: dict[str, Any] | None = None) -
     return values
 
 
-def _fields(settings: type, values: dict[str, Any]) -> dict[str, Any]:
-    return {name: values[name] for name in settings.__annotations__}
-
-
 def _local(root: str) -> Path:
     """The folder of the runs; those whose artifacts go to a store keep their summaries and copies in runs/."""
     from components.shared import storage
@@ -306,8 +304,5 @@ def _become(module: str, arguments: list[str]) -> int:
 def _parameter_help() -> str:
     import pipeline
 
-    lines = ["pipeline parameters:"]
-    for parameter in parameters.declared(pipeline.pipeline.pipeline_func).values():
-        default = f" (default: {parameter.default})" if parameter.default != "" else ""
-        lines.append(f"  {parameter.name:<24} {parameter.type.__name__:<6} {parameter.help}{default}")
-    return "\n".join(lines)
+    heading = "pipeline parameters, NAME=VALUE; what stands in [] may be left out of a name:"
+    return "\n".join([heading, *parameters.help_lines(parameters.declared(pipeline.pipeline.pipeline_func))])

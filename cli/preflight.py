@@ -8,7 +8,7 @@ from components.shared import storage
 from components.shared.errors import PipelineError
 from components.train import models
 
-_FILES = ("weights", "label_map", "previous_dataset")
+_FILES = ("train_weights", "label_map", "check_previous_dataset")
 _NO_FILES = ("", "none", "imagenet")
 # One library of each stage, by which the stage's extra is known to be installed.
 _LIBRARIES = ("duckdb", "aiohttp", "simplejpeg", "tensorflow", "sklearn", "flask")
@@ -22,25 +22,25 @@ def check(values: dict[str, Any]) -> None:
         uri = str(values[name])
         if uri not in _NO_FILES and storage.local_path(uri) is not None and not storage.exists(uri):
             raise PipelineError(f"{name}={uri}: there is no such file; give a path or URI" + _or_word(name))
-    classes = str(values["expected_classes"])
+    classes = str(values["check_expected_classes"])
     if classes.endswith(".txt") and storage.local_path(classes) is not None and not storage.exists(classes):
         raise PipelineError(f"expected_classes={classes}: there is no such file; give a path or URI, or the names")
     _check_image_size(values)
     present = len(glob.glob("/dev/nvidia[0-9]*"))
-    if values["gpus"] > present:
+    if values["train_gpus"] > present:
         raise PipelineError(
-            f"gpus={values['gpus']} was asked for and this machine has {present}: set gpus=0 for the CPU"
+            f"gpus={values['train_gpus']} was asked for and this machine has {present}: set gpus=0 for the CPU"
         )
 
 
 def _or_word(name: str) -> str:
-    return ", or imagenet or none" if name == "weights" else ""
+    return ", or imagenet or none" if name == "train_weights" else ""
 
 
 def _check_image_size(values: dict[str, Any]) -> None:
     from components.shared.imaging import input_size  # only when its libraries are known to be here
 
-    names = [name.strip() for name in values["model"].split(",")]
+    names = [name.strip() for name in values["train_model"].split(",")]
     for name in names:
         if name in models.ZOO:  # an unknown one is refused by the train step's own settings
-            models.check_size(name, input_size(values["image_size"]), values["weights"] not in ("", "none"))
+            models.check_size(name, input_size(values["fetch_image_size"]), values["train_weights"] not in ("", "none"))

@@ -5,7 +5,7 @@ import shutil
 from pathlib import Path
 from typing import Any, Iterable
 
-from cli import runs
+from cli import runs, wiring
 from components.shared import storage
 
 # In the order of the graph; fetch and convert lie in a folder a shard.
@@ -28,7 +28,7 @@ def change(run: runs.Run, values: dict[str, Any]) -> None:
     """
     changed = {name for name, value in values.items() if run.summary["parameters"].get(name) != value}
     if first := _first_stage(changed):
-        take_back(run, first, keep_pictures="shards" not in changed)
+        take_back(run, first, keep_pictures="fetch_shards" not in changed)
     run.summary["parameters"].update(values)
     run.save()
 
@@ -82,12 +82,5 @@ def _remove_published(uri: str, run: runs.Run, folders: Iterable[Path]) -> None:
 
 def _first_stage(changed: Iterable[str]) -> str:
     """The earliest stage that takes one of the parameters; empty if none does."""
-    import pipeline
-
-    spec = pipeline.pipeline.pipeline_spec
-    taken: dict[str, set[str]] = {}
-    for dag in [spec.root.dag, *(part.dag for part in spec.components.values() if part.HasField("dag"))]:
-        for name, task in dag.tasks.items():
-            inputs = {value.component_input_parameter for value in task.inputs.parameters.values()}
-            taken[name] = {text.removeprefix("pipelinechannel--") for text in inputs}
-    return next((stage for stage in _FOLDERS if taken.get(stage, set()) & set(changed)), "")
+    changed = set(changed)
+    return next((stage for stage in _FOLDERS if changed & set(wiring.inputs(stage).values())), "")

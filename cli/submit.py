@@ -40,7 +40,7 @@ def main(options: argparse.Namespace, arguments: dict[str, Any]) -> int:
         raise PipelineError("where to? give --host URL, or set KFP_HOST, such as http://localhost:8080")
     if not options.host.startswith(("http://", "https://")):
         raise PipelineError(f"--host {options.host} is no URL: give one such as http://localhost:8080")
-    check_shards(arguments["shards"], on_cluster=True)
+    check_shards(arguments["fetch_shards"], on_cluster=True)
     target = dataclasses.replace(read_target(options).accepting(arguments), caching=not options.no_cache)
     _probe(options)
     compile_command.warn_of_bare_images(target)
@@ -50,7 +50,7 @@ def main(options: argparse.Namespace, arguments: dict[str, Any]) -> int:
         pipeline_id, version_id = _upload(client, target, options.namespace)
         run = client.run_pipeline(
             experiment_id=experiment.experiment_id,
-            job_name=options.name or f"{arguments['label'] or arguments['source']} {time.strftime('%Y-%m-%d %H:%M')}",
+            job_name=options.name or f"{arguments['label'] or arguments['data_source']} {time.strftime('%Y-%m-%d %H:%M')}",
             params=arguments,
             pipeline_id=pipeline_id,
             version_id=version_id,

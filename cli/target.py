@@ -7,10 +7,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Mapping
 
+from cli.parameters import resolve
 from components.images import NAMES, PREFIX, TAG
 from components.shared.errors import PipelineError
 
-DROP_DOWNS = ("source", "model", "augmentation")
+DROP_DOWNS = (
+    "data_source", "check_conflicts", "train_model", "train_optimizer", "train_augmentation", "train_balance",
+    "train_precision", "train_quantize", "serve_kind",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -61,10 +65,10 @@ def add_target_options(parser: argparse.ArgumentParser) -> None:
 
 def read_target(options: argparse.Namespace) -> Target:
     """The Target that the command line describes. Raises PipelineError: digests or lists that cannot be used."""
-    names = tuple(name for name in options.drop_downs.split(",") if name)
-    if unknown := set(names) - set(DROP_DOWNS):
-        known = ", ".join(DROP_DOWNS)
-        raise PipelineError(f"--drop-downs: no list is known for {', '.join(sorted(unknown))}; use {known}")
+    try:
+        names = tuple(resolve(name, DROP_DOWNS) for name in options.drop_downs.split(",") if name)
+    except PipelineError as error:
+        raise PipelineError(f"--drop-downs: {error}") from None
     return Target(
         registry=options.registry,
         tag=options.tag,
@@ -81,11 +85,24 @@ def read_target(options: argparse.Namespace) -> Target:
 
 def allowed_values(name: str) -> list[str]:
     """What the drop-down of the parameter `name` offers."""
+    from components.assemble.settings import CONFLICTS
     from components.query.settings import SOURCES
+    from components.serve.deployment import SERVING
+    from components.train import settings
     from components.train.models import ZOO
-    from components.train.settings import AUGMENTATIONS
 
-    return list({"source": SOURCES, "model": ZOO, "augmentation": AUGMENTATIONS}[name])
+    lists = {
+        "data_source": SOURCES,
+        "check_conflicts": CONFLICTS,
+        "train_model": ZOO,
+        "train_optimizer": settings.OPTIMIZERS,
+        "train_augmentation": settings.AUGMENTATIONS,
+        "train_balance": settings.BALANCES,
+        "train_precision": settings.PRECISIONS,
+        "train_quantize": settings.QUANTIZATIONS,
+        "serve_kind": SERVING,
+    }
+    return list(lists[name])
 
 
 def _digests(path: str) -> dict[str, str]:

@@ -121,7 +121,7 @@ def test_more_shards_than_kfp_can_join_are_refused(tmp_path, capsys):
     assert "shards=101 is too many" in capsys.readouterr().err and not (tmp_path / "p.yaml").exists()
 
 
-@pytest.mark.parametrize("value", ["store_secret=", "google_secret=a.b", "flickr_secret=Mine"])
+@pytest.mark.parametrize("value", ["secret_store=", "secret_google=a.b", "secret_flickr=Mine"])
 def test_secret_names_that_make_an_invalid_pod_are_refused(tmp_path, capsys, value):
     assert main(["compile", "--output", str(tmp_path / "p.yaml"), value]) == 2
     assert f"error: {value.partition('=')[0]}=" in capsys.readouterr().err
@@ -198,16 +198,16 @@ def test_drop_downs_load_in_the_sdk(tmp_path):
     parameters = loaded.root.input_definitions.parameters
     for name in DROP_DOWNS:
         values = [literal.string_value for literal in parameters[name].literals]
-        assert parameters[name].default_value.string_value in values and len(values) >= 3
+        assert parameters[name].default_value.string_value in values and len(values) >= 2
 
 
 def test_drop_downs_can_be_left_out(tmp_path):
     spec, _ = compiled(tmp_path, "--drop-downs=source")
     parameters = spec["root"]["inputDefinitions"]["parameters"]
-    assert "literals" in parameters["source"] and "literals" not in parameters["model"]
+    assert "literals" in parameters["data_source"] and "literals" not in parameters["train_model"]
     # A list that would refuse the given default is none.
     spec, _ = compiled(tmp_path, "model=mobilenet_v2,simple_cnn")
-    assert "literals" not in spec["root"]["inputDefinitions"]["parameters"]["model"]
+    assert "literals" not in spec["root"]["inputDefinitions"]["parameters"]["train_model"]
 
 
 def test_retries_can_be_left_out(tmp_path):
@@ -216,7 +216,7 @@ def test_retries_can_be_left_out(tmp_path):
 
 
 def test_target_refuses_unknown_drop_downs():
-    with pytest.raises(PipelineError, match="no list is known for epochs"):
+    with pytest.raises(PipelineError, match="--drop-downs: there is no parameter 'epochs'"):
         read_target(_options(["--drop-downs=epochs"]))
 
 
@@ -280,9 +280,9 @@ def training_settings(workers: int, gpus: int):
     import dataclasses
 
     import pipeline
-    from cli import parameters
+    from cli import parameters, wiring
     from components.train.settings import Settings
 
     values = parameters.parse([], parameters.declared(pipeline.pipeline.pipeline_func))
-    values |= {"snapshot": "", "logs": "", "workers": workers, "gpus": gpus}
+    values = wiring.arguments("train", values) | {"snapshot": "", "logs": "", "workers": workers, "gpus": gpus}
     return Settings(**{field.name: values[field.name] for field in dataclasses.fields(Settings)})

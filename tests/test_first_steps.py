@@ -197,7 +197,7 @@ def test_the_readmes_commands(clone, made, collection):
     time.sleep(1)  # a run is named by its second
     done = shell(take("source=folder"), clone, *SMALL)
     assert done.returncode == 0, done.stdout
-    assert summary_of(clone / "runs" / "latest")["parameters"]["source"] == "folder"
+    assert summary_of(clone / "runs" / "latest")["parameters"]["data_source"] == "folder"
 
     done = shell(take("pipeline.py compile"), clone)
     assert done.returncode == 0 and (clone / "pipeline.yaml").exists(), done.stderr

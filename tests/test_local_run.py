@@ -33,7 +33,7 @@ def test_every_stage_runs_and_is_summarised(root, finished):
     assert [task["name"] for task in summary["tasks"]] == STAGES
     assert {task["status"] for task in summary["tasks"]} == {"succeeded"}
     assert all(task["seconds"] > 0 for task in summary["tasks"])
-    assert summary["parameters"]["epochs"] == 2 and summary["parameters"]["source"] == "sample"
+    assert summary["parameters"]["train_epochs"] == 2 and summary["parameters"]["data_source"] == "sample"
     metrics = summary["metrics"]
     assert 0 <= metrics["test_accuracy"] <= 1 and 0 <= metrics["validation_accuracy"] <= 1
     total = sum(metrics[f"examples_{split}"] for split in ("train", "validation", "test"))
@@ -94,7 +94,7 @@ def test_a_failing_step_says_why_and_the_run_goes_on_from_there_with_what_is_cha
     wrong.write_bytes(b"these are no weights")
     right.write_bytes(_mobilenet_weights())
     (tmp_path / "model.tflite").write_bytes(b"this is no model")
-    parameters = ["model=mobilenet_025", f"weights={wrong}", f"champion={tmp_path}", "serve=false"]
+    parameters = ["model=mobilenet_025", f"weights={wrong}", f"champion={tmp_path}", "serve_enabled=false"]
     done = command("run", "--root", root, "--name", "broken", *TINY, *parameters)
     assert done.returncode == 1
     summary = summary_of(root / "broken")

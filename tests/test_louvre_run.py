@@ -24,7 +24,7 @@ def test_paintings_of_the_louvre(tmp_path):
     try:
         done = command(
             *("run", "--root", tmp_path, "--name", "louvre", "source=table", f"table={DATA}/louvre/objects.csv"),
-            *(f"images={DATA}/louvre/images.csv", f"image_base=http://127.0.0.1:{server.server_port}/"),
+            *(f"images_table={DATA}/louvre/images.csv", f"image_base=http://127.0.0.1:{server.server_port}/"),
             *("label=classification", "model=mobilenet"),
             f"weights={DATA}/weights/mobilenet_v1_0.25_224_imagenet_no_top.weights.h5",
         )

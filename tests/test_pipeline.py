@@ -8,15 +8,16 @@ from google.protobuf.json_format import MessageToJson
 from kfp import compiler, components
 
 import pipeline
-from cli import parameters
+from cli import parameters, reference
 from cli.main import main
 from components.images import image
 
 PARAMETERS = parameters.declared(pipeline.pipeline.pipeline_func)
 NAMED_IN_THE_ISSUE = (
-    "source table images image_base label where min_images_per_class max_classes max_images_per_class shards "
-    "image_size validation_fraction test_fraction model weights epochs batch_size learning_rate augmentation workers "
-    "accelerator gpus min_accuracy serve seed"
+    "data_source data_table data_images_table data_image_base label data_where label_min_images_per_class "
+    "label_max_classes label_max_images_per_class fetch_shards fetch_image_size split_validation_fraction "
+    "split_test_fraction train_model train_weights train_epochs train_batch_size train_learning_rate "
+    "train_augmentation train_workers train_accelerator train_gpus eval_min_accuracy serve_enabled seed"
 ).split()
 
 
@@ -65,7 +66,7 @@ def test_edges(spec):
 def test_the_model_is_served_only_if_wanted_and_passed(spec):
     outer = spec.root.dag.tasks["condition-2"].trigger_policy.condition
     inner = spec.components["comp-condition-2"].dag.tasks["condition-3"].trigger_policy.condition
-    assert "serve" in outer and "evaluate-Output" in inner
+    assert "serve_enabled" in outer and "evaluate-Output" in inner
 
 
 def test_images(spec):
@@ -99,6 +100,23 @@ def test_parameters_are_those_of_the_form(spec):
     for name, parameter in declared.items():
         assert parameter.description, f"{name} has no line in the docstring"
         assert parameter.HasField("default_value"), f"{name} has no default"
+
+
+def test_every_name_begins_with_its_group():
+    """The form of the Kubeflow UI sorts the fields by name and shows nothing else."""
+    groups = [name.partition("_")[0] for name in PARAMETERS]
+    assert list(dict.fromkeys(groups)) == list(parameters.GROUPS) and sorted(set(groups)) == sorted(parameters.GROUPS)
+    for name in PARAMETERS:
+        assert parameters.resolve(parameters.short_name(name), PARAMETERS) == name
+
+
+def test_every_help_line_is_complete_in_itself():
+    for parameter in PARAMETERS.values():
+        assert parameter.help.endswith(".") and not parameter.help.startswith("."), parameter.name
+
+
+def test_parameters_md_is_that_of_the_docstring():
+    assert reference.PAGE.read_text() == reference.text(), "run: python -m cli.reference"
 
 
 def test_every_parameter_reaches_a_step(spec):
@@ -136,7 +154,7 @@ def test_serving_is_never_cached(spec):
 @pytest.mark.parametrize(
     "assignment, words",
     [
-        ("modle=resnet50", "did you mean model"),
+        ("modle=resnet50", "did you mean train_model"),
         ("epochs=ten", "epochs must be a whole number"),
         ("augmentation=wild", "none, light, strong"),
         ("source=louvre", "bigquery"),

@@ -117,7 +117,7 @@ def small_disk(tmp_path):
 @pytest.mark.parametrize("kilobytes", [300, 600, 2000])
 def test_a_full_disk_is_one_line_and_written_down(small_disk, kilobytes):
     root = small_disk(kilobytes)
-    done = command("run", "--root", root, "--name", "large", *TINY, "serve=false")
+    done = command("run", "--root", root, "--name", "large", *TINY, "serve_enabled=false")
     assert done.returncode == 1 and "Traceback" not in done.stdout + done.stderr
     (error,) = [text for text in done.stdout.splitlines() if text.startswith("error: ")]
     assert "the disk is full" in error and "free some space" in error

@@ -73,7 +73,7 @@ def bigquery(pictures: str, gs_bucket: str, monkeypatch: pytest.MonkeyPatch) -> 
         )
         monkeypatch.setenv("BIGQUERY_EMULATOR_HOST", host)
         yield [
-            "source=bigquery", "table=museum.the_met.objects", "images=museum.the_met.images",
+            "source=bigquery", "table=museum.the_met.objects", "images_table=museum.the_met.images",
             f"image_base={gs_bucket}",
         ]  # fmt: skip
 
@@ -124,7 +124,7 @@ def command(*arguments: object) -> subprocess.CompletedProcess:
 @pytest.mark.parametrize("source", list(SCHEMES))
 def test_the_whole_pipeline_runs(source: str, request: pytest.FixtureRequest, tmp_path: Path) -> None:
     parameters = request.getfixturevalue(source)
-    served = f"serve={'true' if source == 'bigquery' else 'false'}"
+    served = f"serve_enabled={'true' if source == 'bigquery' else 'false'}"
     private = "allow_private_addresses=true"
     done = command("run", "--root", tmp_path / "runs", "--name", "here", *TINY, *parameters, served, private)
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-2000:]
@@ -155,7 +155,7 @@ def test_the_whole_pipeline_runs_from_the_met_also_after_its_api_failed(
     for number in range(1, 9):
         met_api.faults[f"/public/collection/v1/objects/{number}"] = [(403, {}, "blocked")]
     options = ["--root", tmp_path / "runs", "--name", "here"]
-    done = command("run", *options, *met, *TINY, "serve=false", "allow_private_addresses=true")
+    done = command("run", *options, *met, *TINY, "serve_enabled=false", "allow_private_addresses=true")
     assert done.returncode == 1 and "8 of 24 objects" in done.stdout and "the 16 answers are kept" in done.stdout
     assert "Traceback" not in done.stdout + done.stderr and len(met_api.requests) == 24
     done = command("run", *options, "--resume")
@@ -166,7 +166,7 @@ def test_the_whole_pipeline_runs_from_the_met_also_after_its_api_failed(
 
 ATTRIBUTES = [
     ("bigquery", "culture", ["where=cultur = 'x'"], "there is no column cultur (did you mean culture?)"),
-    ("met", "culture", ["images=x.csv"], "take source=table"),
+    ("met", "culture", ["images_table=x.csv"], "take source=table"),
     ("flickr", "keyword", ["keywords=,"], "source=flickr needs two keywords or more"),
     ("local_folder", "folder", ["table=nowhere"], "there is no picture in this folder"),
     ("table", "culture", ["columns=object_id=nonsense"], "there is no column nonsense"),
@@ -201,7 +201,7 @@ def test_a_table_that_changed_under_its_name_is_read_anew_and_one_that_did_not_i
     table: list[str], tmp_path: Path
 ) -> None:
     options = ["--root", tmp_path / "runs", "--name", "here"]
-    done = command("run", *options, *table, *TINY, "serve=false", "allow_private_addresses=true")
+    done = command("run", *options, *table, *TINY, "serve_enabled=false", "allow_private_addresses=true")
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-2000:]
 
     def resumed() -> dict[str, str]:

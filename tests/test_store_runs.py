@@ -17,7 +17,7 @@ from tests.shared.object_stores import gs_bucket, gs_endpoint, s3_bucket, s3_end
 
 TINY = [
     "shards=2", "epochs=1", "image_size=32", "max_images_per_class=24", "min_images_per_class=2", "min_accuracy=0",
-    "serve=false",
+    "serve_enabled=false",
 ]  # fmt: skip
 
 

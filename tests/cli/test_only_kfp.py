@@ -70,7 +70,7 @@ def test_it_compiles(pipeline, tmp_path):
         ("conflicts=maybe", "exclude, keep, fail"),
         ("augmentation=wild", "none, light, strong"),
         ("min_accuracy=7", "min_accuracy"),
-        ("serving=apache", "deployment, kserve"),
+        ("serve_kind=apache", "deployment, kserve"),
     ],
 )
 def test_every_stages_values_are_checked(pipeline, tmp_path, assignment, words):

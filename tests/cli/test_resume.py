@@ -9,7 +9,7 @@ FOLDERS = ["query", "for-loop-1-iteration-0/fetch", "for-loop-1-iteration-0/conv
 
 def begun(root):
     """A run with a folder, an output and an entry of kfp's cache for each step."""
-    run = runs.create(root, "run", {"epochs": 25})
+    run = runs.create(root, "run", {"train_epochs": 25})
     run.cache.mkdir()
     for number, folder in enumerate(FOLDERS):
         (run.artifacts / folder / "images" / "parts").mkdir(parents=True)
@@ -26,13 +26,13 @@ def cached(run) -> list[str]:
 @pytest.mark.parametrize(
     "name, value, kept",
     [
-        ("min_accuracy", 0.9, 5),
-        ("epochs", 3, 4),
-        ("conflicts", "keep", 3),
-        ("image_size", 64, 1),
+        ("eval_min_accuracy", 0.9, 5),
+        ("train_epochs", 3, 4),
+        ("check_conflicts", "keep", 3),
+        ("fetch_image_size", 64, 1),
         ("label", "period", 0),
         ("seed", 7, 0),
-        ("epochs", 25, 6),  # as it was
+        ("train_epochs", 25, 6),  # as it was
     ],
 )
 def test_a_changed_parameter_takes_back_what_it_reaches_and_nothing_before(tmp_path, name, value, kept):
@@ -43,7 +43,7 @@ def test_a_changed_parameter_takes_back_what_it_reaches_and_nothing_before(tmp_p
     assert runs.open_run(run.folder).summary["parameters"][name] == value
 
 
-@pytest.mark.parametrize("name, kept", [("max_failed_fraction", True), ("image_size", True), ("shards", False)])
+@pytest.mark.parametrize("name, kept", [("fetch_max_failed_fraction", True), ("fetch_image_size", True), ("fetch_shards", False)])
 def test_what_was_fetched_stays_if_the_shards_do(tmp_path, name, kept):
     run = begun(tmp_path)
     resume.change(run, {name: "other"})

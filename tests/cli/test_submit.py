@@ -20,7 +20,7 @@ def test_uploads_a_version_and_starts_a_run(server, capsys):
     assert main(["submit", "--host", server.url, "--name", "first", "--root", "s3://bucket/x", "epochs=7"]) == 0
     (run,) = server.runs
     assert run["display_name"] == "first" and run["experiment_id"] == "e0"
-    assert run["runtime_config"]["parameters"]["epochs"] == 7
+    assert run["runtime_config"]["parameters"]["train_epochs"] == 7
     assert run["runtime_config"]["pipeline_root"] == "s3://bucket/x"
     version = next(each for each in server.versions if each["display_name"].startswith("museum-classifier-"))
     assert run["pipeline_version_reference"]["pipeline_version_id"] == version["pipeline_version_id"]
@@ -108,7 +108,7 @@ def test_images_without_a_registry_are_warned_of(server, capsys):
 def test_parameters_that_the_form_would_refuse_are_not_offered_as_a_list(server):
     assert main(["submit", "--host", server.url, "model=simple_cnn,mobilenet_v2", "image_size=128"]) == 0
     spec, _ = yaml.safe_load_all(server.versions[-1]["package"])
-    assert "literals" not in spec["root"]["inputDefinitions"]["parameters"]["model"]
+    assert "literals" not in spec["root"]["inputDefinitions"]["parameters"]["train_model"]
 
 
 def test_nobody_there_is_one_clear_line(capsys):

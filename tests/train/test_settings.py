@@ -51,8 +51,8 @@ def test_json_with_a_field_too_many(make_settings):
 
 
 def test_pictures_too_small_for_a_model_are_refused_before_a_run():
-    files = dict.fromkeys(("weights", "label_map", "previous_dataset", "expected_classes"), "")
-    values = {**files, "gpus": 0, "model": "simple_cnn, inception_v3", "image_size": 64}
-    preflight.check({**values, "image_size": 96})
+    files = dict.fromkeys(("train_weights", "label_map", "check_previous_dataset", "check_expected_classes"), "")
+    values = {**files, "train_gpus": 0, "train_model": "simple_cnn, inception_v3", "fetch_image_size": 64}
+    preflight.check({**values, "fetch_image_size": 96})
     with pytest.raises(PipelineError, match="inception_v3 needs pictures of at least 75 .*set image_size=92 or more"):
         preflight.check(values)
