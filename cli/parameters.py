@@ -151,6 +151,6 @@ _REFERENCE_HEAD = """# Parameters
 
 This page is made from the docstring of `pipeline.py` by `python -m cli.reference`.
 
-The run form of the Kubeflow UI shows these names. `python pipeline.py run`, `submit` and `compile` take `NAME=VALUE` with
-the whole name, with the name without its group (`epochs=5` for `train_epochs`), or with any other ending that only one
-parameter has."""
+The run form of the Kubeflow UI shows these names. `python pipeline.py run`, `submit` and `compile` take `NAME=VALUE`
+with the whole name, with the name without its group (`epochs=5` for `train_epochs`), or with any other ending that only
+one parameter has."""
