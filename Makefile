@@ -62,7 +62,7 @@ manifests: ## renders the overlays into build/; DIGESTS=images.json, or REGISTRY
 		&& echo build/$$overlay.yaml || exit 1; done
 
 test-zoo: $(VENV)/.test ## converts also the largest models to every form
-	@ZOO=all $(BIN)/python -m pytest tests/train/test_export.py $(ARGS)
+	@ZOO=all $(BIN)/python -m pytest tests/train/worker/test_export.py $(ARGS)
 
 test-containers: $(VENV)/.test ## builds the images and runs the compiled pipeline in them (podman, root; ten minutes)
 	@TEST_CONTAINERS=1 $(BIN)/python -m pytest -m containers tests/test_containers.py $(ARGS)

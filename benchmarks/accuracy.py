@@ -4,9 +4,9 @@
 
 DATA holds louvre/ (objects.csv, images.csv, images/), pacs_photo/ (a folder a class) and weights/. A seed changes the
 split and the training. For each data set and seed `pipeline.py run` makes the data (query to assemble, over HTTP or
-from the folder, near-duplicates dropped); then every setting trains on it by `python -m components.train`, and its
-model.tflite answers for the test pictures. Settings are to be compared, and chosen, by the validation column. What is
-in the folder --work already is not done again.
+from the folder, near-duplicates dropped); then every setting trains on it by `python -m components.train.worker`, and
+its model.tflite answers for the test pictures. Settings are to be compared, and chosen, by the validation column. What
+is in the folder --work already is not done again.
 """
 
 import argparse
@@ -131,7 +131,7 @@ def _train(arguments: argparse.Namespace, name: str, seed: int, dataset: str) ->
         chosen["weights"] = str(arguments.data / WEIGHTS)
     Settings(**chosen).save(str(work / "settings.json"))
     paths = {"settings": work / "settings.json", "output": work / "output", "checkpoints": work / "checkpoints"}
-    _python("-m", "components.train", "--dataset", dataset, *(f"--{key}={path}" for key, path in paths.items()))
+    _python("-m", "components.train.worker", "--dataset", dataset, *(f"--{key}={path}" for key, path in paths.items()))
     result = TrainingResult.load(str(work / "output"))
     return {
         "test": _test_accuracy(str(work / "output"), dataset),

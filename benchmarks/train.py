@@ -136,7 +136,7 @@ def _our_batches(dataset: Path, augmentation: str):
     import tensorflow as tf
 
     from components.shared import dataset as datasets
-    from components.train import batches, input_pipeline
+    from components.train.worker import batches, input_pipeline
 
     examples = input_pipeline.load(datasets.load(str(dataset)), "train", str(dataset))
     order = input_pipeline.Order(examples.labels, BATCH, seed=1)
@@ -266,7 +266,8 @@ def _first_step(dataset: Path) -> float:
         settings("mobilenet_v2", logs=f"{folder}/logs").save(f"{folder}/settings.json")
         paths = {"settings": f"{folder}/settings.json", "dataset": str(dataset)}
         paths |= {name: f"{folder}/{name}" for name in ("output", "checkpoints")}
-        command = [sys.executable, "-m", "components.train", *(f"--{name}={path}" for name, path in paths.items())]
+        options = [f"--{name}={path}" for name, path in paths.items()]
+        command = [sys.executable, "-m", "components.train.worker", *options]
         environment, started = {**os.environ, "PROGRESS_SECONDS": "0"}, time.monotonic()
         with subprocess.Popen(command, env=environment, text=True, stdout=subprocess.PIPE, stderr=errors) as process:
             for line in process.stdout or ():

@@ -55,8 +55,9 @@ def _ours(peer: str, name: str) -> tuple[int, Callable[[], object]]:
     import keras
     import tensorflow as tf
 
-    from components.train import devices, models
-    from components.train.trainer import Trainer
+    from components.train import models
+    from components.train.worker import devices
+    from components.train.worker.trainer import Trainer
 
     chosen = settings(name, precision="float32" if peer in ("ours", "frozen") else peer)
     strategy = devices.prepare(chosen)
@@ -71,8 +72,9 @@ def _ours(peer: str, name: str) -> tuple[int, Callable[[], object]]:
 
 def _features(peer: str, name: str) -> tuple[int, Callable[[], object]]:
     """The epochs after the first of a frozen network without augmentation: batches of features to the head."""
-    from components.train import batches, devices, input_pipeline, models
-    from components.train.trainer import Trainer
+    from components.train import models
+    from components.train.worker import batches, devices, input_pipeline
+    from components.train.worker.trainer import Trainer
 
     chosen = settings(name, augmentation="none")
     strategy = devices.prepare(chosen)
@@ -91,7 +93,8 @@ def _fit(peer: str, name: str) -> tuple[int, Callable[[], object]]:
     import keras
     import tensorflow as tf
 
-    from components.train import devices, models
+    from components.train import models
+    from components.train.worker import devices
 
     devices.prepare(settings(name))
     model = models.build(name, SIDE, CLASSES).model

@@ -21,7 +21,7 @@ from pathlib import Path
 import numpy as np
 
 from components.shared import imaging, records
-from components.train.local_workers import LocalWorkers
+from components.train.launcher.local_workers import LocalWorkers
 from components.train.result import TrainingResult
 from components.train.settings import Settings
 

@@ -12,7 +12,7 @@ SETTINGS = (
     ("fetch", "components.fetch.settings"),
     ("assemble", "components.assemble.settings"),
     ("train", "components.train.settings"),
-    ("train", "components.train.resources"),
+    ("train", "components.train.launcher.resources"),
     ("evaluate", "components.evaluate.settings"),
     ("serve", "components.serve.deployment"),
     ("", "cli.cluster"),

@@ -104,7 +104,7 @@ def test_pipeline_compiles_with_nothing_but_kfp(tmp_path):
 def test_implementations_import_without_kfp(stage):
     names = [
         ".".join(path.relative_to(ROOT).with_suffix("").parts)
-        for path in sorted((ROOT / "components" / stage).glob("*.py"))
+        for path in sorted((ROOT / "components" / stage).rglob("*.py"))
         if path.name not in ("component.py", "__init__.py", "__main__.py")
     ]
     code = "import importlib\n" + "\n".join(f"importlib.import_module({name!r})" for name in names)

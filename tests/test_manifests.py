@@ -110,7 +110,7 @@ def test_rights_are_those_that_the_code_uses(objects):
 
 
 def test_workers_are_covered_by_the_policy_that_is_meant_for_them():
-    from components.train import job
+    from components.train.launcher import job
 
     rendered = yaml.safe_load((MANIFESTS / "base/training/networkpolicy.yaml").read_text())
     assert rendered["spec"]["podSelector"]["matchLabels"].items() <= job._LABELS.items()

@@ -42,7 +42,7 @@ def train(
     from components.shared.dataset import require_fit
     from components.shared.errors import reported
     from components.shared.storage import published_uri
-    from components.train.launch import Resources, Settings, launch
+    from components.train.launcher.launch import Resources, Settings, launch
 
     arguments = {name: value for name, value in locals().items() if name in Settings.__annotations__}
     resources = Resources(train_cpu_request, train_cpu_limit, train_memory_request, train_memory_limit)

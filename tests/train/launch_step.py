@@ -43,7 +43,7 @@ def finish(process: subprocess.Popen, seconds: float = 600) -> str:
 
 def main() -> None:
     from components.shared.errors import reported
-    from components.train.launch import launch
+    from components.train.launcher.launch import launch
     from tests.train.settings_fixture import settings
 
     given = json.loads(sys.argv[1])

@@ -5,7 +5,7 @@ import pytest
 from components.shared.errors import PipelineError
 from components.train import models
 from components.train.models import ZOO
-from components.train.trainer import Trainer
+from components.train.worker.trainer import Trainer
 
 # Parameters of the published network without its top (Keras documentation, weights of include_top=False).
 PARAMETERS = {

@@ -21,9 +21,10 @@ def main() -> None:
     """Trains simple_cnn on stripes and prints losses, gradient norms, answers and the number of right ones."""
     import keras
 
-    from components.train import batches, models
-    from components.train.interruption import StopRequest
-    from components.train.trainer import STEP_VALUES, Trainer, per_replica_variables
+    from components.train import models
+    from components.train.worker import batches
+    from components.train.worker.interruption import StopRequest
+    from components.train.worker.trainer import STEP_VALUES, Trainer, per_replica_variables
     from tests.train.conftest import stripes
     from tests.train.settings_fixture import settings
 

@@ -1,0 +1,211 @@
+"""The model artifact: SavedModel, Keras file, tflite file, labels and model card, which all give the same answers."""
+
+import importlib.metadata
+import json
+import os
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import TYPE_CHECKING, Callable, Iterator, Mapping, Sequence
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from components.shared.calibration import negative_log_likelihood
+from components.train.result import TrainingResult
+from components.train.worker import batches
+from components.train.worker.input_pipeline import Examples, Order
+
+if TYPE_CHECKING:
+    from components.train.worker.training import Training
+
+SAVED_MODEL, KERAS, TFLITE, LABELS, CARD = "1", "model.keras", "model.tflite", "labels.txt", "model_card.json"
+CALIBRATION_PICTURES = 200
+COMPARED_PICTURES = 500
+_PACKAGES = ("tensorflow", "tensorflow-cpu", "keras", "ai-edge-litert", "numpy")
+INTENDED_USE = (
+    "Suggests one of the labels for a picture of a museum object like those it was trained on, for search and "
+    "cataloguing with a person who checks. Not for deciding what a work is, where it comes from or who owns it."
+)
+
+
+def logits(model: keras.Model, examples: Examples, size: int, batch_size: int) -> np.ndarray:
+    """[n, classes] float32: the model's raw scores of all `examples`."""
+    predict = tf.function(lambda images: model(tf.cast(images, tf.float32), training=False))
+    parts = [predict(images).numpy() for images in _pictures(examples, size, batch_size)]
+    return np.concatenate(parts)[: len(examples)]
+
+
+def metrics(scores: np.ndarray, labels: np.ndarray, temperature: float) -> dict[str, float]:
+    """Accuracy, loss and calibrated loss of `scores` [n, classes]."""
+    return {
+        "validation_accuracy": float((scores.argmax(axis=1) == labels).mean()),
+        "validation_loss": negative_log_likelihood(scores, labels),
+        "validation_loss_calibrated": negative_log_likelihood(scores / temperature, labels),
+    }
+
+
+def save(
+    model: keras.Model, training: "Training", result: TrainingResult, output: str, check: Callable[[], None]
+) -> None:  # fmt: skip
+    """Writes every form of `model` into the folder `output`; `check` is called in between and may raise to stop."""
+    temperature = result.metrics["temperature"]
+    Path(output, LABELS).write_text("".join(f"{label}\n" for label in training.info.labels), encoding="utf-8")
+    model.save(os.path.join(output, KERAS))
+    check()
+    save_saved_model(
+        model, training.info.labels, training.info.stored_size, temperature, os.path.join(output, SAVED_MODEL)
+    )
+    check()
+    Path(output, TFLITE).write_bytes(tflite(model, temperature))
+    check()
+    extra = {}
+    if training.settings.quantize == "int8":
+        extra = _quantize(model, temperature, training, os.path.join(output, TFLITE))
+    _write_card(training, result, extra, output)
+
+
+def save_saved_model(
+    model: keras.Model, labels: Sequence[str], stored_size: int, temperature: float, path: str
+) -> None:
+    """Writes a SavedModel whose signature takes encoded pictures: `image_bytes` [batch] string.
+
+    It returns `probabilities` [batch, classes] float32 and `labels` [batch, classes] string (a row a picture, as
+    TensorFlow Serving's row format wants). Pictures are decoded, resized to a short side of `stored_size` and cropped
+    as in components.shared.imaging; what TensorFlow cannot do are EXIF orientation and colour profiles.
+    """
+    size = int(model.input_shape[1])
+    module = tf.Module()
+    module.model = model
+
+    @tf.function(input_signature=[tf.TensorSpec([None], tf.string, name="image_bytes")])
+    def serve(image_bytes: tf.Tensor) -> dict[str, tf.Tensor]:
+        images = tf.map_fn(
+            lambda data: model_input(data, stored_size, size),
+            image_bytes,
+            fn_output_signature=tf.TensorSpec([size, size, 3], tf.float32),
+        )
+        scores = model(images, training=False)
+        rows = tf.tile(tf.constant([list(labels)]), [tf.shape(image_bytes)[0], 1])
+        return {"probabilities": tf.nn.softmax(scores / temperature), "labels": rows}
+
+    tf.saved_model.save(module, path, signatures={"serving_default": serve})
+
+
+def model_input(data: tf.Tensor, stored_size: int, size: int) -> tf.Tensor:
+    """Encoded bytes to [size, size, 3] float32 of whole numbers 0..255, as components.shared.imaging.model_input."""
+    image = tf.cond(
+        tf.io.is_jpeg(data),
+        lambda: tf.io.decode_jpeg(data, channels=3, dct_method="INTEGER_ACCURATE"),  # as the server decodes
+        lambda: tf.io.decode_image(data, channels=3, expand_animations=False),
+    )
+    image.set_shape([None, None, 3])
+    sides = tf.shape(image)[:2]
+    short = tf.reduce_min(sides)
+    scaled = tf.cast(tf.round(tf.cast(sides, tf.float64) * (stored_size / tf.cast(short, tf.float64))), tf.int32)
+    target = tf.maximum(scaled, stored_size)
+    pixels = tf.cond(
+        tf.equal(short, stored_size),
+        lambda: tf.cast(image, tf.float32),
+        lambda: tf.image.resize(image, target, method="bilinear", antialias=True),
+    )
+    shape = tf.shape(pixels)
+    top, left = (shape[0] - size) // 2, (shape[1] - size) // 2
+    return tf.clip_by_value(tf.round(pixels[top : top + size, left : left + size]), 0, 255)
+
+
+def tflite(model: keras.Model, temperature: float, representative: Iterator[np.ndarray] | None = None) -> bytes:
+    """The model as tflite: pixels [1, M, M, 3] 0..255 (uint8) to probabilities [1, classes] float32.
+
+    With `representative` pictures ([1, M, M, 3] float32) weights and activations are int8.
+    """
+    size = int(model.input_shape[1])
+    kind = tf.float32 if representative else tf.uint8
+
+    # As constants: the converter leaves the variables of a Keras 3 model as empty resources.
+    trained = [tf.constant(v.numpy()) for v in model.trainable_variables]
+    others = [tf.constant(v.numpy()) for v in model.non_trainable_variables]
+
+    @tf.function(input_signature=[tf.TensorSpec([1, size, size, 3], kind, name="pixels")])
+    def serve(pixels: tf.Tensor) -> tf.Tensor:
+        scores, _ = model.stateless_call(trained, others, tf.cast(pixels, tf.float32), training=False)
+        return tf.nn.softmax(scores / temperature)
+
+    converter = tf.lite.TFLiteConverter.from_concrete_functions([serve.get_concrete_function()])
+    if representative:
+        converter.optimizations = [tf.lite.Optimize.DEFAULT]
+        converter.representative_dataset = lambda: ([picture] for picture in representative)
+        converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
+        converter.inference_input_type = tf.uint8
+    return converter.convert()
+
+
+def _quantize(model: keras.Model, temperature: float, training: "Training", path: str) -> dict[str, float]:
+    """Replaces the tflite file by its int8 form; returns what that costs in validation accuracy."""
+    size = int(model.input_shape[1])
+    before = tflite_probabilities(path, training.validation, size)
+    pictures = (
+        picture for batch in _pictures(training.train, size, 1) for picture in [batch.numpy().astype(np.float32)]
+    )
+    chosen = [picture for picture, _ in zip(pictures, range(CALIBRATION_PICTURES))]
+    Path(path).write_bytes(tflite(model, temperature, iter(chosen)))
+    after = tflite_probabilities(path, training.validation, size)
+    labels = training.validation.labels[: len(after)]
+    accuracies = [float((rows.argmax(axis=1) == labels).mean()) for rows in (before, after)]
+    print(f"int8: validation accuracy {accuracies[1]:.4f}, as float {accuracies[0]:.4f}", flush=True)
+    return {"int8_accuracy": accuracies[1], "int8_accuracy_loss": accuracies[0] - accuracies[1]}
+
+
+def tflite_probabilities(path: str, examples: Examples, size: int, most: int = COMPARED_PICTURES) -> np.ndarray:
+    """[n, classes] float32 that the tflite file `path` answers for the first `most` examples."""
+    from ai_edge_litert.interpreter import Interpreter
+
+    interpreter = Interpreter(model_path=path)
+    interpreter.allocate_tensors()
+    source, target = interpreter.get_input_details()[0]["index"], interpreter.get_output_details()[0]["index"]
+    rows = []
+    for picture, _ in zip(_pictures(examples, size, 1), range(min(most, len(examples)))):
+        interpreter.set_tensor(source, picture.numpy())
+        interpreter.invoke()
+        rows.append(interpreter.get_tensor(target)[0].copy())
+    return np.stack(rows)
+
+
+def _pictures(examples: Examples, size: int, batch_size: int) -> Iterator[tf.Tensor]:
+    """One pass over `examples` as uint8 batches; the last batch is filled up."""
+    order = Order(examples.labels, batch_size)
+    geometry = batches.Geometry(size, int(examples.labels.max()) + 1)
+    for images, *_ in batches.images(examples, order, batches.Share(0, 1, 1), geometry).take(order.steps):
+        yield images
+
+
+def _write_card(training: "Training", result: TrainingResult, extra: Mapping[str, float], output: str) -> None:
+    info, settings = training.info, training.settings
+    card = {
+        "name": result.model,
+        "created": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        "labels": list(info.labels),
+        "stored_size": info.stored_size,
+        "input_size": training.size,
+        "temperature": result.metrics["temperature"],
+        "snapshot": info.snapshot,
+        "metrics": {**result.metrics, **extra},
+        "data": {f"examples_{name}": split.examples for name, split in info.splits.items()}
+        | {"parameters": info.parameters},
+        "parameters": {name: value for name, value in vars(settings).items()},
+        "parameter_count": training.network.model.count_params(),
+        "training": {"seconds": result.seconds, "images_per_second": result.images_per_second},
+        "versions": _versions(),
+        "intended_use": INTENDED_USE,
+    }
+    Path(output, CARD).write_text(json.dumps(card, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+def _versions() -> dict[str, str]:
+    versions = {}
+    for package in _PACKAGES:
+        try:
+            versions[package] = importlib.metadata.version(package)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return versions
