@@ -1,139 +1,126 @@
-"""A run on a KFP server, as lines: each step's changes, and why a step failed."""
+"""A run on a KFP server, as lines: each step's changes, why an attempt failed, and at the end why the run did."""
 
-import re
 import time
-import urllib.request
-from dataclasses import dataclass
-from typing import Any, Callable, Iterator
-from urllib.parse import urlencode
+from typing import Any
 
+from cli import reason, workflow
 from cli.cluster import NEEDS
+from cli.kfp_api import KfpApi
+from cli.workflow import Attempt, Step
 
 POLL_SECONDS = 5.0
 FINAL = ("SUCCEEDED", "FAILED", "SKIPPED", "CANCELED")
-_SHARDED = ("fetch", "convert")
-_ITERATION = re.compile(r"iteration-iterations\((\d+):\d+\)")
 _LOST_TRIES = 24
+# KFP hears of a Workflow's end and of its last nodes at different times; a log comes from the archive a little later.
+_SETTLING_POLLS = 3
 
 
-@dataclass(frozen=True)
-class Step:
-    """One task of the graph, once a shard: the server's `key`, a `name` for people, the `pod` of the last attempt."""
-
-    key: str
-    name: str
-    state: str
-    pod: str = ""
-
-
-def follow(get_run: Callable[[], Any], read_log: Callable[[str], str], link: str) -> int:
-    """Prints each step's changes until the run ends; returns 0 if it succeeded. Raises what `get_run` keeps raising."""
-    seen: dict[str, str] = {}
-    lost = 0
+def follow(api: KfpApi, run_id: str, link: str) -> int:
+    """Prints each step's changes until the run ends; returns 0 if it succeeded. Raises what the server does."""
+    printer, lost, settling = _Printer(api, run_id), 0, 0
     while True:
         try:
-            run = get_run()
+            run, known = api.run(run_id), _workflow(api, run_id)
             lost = 0
-        except Exception:  # a server that restarts is not the end of the run
+        except (OSError, ValueError):  # a server that restarts is not the end of the run
             lost += 1
             if lost > _LOST_TRIES:
                 raise
             time.sleep(POLL_SECONDS)
             continue
-        for step in steps(run):
-            if seen.get(step.key) != step.state:
-                seen[step.key] = step.state
-                print(f"{time.strftime('%H:%M:%S')} {step.name}: {step.state.lower()}", flush=True)
-                if step.state == "FAILED" and step.pod:
-                    print(f"         {_reason(step.pod, read_log)}", flush=True)
-        if run.state in FINAL:
-            print(f"run {run.state.lower()}: {link}", flush=True)
-            return 0 if run.state == "SUCCEEDED" else 1
+        printer.show(_steps(run, known), known)
+        if run.get("state") in FINAL:
+            settled = run["state"] == "SUCCEEDED" or printer.culprit or settling >= _SETTLING_POLLS
+            if settled:
+                return printer.close(run, known, link)
+            settling += 1
         time.sleep(POLL_SECONDS)
 
 
-def steps(run: Any) -> list[Step]:
-    """The tasks that the graph names. The server's are Argo's nodes: drivers, executors and iterations among them."""
-    nodes = list((run.run_details.task_details if run.run_details else None) or [])
-    graph = _Graph(nodes)
-    shards = len({node.display_name for node in nodes if _ITERATION.fullmatch(node.display_name or "")})
-    found = []
-    for node in nodes:
-        name = node.display_name or ""
-        if name not in NEEDS or not node.state:
-            continue
-        shard = graph.iteration(node) if name in _SHARDED else None
-        shown = name if shard is None else f"{name} {shard + 1}/{shards}"
-        found.append(Step(node.task_id, shown, node.state, graph.failed_pod(node)))
-    return found
-
-
-class _Graph:
-    """Argo's nodes by what their parents call them: a node's id and its pod's name end in the same number."""
-
-    def __init__(self, nodes: list[Any]) -> None:
-        self._by_number = {_number(node.pod_name or node.task_id): node for node in nodes}
-        self._children = {
-            node.task_id: [
-                child
-                for entry in node.child_tasks or ()
-                if (child := self._by_number.get(_number(entry.pod_name or entry.task_id))) is not None
-            ]
-            for node in nodes
-        }
-        self._parents: dict[str, list[Any]] = {}
-        for node in nodes:
-            for child in self._children[node.task_id]:
-                self._parents.setdefault(child.task_id, []).append(node)
-
-    def iteration(self, node: Any) -> int | None:
-        """Number of the loop's iteration that `node` is in, from 0."""
-        found = (_ITERATION.fullmatch(above.display_name or "") for above in self._reached(node, self._parents))
-        return next((int(match[1]) for match in found if match), None)
-
-    def failed_pod(self, node: Any) -> str:
-        """Name of the pod of the last attempt of a step that failed."""
-        below = self._reached(node, self._children, lambda child: (child.display_name or "").startswith("executor"))
-        failed = [child for child in below if child.state == "FAILED" and "-impl-" in (child.pod_name or "")]
-        return max(failed, key=lambda child: child.display_name).pod_name if failed else ""
-
-    def _reached(self, node: Any, edges: dict[str, list[Any]], wanted=lambda node: True) -> Iterator[Any]:
-        waiting, seen = list(edges.get(node.task_id, ())), {node.task_id}
-        while waiting:
-            following = waiting.pop(0)
-            if following.task_id not in seen and wanted(following):
-                seen.add(following.task_id)
-                yield following
-                waiting += edges.get(following.task_id, ())
-
-
-def _number(name: str) -> str:
-    return name.rpartition("-")[2]
-
-
-def _reason(pod: str, read_log: Callable[[str], str]) -> str:
+def _workflow(api: KfpApi, run_id: str) -> workflow.Workflow | None:
     try:
-        lines = [line.strip() for line in read_log(pod).splitlines()]
-    except OSError:
-        lines = []
-    errors = [line for line in lines if line.startswith("error: ")]
-    return errors[-1] if errors else f"kubectl logs {pod} -c main says why"
+        return workflow.read(api.workflow(run_id))
+    except OSError as error:
+        if getattr(error, "code", None) in (404, 405, 501):  # a server without v1beta1: its list of tasks has to do
+            return None
+        raise
 
 
-def log_reader(host: str, run_id: str, namespace: str, token: str | None) -> Callable[[str], str]:
-    """Reads a pod's log through KFP's UI, or else through its API server. The function raises OSError."""
-    headers = {"Authorization": f"Bearer {token}"} if token else {}
-    query = urlencode({"runid": run_id, "podnamespace": namespace})
+def _steps(run: dict[str, Any], known: workflow.Workflow | None) -> list[Step]:
+    if known is not None:
+        return known.steps(NEEDS)
+    tasks = (run.get("run_details") or {}).get("task_details") or ()
+    named = [task for task in tasks if task.get("display_name") in NEEDS and task.get("state")]
+    # Names repeat there, in loops and for each retry: the newest of them stands for all.
+    newest = {task["display_name"]: task for task in sorted(named, key=lambda task: task.get("start_time", ""))}
+    return [
+        Step((name,), name, task["state"].lower(), "", (), task.get("start_time", "")) for name, task in newest.items()
+    ]
 
-    def read(pod: str) -> str:
-        error: OSError = OSError("no log")
-        for path in (f"k8s/pod/logs?podname={pod}&{query}", f"apis/v1alpha1/runs/{run_id}/nodes/{pod}/log"):
-            try:
-                request = urllib.request.Request(f"{host.rstrip('/')}/{path}", headers=headers)
-                with urllib.request.urlopen(request, timeout=15) as response:
-                    return response.read().decode(errors="replace")
-            except OSError as failed:
-                error = failed
-        raise error
 
-    return read
+class _Printer:
+    """Prints what is new since the last look."""
+
+    def __init__(self, api: KfpApi, run_id: str) -> None:
+        self._api, self._run_id = api, run_id
+        self._states: dict[tuple[str, ...], tuple[str, str]] = {}
+        self._failed_pods: set[str] = set()
+        self._names: set[str] = set()
+        self.culprit: Step | None = None  # the step that failed first
+        self._reason = ""
+
+    def show(self, steps: list[Step], known: workflow.Workflow | None) -> None:
+        """Prints the steps' changes, and for each pod that failed meanwhile why."""
+        for step in steps:
+            self._names.add(step.key[-1])
+            for number, attempt in enumerate(step.attempts, 1):
+                again = step.state not in ("failed", "terminated") or number < len(step.attempts)
+                if attempt.state == "failed" and again and attempt.pod not in self._failed_pods:
+                    self._failed_pods.add(attempt.pod)
+                    _say(f"{step.name}: attempt {number} failed", self._why(attempt, known))
+            waits = reason.waiting(step.waits) if step.waits else ""
+            if self._states.get(step.key) == (step.state, waits):
+                continue
+            self._states[step.key] = (step.state, waits)
+            why = self._why(step.attempts[-1], known) if step.state == "failed" and step.attempts else waits
+            _say(f"{step.name}: {step.state}", why)
+            if step.state == "failed":
+                self._blame(step, why)
+
+    def _blame(self, step: Step, why: str) -> None:
+        ended = step.attempts[-1].ended if step.attempts else ""
+        first = self.culprit.attempts[-1].ended if self.culprit and self.culprit.attempts else ""
+        if self.culprit is None or (ended and first and ended < first):
+            self.culprit, self._reason = step, why
+
+    def close(self, run: dict[str, Any], known: workflow.Workflow | None, link: str) -> int:
+        """Prints how the run ended; the last line is that of the step that failed. Returns the exit status."""
+        state = run["state"].lower()
+        if state == "succeeded":
+            for name in NEEDS:
+                if self._names and name not in self._names:  # below a condition that did not hold
+                    _say(f"{name}: skipped")
+        if known is not None and known.terminated and state == "failed":
+            state = "terminated"
+        where = f" at {self.culprit.name}" if self.culprit and state == "failed" else ""
+        print(f"run {state}{where}: {link}", flush=True)
+        why = self._reason if where else ""
+        if state == "failed" and not why:
+            message = (known.message if known else "") or (run.get("error") or {}).get("message", "")
+            why = f"error: {' '.join(message.split())}" if message else "error: neither KFP nor Argo says why"
+        if why:
+            print(why, flush=True)
+        return 0 if state == "succeeded" else 1
+
+    def _why(self, attempt: Attempt, known: workflow.Workflow | None) -> str:
+        namespace = known.namespace if known else ""
+        try:
+            log = self._api.log(self._run_id, attempt.pod, namespace, attempt.started)
+        except OSError:
+            log = ""
+        hint = f"kubectl -n {namespace or 'kubeflow'} logs {attempt.pod} -c main says why"
+        return reason.of(log, attempt.message) or hint
+
+
+def _say(line: str, more: str = "") -> None:
+    print(f"{time.strftime('%H:%M:%S')} {line}" + (f"\n         {more}" if more else ""), flush=True)

@@ -5,18 +5,20 @@ import dataclasses
 import hashlib
 import json
 import os
+import sys
 import tempfile
 import time
-import urllib.error
-import urllib.request
 from pathlib import Path
 from typing import Any
 
 from cli import compile as compile_command
-from cli import follow
+from cli import follow, kfp_api
 from cli.target import Target, add_target_options, read_target
 from components.shared.errors import PipelineError
 from components.shared.limits import check_shards
+
+# The first KFP that takes lists in the run form (literals) and runAsNonRoot; the one that this is tried with.
+OLDEST_KFP, TRIED_KFP = (2, 16), (2, 17)
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -42,7 +44,8 @@ def main(options: argparse.Namespace, arguments: dict[str, Any]) -> int:
         raise PipelineError(f"--host {options.host} is no URL: give one such as http://localhost:8080")
     check_shards(arguments["fetch_shards"], on_cluster=True)
     target = dataclasses.replace(read_target(options).accepting(arguments), caching=not options.no_cache)
-    _probe(options)
+    api = kfp_api.KfpApi(options.host, options.token or "")
+    _check_server(api.health(), options)
     compile_command.warn_of_bare_images(target)
     try:
         client = _client(options)
@@ -50,40 +53,44 @@ def main(options: argparse.Namespace, arguments: dict[str, Any]) -> int:
         pipeline_id, version_id = _upload(client, target, options.namespace)
         run = client.run_pipeline(
             experiment_id=experiment.experiment_id,
-            job_name=options.name or f"{arguments['label'] or arguments['data_source']} {time.strftime('%Y-%m-%d %H:%M')}",
+            job_name=options.name or _run_name(arguments),
             params=arguments,
             pipeline_id=pipeline_id,
             version_id=version_id,
             pipeline_root=options.root,
         )
     except Exception as error:  # the client raises its own, urllib3's and requests' errors
-        raise _explained(options.host, error) from error
+        raise kfp_api.explained(options.host, error) from error
     link = f"{options.host.rstrip('/')}/#/runs/details/{run.run_id}"
     print(f"run: {link}", flush=True)
     if not options.wait:
         return 0
-    read_log = follow.log_reader(options.host, run.run_id, options.namespace or "kubeflow", options.token)
     try:
-        return follow.follow(lambda: client.get_run(run.run_id), read_log, link)
-    except Exception as error:
-        raise _explained(link, error) from error
+        return follow.follow(api, run.run_id, link)
+    except (OSError, ValueError) as error:
+        raise kfp_api.explained(link, error) from error
 
 
-def _probe(options: argparse.Namespace) -> None:
-    """Raises PipelineError unless a KFP server answers; the client would ask for half a minute and not say why."""
-    headers = {"Authorization": f"Bearer {options.token}"} if options.token else {}
-    request = urllib.request.Request(f"{options.host.rstrip('/')}/apis/v2beta1/healthz", headers=headers)
-    try:
-        with urllib.request.urlopen(request, timeout=15) as response:
-            json.load(response)
-    except urllib.error.HTTPError as error:
-        raise _explained(options.host, error) from error
-    except ValueError:  # a page to log in at
+def _run_name(arguments: dict[str, Any]) -> str:
+    return f"{arguments['label'] or arguments['data_source']} {time.strftime('%Y-%m-%d %H:%M')}"
+
+
+def _check_server(health: dict[str, Any], options: argparse.Namespace) -> None:
+    """Raises PipelineError where the server is known to refuse the pipeline; warns where it is an older one."""
+    if health.get("multi_user") and not options.namespace:
+        raise PipelineError(f"{options.host} serves several users: give --namespace YOURS")
+    version = kfp_api.version(health)
+    if version and version < OLDEST_KFP:
         raise PipelineError(
-            f"{options.host} is no KFP API server, or wants a login: give --token and --namespace"
-        ) from None
-    except OSError as error:
-        raise _explained(options.host, error) from error
+            f"{options.host} is KFP {version[0]}.{version[1]}, which refuses fields of this pipeline: upgrade it to "
+            f"{TRIED_KFP[0]}.{TRIED_KFP[1]}"
+        )
+    if version and version < TRIED_KFP:
+        print(
+            f"warning: {options.host} is KFP {version[0]}.{version[1]}; this was tried with "
+            f"{TRIED_KFP[0]}.{TRIED_KFP[1]} (python pipeline.py doctor says what differs)",
+            file=sys.stderr,
+        )
 
 
 def _client(options: argparse.Namespace):
@@ -133,11 +140,3 @@ def _version(client, pipeline_id: str, name: str) -> str | None:
         token = page.next_page_token
         if not token:
             return None
-
-
-def _explained(where: str, error: Exception) -> PipelineError:
-    status = getattr(error, "status", None) or getattr(error, "code", None)
-    if status in (401, 403):
-        return PipelineError(f"{where} refuses us ({status}): log in, or give --token and --namespace")
-    reason = " ".join(str(getattr(error, "body", None) or getattr(error, "reason", None) or error).split())[:300]
-    return PipelineError(f"no run at {where}: {reason}")

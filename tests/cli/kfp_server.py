@@ -2,10 +2,13 @@
 
 import json
 import threading
+from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import parse_qs, urlsplit
 
 from requests_toolbelt.multipart import decoder
+
+from tests.cli.argo_run import ArgoRun, sample_run
 
 API = "/apis/v2beta1"
 
@@ -23,9 +26,11 @@ class KfpServer(ThreadingHTTPServer):
         self.experiments: list[dict] = []
         self.runs: list[dict] = []
         self.states: list = ["SUCCEEDED"]
-        self.shards = 3
-        self.log = ""
+        self.snapshot: Snapshot | None = None
+        self.logs: dict[str, str] = {}  # by pod
         self.refuse = 0
+        self.health: dict = {"commit_sha": "unknown", "tag_name": "2.17.0", "multi_user": False}
+        self.v1beta1 = True
 
     def __enter__(self) -> "KfpServer":
         threading.Thread(target=self.serve_forever, args=(0.05,), daemon=True).start()
@@ -53,52 +58,36 @@ class KfpServer(ThreadingHTTPServer):
         self.runs.append({**run, "run_id": f"r{len(self.runs)}", "state": "PENDING"})
         return self.runs[-1]
 
-    def failed_pods(self) -> list[str]:
-        """The pods of the last attempts that failed."""
-        nodes = argo_nodes("FAILED", self.shards)
-        return [node["pod_name"] for node in nodes if node["display_name"] == "executor(1)"]
-
     def get_run(self) -> dict:
+        """v2beta1: the next of `states`, with the tasks as KFP makes them of Argo's nodes."""
         state = self.states.pop(0) if len(self.states) > 1 else self.states[0]
-        nodes = argo_nodes("RUNNING" if state == "PENDING" else state, self.shards)
-        return {**self.runs[-1], "state": state, "run_details": {"task_details": nodes}}
+        self.snapshot = state if isinstance(state, Snapshot) else _of_state(state)
+        tasks = self.snapshot.run.tasks()
+        return {**self.runs[-1], "state": self.snapshot.state, "run_details": {"task_details": tasks}}
+
+    def get_run_v1(self) -> dict:
+        """v1beta1: the same run, with the Workflow that the persistence agent reported last."""
+        run = {"id": self.runs[-1]["run_id"], "name": self.runs[-1]["display_name"]}
+        return {"run": run, "pipeline_runtime": {"workflow_manifest": self.snapshot.manifest}}
 
 
-def argo_nodes(state: str, shards: int) -> list[dict]:
-    """A run as KFP's server tells it: Argo's nodes, with `state` for the last shard's fetch and "succeeded" before it.
+@dataclass
+class Snapshot:
+    """What a run looks like at one request."""
 
-    Names repeat; a child is told by its node's id, whose last number is that of its pod's name; edges lead from a task
-    to those that wait for it, so assemble hangs below the last steps of the loop.
-    """
-    nodes: list[dict] = []
+    state: str
+    run: ArgoRun
+    manifest: str
 
-    def node(name: str, state: str | None, children: list[int] = (), template: str = "") -> int:
-        number = 1000 + len(nodes)
-        own = f"museum-classifier-x-{template}-{number}" if template else f"museum-classifier-x-{number}"
-        below = [{"pod_name": f"museum-classifier-x-{child}"} for child in children]
-        nodes.append(
-            {"task_id": f"t{number}", "pod_name": own, "display_name": name, "state": state, "child_tasks": below}
-        )
-        return number
 
-    def step(name: str, state: str | None, after: list[int] = ()) -> int:
-        """The number of the step's driver; `after` are the drivers that wait for the step."""
-        attempts = [state, state if state == "FAILED" else None]
-        pods = [node(f"executor({n})", each, template="system-container-impl") for n, each in enumerate(attempts)]
-        executor = node("executor", state, pods)
-        own = node(name, state, [executor, *after])
-        return node(f"{name}-driver", state and "SUCCEEDED", [own], "system-container-driver")
+def snapshot(state: str, run: ArgoRun, **workflow) -> Snapshot:
+    """`state` is KFP's; `workflow` are keywords of ArgoRun.manifest."""
+    phase = {"SUCCEEDED": "Succeeded", "FAILED": "Failed", "CANCELED": "Failed"}.get(state, "Running")
+    return Snapshot(state, run, run.manifest(workflow.pop("phase", phase), **workflow))
 
-    then = "SUCCEEDED" if state == "SUCCEEDED" else None
-    assemble = step("assemble", then)
-    iterations = []
-    for index in range(shards):
-        own, after = ("SUCCEEDED", "SUCCEEDED") if index < shards - 1 else (state, then)
-        item = node("iteration-item", own, [step("fetch", own, [step("convert", after, [assemble])])])
-        iterations.append(node(f"iteration-iterations({index}:{index})", own, [item]))
-    loop = node("for-loop-1", state, [node("iteration-driver", "SUCCEEDED", iterations)])
-    node("root", state, [step("query", "SUCCEEDED", [loop])])
-    return [each for each in nodes if each["state"]]
+
+def _of_state(state: str) -> Snapshot:
+    return snapshot(state, sample_run(state), terminated=state == "CANCELED")
 
 
 def _kept(query: dict) -> dict:
@@ -109,13 +98,17 @@ class _Handler(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         path = urlsplit(self.path).path.removeprefix(API)
         server = self.server
+        if path.startswith("/apis/v1beta1/runs/") and server.v1beta1:
+            return self._answer(server.get_run_v1())
         if server.refuse:
             return self._answer({"message": "no"}, server.refuse)
         if path == "/healthz":
-            return self._answer({"multi_user": False})
+            return self._answer(server.health)
         query = {key: each[0] for key, each in parse_qs(urlsplit(self.path).query).items()}
         if path == "/k8s/pod/logs":
-            return self._send(server.log.encode() if query["podname"] in server.failed_pods() else b"", "text/plain")
+            log = server.logs.get(query["podname"])
+            gone = b"Could not get main container logs: Error: HTTP-Code: 404"
+            return self._send(log.encode(), "text/plain") if log is not None else self._send(gone, "text/plain", 500)
         if path == "/pipelines":
             found = [each for each in server.pipelines.values() if each["namespace"] == query.get("namespace", "")]
             return self._answer({"pipelines": found} if found else {})

@@ -1,9 +1,12 @@
 """`pipeline.py submit` with the real KFP client against a server that answers as KFP's does."""
 
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
 import pytest
 import yaml
 
-from cli import follow, submit
+from cli import follow, kfp_api, submit
 from cli.main import main
 from tests.cli.kfp_server import KfpServer
 
@@ -40,41 +43,82 @@ def test_the_same_pipeline_is_uploaded_once(server):
     assert len(server.versions) == 3 and len(server.experiments) == 1 and len(server.runs) == 3
 
 
-def printed_steps(text: str) -> list[str]:
-    """What `--wait` printed, without the times."""
-    return [line.partition(" ")[2].strip() for line in text.splitlines() if ": " in line and "://" not in line]
-
-
-def test_follows_the_run_to_its_end(server, capsys):
-    server.states = ["PENDING", "RUNNING", "RUNNING", "SUCCEEDED"]
-    assert main(["submit", "--host", server.url, "--wait"]) == 0
-    lines = printed_steps(capsys.readouterr().out)
-    # Names repeat on the server, states of one do not hide those of another, and only steps of the graph are shown.
-    for index in (1, 2, 3):
-        assert f"fetch {index}/3: succeeded" in lines and f"convert {index}/3: succeeded" in lines
-    assert "fetch 3/3: running" in lines and "fetch 1/3: running" not in lines
-    assert "query: succeeded" in lines and "assemble: succeeded" in lines
-    assert len(lines) == len(set(lines))
-    assert not any(word in line for line in lines for word in ("driver", "executor", "iteration", "root", "loop"))
-
-
-@pytest.mark.parametrize("state", ["FAILED", "CANCELED"])
-def test_a_run_that_fails_is_an_exit_status(server, capsys, state):
-    server.states = ["RUNNING", state]
-    server.log = (
-        "time=... launcher\nfetched 3 of 9\nerror: images.example.org answers 403; ask the museum\nexit status 1\n"
-    )
+def test_wait_follows_the_run(server, capsys):
+    server.states = ["RUNNING", "FAILED"]
     assert main(["submit", "--host", server.url, "--wait"]) == 1
-    printed = capsys.readouterr().out
-    assert f"run {state.lower()}: {server.url}" in printed
-    assert ("         error: images.example.org answers 403; ask the museum" in printed) == (state == "FAILED")
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[-2] == f"run failed at fetch 3/3: {server.url}/#/runs/details/r0" and "-c main says why" in lines[-1]
 
 
-def test_a_log_that_cannot_be_read_names_the_pod(server, capsys):
-    server.states = ["FAILED"]
-    assert main(["submit", "--host", server.url, "--wait"]) == 1
-    (pod,) = server.failed_pods()
-    assert f"kubectl logs {pod} -c main says why" in capsys.readouterr().out
+def test_a_server_for_several_users_wants_a_namespace(server, capsys):
+    server.health["multi_user"] = True
+    assert main(["submit", "--host", server.url]) == 2
+    assert capsys.readouterr().err == f"error: {server.url} serves several users: give --namespace YOURS\n"
+
+
+@pytest.mark.parametrize("key", ["tag_name", "apiServerTagName"])  # the API server's word, and the UI's
+def test_a_server_that_is_too_old(server, capsys, key):
+    server.health = {key: "2.15.0"}
+    assert main(["submit", "--host", server.url]) == 2
+    error = capsys.readouterr().err
+    assert error == f"error: {server.url} is KFP 2.15, which refuses fields of this pipeline: upgrade it to 2.17\n"
+    assert not server.versions
+
+
+def test_an_older_server_is_warned_of(server, capsys):
+    server.health["tag_name"] = "2.16.1"
+    assert main(["submit", "--host", server.url, "--registry", "ghcr.io/you"]) == 0
+    assert capsys.readouterr().err.startswith(f"warning: {server.url} is KFP 2.16; this was tried with 2.17")
+
+
+def test_an_api_server_that_is_away_behind_its_ui(server, capsys):
+    server.health = {"apiServerReady": False, "frontendTagName": "2.17.0"}
+    assert main(["submit", "--host", server.url]) == 2
+    assert "its API server (ml-pipeline) does not answer" in capsys.readouterr().err
+
+
+def test_a_page_to_log_in_at(capsys):
+    """As of an OAuth proxy: every request is redirected to a page, which answers 200."""
+
+    class Login(BaseHTTPRequestHandler):
+        def do_GET(self):
+            if self.path != "/dex/auth":
+                self.send_response(302)
+                self.send_header("Location", "/dex/auth")
+                self.end_headers()
+                return
+            self.send_response(200)
+            self.end_headers()
+            self.wfile.write(b"<html>Log in</html>")
+
+        def log_message(self, *_):
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Login) as front:
+        threading.Thread(target=front.serve_forever, args=(0.05,), daemon=True).start()
+        assert main(["submit", "--host", f"http://127.0.0.1:{front.server_port}"]) == 2
+        front.shutdown()
+    error = capsys.readouterr().err
+    assert "wants a login: give --token and --namespace" in error and error.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    "status, body, told",
+    [
+        (400, '{"error":"Failed to load: unknown field \\"literals\\""}', "does not know the field literals"),
+        (400, '{"error":"Invalid input: Namespace cannot be empty in multi-user mode"}', "give --namespace YOURS"),
+        (403, '{"error":"not authorized"}', "log in, or give --token and --namespace"),
+        (500, '{"error":"the database is away"}', "the database is away"),
+    ],
+)
+def test_what_a_server_refuses_is_one_line(status, body, told):
+    class Refused(Exception):
+        pass
+
+    error = Refused()
+    error.status, error.body = status, body
+    line = str(kfp_api.explained("http://kfp", error))
+    assert told in line and "\n" not in line
 
 
 def test_no_cache_turns_every_tasks_cache_off(server):
