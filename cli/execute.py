@@ -81,7 +81,7 @@ def _renewal(run: runs.Run):
 
 def _mirror(run: runs.Run):
     """A log filter that copies a task's outputs to the store when kfp says it ended: before the next one starts."""
-    from components.shared import storage
+    from components.shared.storage import storage
 
     copied: set[Path] = set()
     lock = threading.Lock()

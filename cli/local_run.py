@@ -14,7 +14,7 @@ from rich.console import Console
 from cli import closing, events, runs
 from cli.display import Board, Display, Stage
 from cli.process_group import ProcessGroup
-from components.shared import storage
+from components.shared.storage import storage
 
 STAGES = ("query", "fetch", "convert", "assemble", "tensorboard", "train", "evaluate", "serve")
 SHARDED = ("fetch", "convert")

@@ -188,7 +188,7 @@ def _run(options) -> int:
     from rich.console import Console
 
     from cli import local_run, preflight, resume, runs
-    from components.shared import storage
+    from components.shared.storage import storage
 
     store = "" if storage.local_path(options.root) is not None else options.root
     root = _local(options.root)
@@ -275,7 +275,7 @@ def _arguments(assignments: Sequence[str], base: dict[str, Any] | None = None) -
 
 def _local(root: str) -> Path:
     """The folder of the runs; those whose artifacts go to a store keep their summaries and copies in runs/."""
-    from components.shared import storage
+    from components.shared.storage import storage
 
     path = storage.local_path(root)
     return Path("runs") if path is None else Path(path)

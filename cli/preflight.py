@@ -4,8 +4,8 @@ import glob
 import importlib.util
 from typing import Any
 
-from components.shared import storage
 from components.shared.errors import PipelineError
+from components.shared.storage import storage
 from components.train import models
 
 _FILES = ("train_weights", "label_map", "check_previous_dataset")

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any, Iterable
 
 from cli import runs, wiring
-from components.shared import storage
+from components.shared.storage import storage
 
 # In the order of the graph; fetch and convert lie in a folder a shard.
 _FOLDERS = {

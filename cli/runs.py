@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from cli.shell import command
-from components.shared import storage
 from components.shared.errors import PipelineError
+from components.shared.storage import storage
 
 SUMMARY = "summary.json"
 LATEST = "latest"

@@ -14,7 +14,7 @@ from typing import Iterator
 import pyarrow.parquet
 import pytest
 
-from components.shared import storage
+from components.shared.storage import storage
 from tests.pictures import NUMBERS, class_of, folder_of_pictures, jpeg
 from tests.query.bigquery_server import serve_bigquery
 from tests.query.tables import write_csv

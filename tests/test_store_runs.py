@@ -10,7 +10,7 @@ import time
 import pyarrow.parquet as pq
 import pytest
 
-from components.shared import storage
+from components.shared.storage import storage
 from tests.local_runs import command, line, started
 from tests.pictures import NUMBERS, folder_of_pictures
 from tests.shared.object_stores import gs_bucket, gs_endpoint, s3_bucket, s3_endpoint, s3_environment  # noqa: F401

@@ -11,8 +11,8 @@ import pytest
 from components.assemble.assembler import assemble_dataset
 from components.convert.converter import convert_shard
 from components.evaluate import testset
-from components.shared import storage
 from components.shared.dataset import load
+from components.shared.storage import storage
 from components.train.worker import input_pipeline
 from tests.convert import shards as made
 from tests.shared.object_stores import forget_clients, point_at_s3, s3_bucket, s3_endpoint, s3_environment  # noqa: F401

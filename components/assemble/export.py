@@ -9,8 +9,9 @@ import os
 from collections import Counter
 from typing import Any, Callable
 
-from components.shared import dataset, records, storage
+from components.shared import dataset, records
 from components.shared.errors import PipelineError
+from components.shared.storage import storage
 
 _NAME = "museum"
 _FEATURES = "tensorflow_datasets.core.features"

@@ -21,8 +21,9 @@ from components.assemble import losses
 from components.assemble.export import export
 from components.assemble.stored import read_pictures
 from components.assemble.verification import verify as verify_files
-from components.shared import dataset, storage
+from components.shared import dataset
 from components.shared.errors import PipelineError
+from components.shared.storage import storage
 
 _COLORS = {"ok": "green", "warn": "yellow", "fail": "red"}
 _CLASSES_SHOWN = 40

@@ -16,7 +16,7 @@ def convert(
     """Writes `<split>-<shard>.tfrecord` into `records` and a row for every object of the shard into `index`."""
     from components.convert.converter import convert_shard
     from components.shared.errors import reported
-    from components.shared.storage import published_uri
+    from components.shared.storage.storage import published_uri
 
     with reported():
         summary = convert_shard(shard, images.path, records.path, published_uri(records.uri), index.path)

@@ -11,9 +11,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import simplejpeg
 
-from components.shared import hashing, parquet, records, storage
+from components.shared import hashing, parquet, records
 from components.shared.errors import PipelineError
 from components.shared.progress import Progress
+from components.shared.storage import storage
 
 LOG_NAME = "fetch-log.parquet"
 OK = "ok"

@@ -14,8 +14,8 @@ from datetime import datetime, timezone
 import numpy as np
 from scipy.stats import chi2
 
-from components.shared import storage
 from components.shared.errors import PipelineError
+from components.shared.storage import storage
 
 REFERENCE = "reference.json"
 CONFIDENCE_BINS = 20

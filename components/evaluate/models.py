@@ -8,10 +8,11 @@ import numpy as np
 
 from components.evaluate.fairness import named
 from components.evaluate.testset import TestSet
-from components.shared import classifier, imaging, storage
+from components.shared import classifier, imaging
 from components.shared.classifier import Classifier
 from components.shared.errors import PipelineError
 from components.shared.progress import Progress
+from components.shared.storage import storage
 
 _BATCH = 64
 _TIMED = 50

@@ -3,8 +3,8 @@
 import os
 from dataclasses import dataclass
 
-from components.shared import storage
 from components.shared.errors import PipelineError
+from components.shared.storage import storage
 
 SERVED = "service:"
 

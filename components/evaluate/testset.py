@@ -7,9 +7,10 @@ from typing import Iterator
 import numpy as np
 import pyarrow.parquet as parquet
 
-from components.shared import dataset, records, storage
+from components.shared import dataset, records
 from components.shared.dataset import DatasetInfo
 from components.shared.errors import PipelineError
+from components.shared.storage import storage
 
 SPLIT = "test"
 INDEX = "examples.parquet"

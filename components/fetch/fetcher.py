@@ -21,10 +21,11 @@ from components.fetch.failure import is_lifted, may_pass
 from components.fetch.outcome import Outcome
 from components.fetch.rows import Row, Rows
 from components.fetch.settings import Limits, Settings
-from components.shared import parquet, storage
+from components.shared import parquet
 from components.shared.cores import available_cores
 from components.shared.errors import PipelineError
 from components.shared.progress import Progress
+from components.shared.storage import storage
 
 __all__ = ["FetchError", "FetchSummary", "Limits", "Settings", "fetch_shard"]
 

@@ -21,8 +21,9 @@ from components.fetch.outcome import Outcome
 from components.fetch.settings import Limits, Settings
 from components.fetch.stores import Stores
 from components.fetch.turns import Turns
-from components.shared import hashing, imaging, storage
+from components.shared import hashing, imaging
 from components.shared.errors import PipelineError
+from components.shared.storage import storage
 
 _TURN = Turns()
 _STORED = ("gs", "s3", "minio", "file")

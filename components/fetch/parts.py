@@ -21,7 +21,7 @@ import numpy as np
 
 from components.fetch.outcome import Outcome
 from components.fetch.settings import Settings
-from components.shared import storage
+from components.shared.storage import storage
 
 # Columns of fetch-log.parquet that a part's line carries; the object's own columns come from the query.
 LOG_FIELDS = (

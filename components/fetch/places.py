@@ -10,7 +10,7 @@ from yarl import URL
 
 from components.fetch.failure import Failure
 from components.fetch.settings import Settings
-from components.shared import storage
+from components.shared.storage import storage
 
 # The Met's own pictures, to which its BigQuery table leads.
 PUBLIC_BUCKETS = frozenset({("gs", "gcs-public-data--met")})

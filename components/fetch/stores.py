@@ -13,7 +13,7 @@ from components.fetch.failure import Failure, Retry
 from components.fetch.hosts import Host
 from components.fetch.places import check_place, place_of
 from components.fetch.settings import Limits, Settings
-from components.shared import storage
+from components.shared.storage import storage
 
 T = TypeVar("T")
 

@@ -2,7 +2,7 @@
 
 import json
 
-from components.shared import storage
+from components.shared.storage import storage
 
 
 class Answers:

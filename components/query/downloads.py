@@ -6,8 +6,8 @@ import os
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from components.shared import storage
 from components.shared.progress import Progress
+from components.shared.storage import storage
 
 MEGABYTE = 1_000_000
 # Smaller files are here before anyone asks what takes so long.

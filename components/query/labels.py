@@ -8,7 +8,8 @@ import duckdb
 
 from components.query.database import identifier, literal
 from components.query.settings import QueryError, Settings, near
-from components.shared import dataset, storage
+from components.shared import dataset
+from components.shared.storage import storage
 
 # One spelling for what looks the same: composed Unicode, single blanks, none at the ends. The Met parts several values
 # with |, so that one which is only | is empty.

@@ -6,7 +6,7 @@ import duckdb
 
 from components.query.database import column_names, identifier, literal
 from components.query.settings import QueryError
-from components.shared import storage
+from components.shared.storage import storage
 
 # The columns that may hold an address, the best first.
 ADDRESS_COLUMNS = ("original_image_url", "image_uri", "gcs_url")

@@ -12,8 +12,8 @@ from typing import Mapping
 
 from components.query.settings import Settings
 from components.query.source import open_source
-from components.shared import storage
 from components.shared.errors import PipelineError
+from components.shared.storage import storage
 
 
 def source_state(parameters: Mapping[str, object]) -> str:

@@ -21,7 +21,7 @@ def serve(
     """Deploys `classifier` as `service` and smoke-tests it with pictures of the test split."""
     from components.serve.deploy import Settings, deploy
     from components.shared.errors import reported
-    from components.shared.storage import published_uri
+    from components.shared.storage.storage import published_uri
 
     arguments = {name: value for name, value in locals().items() if name in Settings.__annotations__}
     with reported():

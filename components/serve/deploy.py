@@ -10,8 +10,9 @@ from components.serve import local, objects, smoke
 from components.serve.deployment import Settings
 from components.serve.kserve import KIND, KServe
 from components.serve.rollout import Patience, Rollout, Smoke
-from components.shared import classifier, dataset, kubernetes, storage, storage_settings
+from components.shared import classifier, dataset, kubernetes
 from components.shared.errors import PipelineError, TransientError
+from components.shared.storage import access, storage
 
 _KINDS = {"deployment": Rollout, "kserve": KServe}
 
@@ -78,7 +79,7 @@ def _deploy_to_cluster(
     if storage.local_path(model.uri) is not None:
         raise PipelineError(f"the model is at {model.uri}, which no other pod can read: set a pipeline root in a store")
     cluster = kubernetes.connect()
-    environment = storage_settings.pod_environment(model.uri)
+    environment = access.pod_environment(model.uri)
     around = objects.surroundings(cluster.own_pod(), environment, _has_own_account(cluster))
     rollout = _KINDS[settings.serving](cluster, settings.service, patience)
     image, replicas, percent = settings.server_image, settings.replicas, settings.canary_percent

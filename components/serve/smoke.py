@@ -14,9 +14,10 @@ import urllib.request
 from dataclasses import dataclass
 
 from components.server.settings import SMOKE_HEADER
-from components.shared import dataset, storage
+from components.shared import dataset
 from components.shared.dataset import Example
 from components.shared.errors import PipelineError
+from components.shared.storage import storage
 
 PREDICTIONS = "predictions.parquet"
 PICTURES = 32

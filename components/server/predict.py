@@ -3,9 +3,10 @@
 from components.server import remote
 from components.server.errors import RequestError
 from components.server.picture import check
-from components.shared import imaging, storage
+from components.shared import imaging
 from components.shared.classifier import Classifier
 from components.shared.errors import PipelineError
+from components.shared.storage import storage
 
 LIMIT = 50_000_000
 Ranking = list[tuple[str, float]]

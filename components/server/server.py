@@ -20,10 +20,11 @@ from gunicorn.workers.gthread import TConn, ThreadWorker
 from components.server import deadlines, malloc
 from components.server.balance import Balance
 from components.server.settings import ServerSettings
-from components.shared import classifier, storage
+from components.shared import classifier
 from components.shared.classifier import ModelError
 from components.shared.cores import available_cores
 from components.shared.errors import PipelineError
+from components.shared.storage import storage
 
 # Requests beyond the queue need a thread for their 503, and probes need one while the queue is full.
 SPARE_THREADS = 8

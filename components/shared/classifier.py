@@ -13,8 +13,9 @@ from typing import Callable
 
 import numpy as np
 
-from components.shared import imaging, storage
+from components.shared import imaging
 from components.shared.errors import PipelineError
+from components.shared.storage import storage
 
 LABELS, CARD = "labels.txt", "model_card.json"
 ENGINES = ("litert", "savedmodel")

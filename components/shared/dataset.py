@@ -5,8 +5,9 @@ import json
 from dataclasses import dataclass
 from typing import Any, Callable, Iterable, Iterator, Sequence
 
-from components.shared import records, storage
+from components.shared import records
 from components.shared.errors import PipelineError
+from components.shared.storage import storage
 
 FILE_NAME = "dataset.json"
 FORMAT = 1

@@ -12,7 +12,7 @@ import threading
 from typing import Mapping
 
 from components.shared.errors import reported
-from components.shared.storage_settings import kfp_store
+from components.shared.storage.access import kfp_store
 
 _READER = "Reloader"  # TensorBoard's name for the thread
 # Where Kubeflow Pipelines keeps artifacts unless `kfp-launcher` names another root.

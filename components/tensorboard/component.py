@@ -15,7 +15,7 @@ def tensorboard(
     mlpipeline_ui_metadata: Output[Artifact],
 ) -> str:
     """Returns the URI that trainings on the data set `snapshot` write their events to while they run."""
-    from components.shared.storage import published_uri
+    from components.shared.storage.storage import published_uri
     from components.tensorboard.viewer import write_viewer
 
     uri = published_uri(logs.uri)

@@ -11,7 +11,7 @@ import json
 import os
 from pathlib import Path
 
-from components.shared.storage_settings import KFP_PROVIDER, pod_environment, s3_settings
+from components.shared.storage.access import KFP_PROVIDER, pod_environment, s3_settings
 
 _KEYS = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN")
 # Where the viewer's pod finds the key for gs://, which TensorBoard takes as a file only.

@@ -41,7 +41,7 @@ def train(
     """Trains `model` (or several, comma-separated: the best goes on) and exports it into `classifier`."""
     from components.shared.dataset import require_fit
     from components.shared.errors import reported
-    from components.shared.storage import published_uri
+    from components.shared.storage.storage import published_uri
     from components.train.launcher.launch import Resources, Settings, launch
 
     arguments = {name: value for name, value in locals().items() if name in Settings.__annotations__}

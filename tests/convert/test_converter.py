@@ -7,8 +7,9 @@ import pytest
 
 from components.convert import converter
 from components.convert.converter import convert_shard
-from components.shared import dataset, records, storage
+from components.shared import dataset, records
 from components.shared.errors import PipelineError
+from components.shared.storage import storage
 from tests.convert.shards import Item, drawing, stored, write_shard
 
 SHARD = "00001-of-00004"

@@ -71,7 +71,7 @@ def test_sample(tmp_path):
 
 
 def test_s3(tmp_path, s3_bucket):  # noqa: F811
-    from components.shared import storage
+    from components.shared.storage import storage
 
     storage.write_bytes(f"{s3_bucket}/met/1/0.jpg", jpeg(1))
     storage.write_bytes(f"{s3_bucket}/met/2/0.jpg", b"x" * (5 << 20))
@@ -83,7 +83,7 @@ def test_s3(tmp_path, s3_bucket):  # noqa: F811
 
 
 def test_gs(tmp_path, gs_bucket):  # noqa: F811
-    from components.shared import storage
+    from components.shared.storage import storage
 
     storage.write_bytes(f"{gs_bucket}/1/0.jpg", jpeg(1))
     addresses = {"a": f"{gs_bucket}/1/0.jpg", "b": f"{gs_bucket}/2/0.jpg"}

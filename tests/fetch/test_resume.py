@@ -215,7 +215,7 @@ def test_pictures_had_without_asking_are_not_reused_when_robots_txt_counts(tmp_p
 
 def test_a_pod_with_an_empty_disk_continues_from_the_store(collection, s3_bucket):  # noqa: F811
     server, objects, folder = collection
-    from components.shared import storage
+    from components.shared.storage import storage
 
     uri = f"{s3_bucket}/run-1/fetch/images"
     limits = replace(LIMITS, processes=2, part_objects=10)
@@ -232,7 +232,7 @@ def test_a_pod_with_an_empty_disk_continues_from_the_store(collection, s3_bucket
 
 
 def test_log_of_a_failed_step_is_put_beside_the_artifact(tmp_path, s3_bucket):  # noqa: F811
-    from components.shared import storage
+    from components.shared.storage import storage
 
     with Server() as server:
         objects = write_objects(tmp_path / "objects.parquet", {"a": f"{server.url}/status/404"})

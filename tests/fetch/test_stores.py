@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from components.fetch.fetcher import FetchError, Settings, fetch_shard
-from components.shared import storage
+from components.shared.storage import storage
 from tests.fetch.server import jpeg
 from tests.fetch.shards import QUICK, SHARD, read_log, read_tar, write_objects
 from tests.shared.object_stores import s3_bucket, s3_endpoint, s3_environment  # noqa: F401

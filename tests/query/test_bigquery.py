@@ -9,8 +9,8 @@ from google.cloud.bigquery import retry
 from components.query import attributes
 from components.query.selection import Settings
 from components.query.settings import QueryError
-from components.shared import storage
 from components.shared.errors import TransientError
+from components.shared.storage import storage
 from tests.query.bigquery_server import BigQueryError, BigQueryServer, serve_bigquery, serve_storage_api
 from tests.query.tables import run
 from tests.shared.object_stores import gs_bucket, gs_endpoint  # noqa: F401

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from components.query.settings import QueryError
-from components.shared import storage
+from components.shared.storage import storage
 from tests.query.tables import objects, run, write_csv
 from tests.query.web_servers import serve
 from tests.shared.object_stores import gs_bucket, gs_endpoint, s3_bucket, s3_endpoint, s3_environment  # noqa: F401

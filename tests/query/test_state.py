@@ -8,7 +8,7 @@ import pytest
 
 from components.query import state
 from components.query.state import source_state
-from components.shared import storage
+from components.shared.storage import storage
 from tests.query.bigquery_server import serve_bigquery
 from tests.query.tables import objects, write_csv
 from tests.query.web_servers import FlickrPhotos, serve

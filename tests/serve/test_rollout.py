@@ -192,7 +192,7 @@ def test_nothing_to_go_back_to(kube, servers, put, models):
 
 def test_the_whole_step_in_a_pod(kube, servers, classifier_dir, tmp_path, monkeypatch, s3_bucket):
     """deploy() as the component calls it: the server reads the model from the store, by its URI and checksum."""
-    from components.shared import storage
+    from components.shared.storage import storage
 
     for name in ("model.tflite", "labels.txt", "model_card.json"):
         storage.upload(f"{classifier_dir}/{name}", f"{s3_bucket}/classifier/{name}")

@@ -146,6 +146,6 @@ def point_at_s3(monkeypatch, endpoint: str) -> None:
 
 def forget_clients() -> None:
     """Lets storage read the environment again."""
-    from components.shared import storage
+    from components.shared.storage import storage
 
     storage._opened.clear()

@@ -5,7 +5,7 @@ import random
 
 import pytest
 
-from components.shared import storage
+from components.shared.storage import storage
 from tests.shared.object_stores import gs_bucket, gs_endpoint, s3_bucket, s3_endpoint, s3_environment  # noqa: F401
 
 

@@ -7,7 +7,7 @@ import subprocess
 
 import pytest
 
-from components.shared import storage, storage_base, storage_gs, storage_s3
+from components.shared.storage import base, gs, s3, storage
 from tests.shared.object_stores import (  # noqa: F401
     forget_clients,
     gs_bucket,
@@ -25,9 +25,9 @@ DATA = random.Random(7).randbytes(300_000)
 @pytest.fixture(autouse=True)
 def at_once(monkeypatch):
     """Retries without the pauses."""
-    monkeypatch.setattr(storage_base, "RETRY_DELAYS", (0.0, 0.0, 0.0))
-    monkeypatch.setattr(storage_base, "READ_SECONDS", 3)
-    monkeypatch.setattr(storage_gs, "_TIMEOUT", (3, 3))
+    monkeypatch.setattr(base, "RETRY_DELAYS", (0.0, 0.0, 0.0))
+    monkeypatch.setattr(base, "READ_SECONDS", 3)
+    monkeypatch.setattr(gs, "_TIMEOUT", (3, 3))
 
 
 @pytest.fixture(params=["s3", "gs"])
@@ -177,8 +177,8 @@ def test_public_buckets_need_no_credentials(s3_environment, monkeypatch):
 
 
 def test_large_files_go_in_parts_and_a_failed_upload_leaves_nothing(s3_bucket, tmp_path, monkeypatch):
-    monkeypatch.setattr(storage_s3, "MULTIPART", 5 << 20)
-    monkeypatch.setattr(storage_s3, "PART", 5 << 20)
+    monkeypatch.setattr(s3, "MULTIPART", 5 << 20)
+    monkeypatch.setattr(s3, "PART", 5 << 20)
     (tmp_path / "big").write_bytes(random.Random(8).randbytes(11 << 20))
     with Proxy(os.environ["AWS_ENDPOINT_URL_S3"]) as proxy:
         point_at_s3(monkeypatch, proxy.url)
@@ -231,7 +231,7 @@ def test_full_disk(s3_bucket, tmp_path):
 
 
 def test_nothing_secret_is_printed():
-    assert storage_base.shown("https://me:pass@host/a?token=x") == "https://host/a"
+    assert base.shown("https://me:pass@host/a?token=x") == "https://host/a"
     with pytest.raises(storage.StorageError) as caught:
         storage.read_bytes("https://me:pass@127.0.0.1:9/a?X-Amz-Signature=abc")
     assert "pass" not in str(caught.value) and "abc" not in str(caught.value)

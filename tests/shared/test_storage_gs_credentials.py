@@ -7,8 +7,8 @@ import traceback
 import pytest
 
 from components.serve.objects import surroundings
-from components.shared import storage, storage_settings
-from components.shared.storage_settings import gs_credentials, pod_environment
+from components.shared.storage import access, storage
+from components.shared.storage.access import gs_credentials, pod_environment
 from tests.shared.google_server import MARK, google  # noqa: F401
 from tests.shared.test_storage_settings import forget_environment, pod, secret  # noqa: F401
 
@@ -120,7 +120,7 @@ def test_a_secret_without_the_key_is_named(pod, google):  # noqa: F811
         pod["secrets/gcp"] = content if content is not None else 404
         with pytest.raises(storage.StorageError, match=expected):
             storage.stat("gs://bucket/file")
-        storage_settings._kubernetes.cache_clear()
+        access._kubernetes.cache_clear()
     pod["secrets/gcp"] = 403
     with pytest.raises(storage.StorageError, match="may not read secrets/gcp"):
         storage.stat("gs://bucket/file")

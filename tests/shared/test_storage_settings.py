@@ -11,8 +11,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
-from components.shared import storage, storage_base, storage_settings
-from components.shared.storage_settings import pod_environment, s3_settings
+from components.shared.storage import access, base, storage
+from components.shared.storage.access import pod_environment, s3_settings
 from tests.shared.object_stores import (  # noqa: F401
     ACCESS_KEY,
     SECRET_KEY,
@@ -79,16 +79,16 @@ def pod(tmp_path, monkeypatch):
     threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True).start()
     (tmp_path / "token").write_text(TOKEN)
     (tmp_path / "namespace").write_text("kubeflow")
-    monkeypatch.setattr(storage_settings, "SERVICE_ACCOUNT", tmp_path)
-    monkeypatch.setattr(storage_base, "RETRY_DELAYS", (0.0,))
+    monkeypatch.setattr(access, "SERVICE_ACCOUNT", tmp_path)
+    monkeypatch.setattr(base, "RETRY_DELAYS", (0.0,))
     monkeypatch.setenv("KUBERNETES_SERVICE_HOST", "127.0.0.1")
     monkeypatch.setenv("KUBERNETES_SERVICE_PORT", str(server.server_address[1]))
     forget_environment(monkeypatch)
     yield server.objects
     server.shutdown()
     server.server_close()
-    storage_settings._kubernetes.cache_clear()
-    storage_settings.kfp_store.cache_clear()
+    access._kubernetes.cache_clear()
+    access.kfp_store.cache_clear()
     forget_clients()
 
 
@@ -98,7 +98,7 @@ def forget_environment(monkeypatch) -> None:
     for name in list(os.environ):
         if name.startswith(VARIABLES) and name != "AWS_CA_BUNDLE":
             monkeypatch.delenv(name)
-    storage_settings._kubernetes.cache_clear()
+    access._kubernetes.cache_clear()
     forget_clients()
 
 
@@ -108,8 +108,8 @@ def secret(**values: str) -> dict:
 
 def stores(monkeypatch, *addresses: str) -> None:
     """The names of the store of Kubeflow Pipelines, in the order in which they are tried."""
-    monkeypatch.setattr(storage_settings, "KFP_STORES", addresses)
-    storage_settings.kfp_store.cache_clear()
+    monkeypatch.setattr(access, "KFP_STORES", addresses)
+    access.kfp_store.cache_clear()
 
 
 MISSING = "there-is-none.invalid:9000"
@@ -117,7 +117,7 @@ MISSING = "there-is-none.invalid:9000"
 
 def test_the_stores_of_stock_installations():
     """As the launcher has them: backend/src/v2/objectstore/config.go of 2.16 on, and of 2.15 and before."""
-    assert storage_settings.KFP_STORES == ("seaweedfs.kubeflow:9000", "minio-service.kubeflow:9000")
+    assert access.KFP_STORES == ("seaweedfs.kubeflow:9000", "minio-service.kubeflow:9000")
 
 
 @pytest.mark.parametrize("names", [("localhost:9000", MISSING), (MISSING, "localhost:9000")])
@@ -137,9 +137,9 @@ def test_of_two_stores_the_one_that_answers_is_the_launchers(pod, monkeypatch):
     with socket.create_server(("127.0.0.1", 0)) as first, socket.create_server(("127.0.0.1", 0)) as second:
         open_, older = (f"localhost:{server.getsockname()[1]}" for server in (first, second))
         stores(monkeypatch, open_, older)
-        assert storage_settings.kfp_store() == open_
+        assert access.kfp_store() == open_
         stores(monkeypatch, f"localhost:{closed}", older)
-        assert storage_settings.kfp_store() == older
+        assert access.kfp_store() == older
 
 
 def test_dns_is_asked_once_and_again_where_it_does_not_answer(pod, monkeypatch):
@@ -153,7 +153,7 @@ def test_dns_is_asked_once_and_again_where_it_does_not_answer(pod, monkeypatch):
 
     stores(monkeypatch, "localhost:9000", MISSING)
     monkeypatch.setattr(socket, "getaddrinfo", getaddrinfo)
-    assert [storage_settings.kfp_store() for _ in range(2)] == ["localhost:9000"] * 2
+    assert [access.kfp_store() for _ in range(2)] == ["localhost:9000"] * 2
     assert asked == ["localhost", "localhost", MISSING.partition(":")[0]]
 
 

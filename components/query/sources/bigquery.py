@@ -23,9 +23,9 @@ from components.query.pictures import ADDRESS_COLUMNS, create_pictures
 from components.query.settings import QueryError, Settings, near
 from components.query.sources import bigquery_sql as sql
 from components.query.sources.table import check_renamed
-from components.shared import storage
 from components.shared.errors import PipelineError, TransientError
 from components.shared.progress import Progress
+from components.shared.storage import storage
 
 TABLE, IMAGES = "bigquery-public-data.the_met.objects", "bigquery-public-data.the_met.images"
 BUCKET = "gs://gcs-public-data--met"

@@ -11,7 +11,7 @@ import pyarrow
 from components.query.pictures import create_pictures
 from components.query.settings import QueryError, Settings
 from components.query.state import file_state
-from components.shared import storage
+from components.shared.storage import storage
 
 EXTENSIONS = {".jpg", ".jpeg", ".png", ".webp", ".gif", ".tif", ".tiff", ".bmp", ".avif"}
 SCHEMA = pyarrow.schema(

@@ -12,7 +12,7 @@ from components.query.downloads import download
 from components.query.pictures import ADDRESS_COLUMNS, base_of, create_pictures
 from components.query.settings import QueryError, Settings, near
 from components.query.state import file_state
-from components.shared import storage
+from components.shared.storage import storage
 
 FORMATS = {
     ".csv": "csv",

@@ -19,8 +19,9 @@ from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from typing import Callable
 
-from components.shared import kubernetes, storage
+from components.shared import kubernetes
 from components.shared.errors import PipelineError, TransientError
+from components.shared.storage import storage
 from components.train.launcher import curves, job, leaderboard
 from components.train.launcher.cluster_workers import ClusterWorkers, Patience
 from components.train.launcher.local_workers import LocalWorkers

@@ -5,8 +5,8 @@ import os
 import signal
 import sys
 
-from components.shared import storage
 from components.shared.errors import reported
+from components.shared.storage import storage
 from components.train.settings import Settings
 from components.train.worker.loop import Preempted, run
 

@@ -12,8 +12,8 @@ from typing import Any, Mapping
 
 import numpy as np
 
-from components.shared import storage
 from components.shared.errors import PipelineError
+from components.shared.storage import storage
 
 LAST, BEST = "last.npz", "best.npz"
 

@@ -12,7 +12,7 @@ from tensorboard.compat.proto import event_pb2, summary_pb2
 from tensorboard.plugins.hparams import api as hparams
 from tensorboard.plugins.scalar.summary_v2 import scalar_pb
 
-from components.shared import storage
+from components.shared.storage import storage
 
 UPLOAD_SECONDS = 15.0
 ROTATE_BYTES = 1 << 20  # a store cannot append: a file is copied whole each time

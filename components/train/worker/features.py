@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import keras
 import numpy as np
 
-from components.shared import storage
+from components.shared.storage import storage
 from components.train import models
 
 if TYPE_CHECKING:

@@ -13,10 +13,11 @@ from typing import Callable, Iterator
 
 import numpy as np
 
-from components.shared import records, storage
+from components.shared import records
 from components.shared.dataset import DatasetInfo, RecordFile
 from components.shared.errors import PipelineError
 from components.shared.progress import Progress
+from components.shared.storage import storage
 
 COPIED_TOGETHER = 16  # record files between two lines of progress
 

@@ -3,8 +3,9 @@
 import os
 import tempfile
 
-from components.shared import dataset as datasets, storage
+from components.shared import dataset as datasets
 from components.shared.errors import PipelineError
+from components.shared.storage import storage
 from components.train import memory
 from components.train.result import RESULT, TrainingResult
 from components.train.settings import Settings

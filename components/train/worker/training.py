@@ -8,10 +8,10 @@ from typing import Any
 import keras
 import numpy as np
 
-from components.shared import storage
 from components.shared.calibration import fit_temperature
 from components.shared.dataset import DatasetInfo
 from components.shared.imaging import input_size
+from components.shared.storage import storage
 from components.train import memory, models
 from components.train.result import TrainingResult
 from components.train.settings import Settings

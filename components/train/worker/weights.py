@@ -4,8 +4,8 @@ import hashlib
 import os
 from typing import TYPE_CHECKING, Any
 
-from components.shared import storage
 from components.shared.errors import PipelineError, TransientError
+from components.shared.storage import storage
 from components.train.models import IMAGENET, NONE, ZOO, check_weights, pre_trained_part
 
 if TYPE_CHECKING:

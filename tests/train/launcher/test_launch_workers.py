@@ -14,7 +14,7 @@ import numpy as np
 import psutil
 import pytest
 
-from components.shared import storage
+from components.shared.storage import storage
 from components.train.result import TrainingResult
 from tests.shared.kube_api import KubeApi
 from tests.shared.kube_jobs import KubeJobs

@@ -6,7 +6,7 @@
 
 Whatever the scheme: a request that fails for a reason that can pass is repeated, whole files are checked against the
 store's checksum, a file appears under its name complete or not at all, and errors name the URI and the cause but no
-credentials. SDKs are imported only for the scheme in hand (storage_gs.py, storage_s3.py, ...).
+credentials. SDKs are imported only for the scheme in hand (gs.py, s3.py, ...).
 """
 
 import io
@@ -15,7 +15,7 @@ from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
 from importlib import import_module
 from typing import BinaryIO, Callable, Iterable, Iterator
 
-from components.shared.storage_base import (
+from components.shared.storage.base import (
     FileInfo,
     NotFound,
     StorageError,
@@ -25,7 +25,7 @@ from components.shared.storage_base import (
     retried,
     shown,
 )
-from components.shared.storage_local import path_of, replacing
+from components.shared.storage.local import path_of, replacing
 
 __all__ = ["FileInfo", "NotFound", "StorageError", "TransientStorageError", "no_retries"]
 
@@ -38,12 +38,12 @@ STORE_ROOT_VARIABLE = "ARTIFACT_STORE_ROOT"
 CHUNK = 8 << 20
 _WORKERS = 8
 _STORES = {
-    "file": "storage_local.LocalStore",
-    "gs": "storage_gs.GsStore",
-    "s3": "storage_s3.S3Store",
-    "minio": "storage_s3.S3Store",
-    "http": "storage_http.HttpStore",
-    "https": "storage_http.HttpStore",
+    "file": "local.LocalStore",
+    "gs": "gs.GsStore",
+    "s3": "s3.S3Store",
+    "minio": "s3.S3Store",
+    "http": "http.HttpStore",
+    "https": "http.HttpStore",
 }
 _opened: dict[tuple[int, str], Store] = {}
 
@@ -270,5 +270,5 @@ def _store(uri: str) -> Store:
     key = (os.getpid(), scheme)
     if key not in _opened:
         module, name = _STORES[scheme].split(".")
-        _opened[key] = getattr(import_module(f"components.shared.{module}"), name)(scheme)
+        _opened[key] = getattr(import_module(f"components.shared.storage.{module}"), name)(scheme)
     return _opened[key]

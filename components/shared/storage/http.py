@@ -4,8 +4,8 @@ import http.client
 import urllib.error
 import urllib.request
 
-from components.shared import storage_base as base
-from components.shared.storage_base import Checksum, Chunk, FileInfo, NotFound, StorageError, TransientStorageError
+from components.shared.storage import base
+from components.shared.storage.base import Checksum, Chunk, FileInfo, NotFound, StorageError, TransientStorageError
 
 
 class HttpStore(base.Store):

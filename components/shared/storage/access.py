@@ -15,7 +15,7 @@ import urllib.request
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from components.shared.storage_base import StorageError, TransientStorageError, bucket_and_key, retried
+from components.shared.storage.base import StorageError, TransientStorageError, bucket_and_key, retried
 
 _CONNECT_SECONDS = 3
 SERVICE_ACCOUNT = Path("/var/run/secrets/kubernetes.io/serviceaccount")

@@ -9,9 +9,9 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from typing import Callable, TypeVar
 
-from components.shared import storage_base as base
-from components.shared.storage_base import Checksum, Chunk, FileInfo, NotFound, StorageError, TransientStorageError
-from components.shared.storage_settings import S3Settings, s3_settings
+from components.shared.storage import base
+from components.shared.storage.base import Checksum, Chunk, FileInfo, NotFound, StorageError, TransientStorageError
+from components.shared.storage.access import S3Settings, s3_settings
 
 # Files above this size go in parts of PART bytes: S3 takes 5 GB in one request, and a lost part is sent again alone.
 MULTIPART = PART = 64 << 20

@@ -7,8 +7,8 @@ from contextlib import contextmanager
 from typing import Iterator
 from urllib.parse import unquote, urlsplit
 
-from components.shared import storage_base as base
-from components.shared.storage_base import Chunk, FileInfo, NotFound, StorageError
+from components.shared.storage import base
+from components.shared.storage.base import Chunk, FileInfo, NotFound, StorageError
 
 
 

@@ -4,9 +4,9 @@ import os
 import threading
 from typing import Callable, TypeVar
 
-from components.shared import storage_base as base
-from components.shared.storage_base import Checksum, Chunk, FileInfo, NotFound, StorageError, TransientStorageError
-from components.shared.storage_settings import GsCredentials, gs_credentials
+from components.shared.storage import base
+from components.shared.storage.base import Checksum, Chunk, FileInfo, NotFound, StorageError, TransientStorageError
+from components.shared.storage.access import GsCredentials, gs_credentials
 
 _SCOPES = ["https://www.googleapis.com/auth/devstorage.read_write"]
 _TIMEOUT = (base.CONNECT_SECONDS, base.READ_SECONDS)
