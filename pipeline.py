@@ -7,15 +7,15 @@ import sys
 
 from kfp import dsl
 
-from cli.cluster import fit
 from components.assemble.component import assemble as assemble_step
+from components.container_images import image
 from components.convert.component import convert as convert_step
 from components.evaluate.component import evaluate as evaluate_step
 from components.fetch.component import fetch as fetch_step
-from components.images import image
 from components.query.component import query as query_step
 from components.query.probe.component import probe as probe_step
 from components.serve.component import serve as serve_step
+from components.step_resources import set_resources
 from components.tensorboard.component import tensorboard as tensorboard_step
 from components.train.component import train as train_step
 
@@ -181,7 +181,7 @@ def pipeline(
         label_map=label_map,
         project=data_bigquery_project,
     ).set_caching_options(False)  # it looks whether query may be taken from the cache
-    fit(probed, "probe", secrets)
+    set_resources(probed, "probe", secrets)
 
     selected = query_step(
         source=data_source,
@@ -212,7 +212,7 @@ def pipeline(
         expected_classes=check_expected_classes,
         state=probed.output,
     )
-    fit(selected, "query", secrets)
+    set_resources(selected, "query", secrets)
 
     with dsl.ParallelFor(selected.outputs["Output"], parallelism=8) as shard:
         fetched = fetch_step(
@@ -227,9 +227,9 @@ def pipeline(
             respect_robots=fetch_respect_robots,
             allow_private_addresses=fetch_allow_private_addresses,
         )
-        fit(fetched, "fetch", secrets)
+        set_resources(fetched, "fetch", secrets)
         converted = convert_step(shard=shard, images=fetched.outputs["images"])
-        fit(converted, "convert", secrets)
+        set_resources(converted, "convert", secrets)
 
     assembled = assemble_step(
         indexes=dsl.Collected(converted.outputs["index"]),
@@ -249,14 +249,14 @@ def pipeline(
         jpeg_quality=fetch_jpeg_quality,
         respect_robots=fetch_respect_robots,
     )
-    fit(assembled, "assemble", secrets)
+    set_resources(assembled, "assemble", secrets)
 
     viewer = tensorboard_step(
         snapshot=assembled.outputs["Output"],
         viewer_image=image("data"),
         store_secret=secret_store,
     )
-    fit(viewer, "tensorboard", secrets)
+    set_resources(viewer, "tensorboard", secrets)
 
     trained = train_step(
         dataset=assembled.outputs["dataset"],
@@ -285,7 +285,7 @@ def pipeline(
         train_memory_request=train_memory_request,
         train_memory_limit=train_memory_limit,
     )
-    fit(trained, "train", secrets)
+    set_resources(trained, "train", secrets)
 
     evaluated = evaluate_step(
         dataset=assembled.outputs["dataset"],
@@ -294,7 +294,7 @@ def pipeline(
         max_class_regression=eval_max_class_regression,
         champion=eval_champion,
     ).set_caching_options(False)  # the champion may be another one today
-    fit(evaluated, "evaluate", secrets)
+    set_resources(evaluated, "evaluate", secrets)
 
     with dsl.If(serve_enabled == True, name="serving-wanted"):  # noqa: E712  a KFP condition, evaluated at run time
         with dsl.If(evaluated.outputs["Output"] == True, name="model-passed"):  # noqa: E712
@@ -308,7 +308,7 @@ def pipeline(
                 replicas=serve_replicas,
                 canary_percent=serve_canary_percent,
             ).set_caching_options(False)
-            fit(served, "serve", secrets)
+            set_resources(served, "serve", secrets)
 
 
 if __name__ == "__main__":

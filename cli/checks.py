@@ -15,7 +15,7 @@ SETTINGS = (
     ("train", "components.train.launcher.resources"),
     ("evaluate", "components.evaluate.settings"),
     ("serve", "components.serve.deployment"),
-    ("", "cli.cluster"),
+    ("", "components.step_resources"),
 )
 # What a stage is given by the stage before it; nothing is known of these yet.
 _FROM_OTHER_STAGES = {"snapshot": "", "logs": "", "server_image": ""}

@@ -9,10 +9,10 @@ from typing import Any, Iterator, Mapping
 import yaml
 
 from cli import placement
-from cli.cluster import NEEDS
 from cli.target import Target, add_target_options, allowed_values, read_target
-from components.images import NAMES, image
+from components.container_images import NAMES, image
 from components.shared.limits import check_shards
+from components.step_resources import NEEDS
 
 # Waits between the attempts of a step: what ends a pod early (a reclaimed node, a full registry) takes minutes to pass.
 RETRY = {"backoffDuration": "30s", "backoffFactor": 2.0}

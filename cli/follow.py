@@ -4,9 +4,9 @@ import time
 from typing import Any
 
 from cli import reason, workflow
-from cli.cluster import NEEDS
 from cli.kfp_api import KfpApi
 from cli.workflow import Attempt, Step
+from components.step_resources import NEEDS
 
 POLL_SECONDS = 5.0
 FINAL = ("SUCCEEDED", "FAILED", "SKIPPED", "CANCELED")

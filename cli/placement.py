@@ -3,9 +3,9 @@
 import re
 from typing import Any
 
-from cli.cluster import NEEDS
 from cli.target import Target
 from components.shared.errors import PipelineError
+from components.step_resources import NEEDS
 
 _EFFECTS = ("NoSchedule", "PreferNoSchedule", "NoExecute")
 

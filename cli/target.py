@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Mapping
 
 from cli.parameters import resolve
-from components.images import NAMES, PREFIX, TAG
+from components.container_images import NAMES, PREFIX, TAG
 from components.shared.errors import PipelineError
 
 DROP_DOWNS = (

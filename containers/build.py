@@ -16,7 +16,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from components.images import NAMES, PREFIX, TAG  # noqa: E402  found by the line above, as this file is run by its path
+from components.container_images import NAMES, PREFIX, TAG  # noqa: E402  found by the line above
 
 
 def main() -> int:

@@ -14,7 +14,7 @@ from pathlib import Path
 MANIFESTS = Path(__file__).resolve().parent
 sys.path.insert(0, str(MANIFESTS.parent))
 
-from components.images import NAMES, TAG, image  # noqa: E402  it is beside this folder, not installed
+from components.container_images import NAMES, TAG, image  # noqa: E402  it is beside this folder, not installed
 
 
 def main() -> str | None:

@@ -13,10 +13,10 @@ import yaml
 from kfp import components
 
 from cli import compile as compile_command
-from cli.cluster import NEEDS
 from cli.main import main
 from cli.target import DROP_DOWNS, add_target_options, read_target
 from components.shared.errors import PipelineError
+from components.step_resources import NEEDS
 
 GOLDEN = Path(__file__).parent / "golden"
 QUANTITY = re.compile(r"\d+(m|Mi|Gi)?")

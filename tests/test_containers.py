@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 import requests
 
-from components.images import NAMES, TAG, image
+from components.container_images import NAMES, TAG, image
 from components.shared import sample
 from containers import build, lock
 
@@ -196,7 +196,7 @@ def test_sizes(images, podman):
 def test_runs_as_nobody_with_a_read_only_root_and_no_compiler(images, podman, name):
     script = (
         "id -u; ! touch /app/x 2>/dev/null; touch /tmp/x; ! command -v gcc cc pip; "
-        "python3 -c 'import components.images'"
+        "python3 -c 'import components.container_images'"
     )
     options = ["--rm", "--net=none", "--read-only", "--entrypoint", "sh"]
     found = output(podman, "run", *options, images[name], "-ec", script)

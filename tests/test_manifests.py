@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from cli.cluster import SECRET_VARIABLES
-from components.images import NAMES, PREFIX, image
+from components.container_images import NAMES, PREFIX, image
+from components.step_resources import SECRET_VARIABLES
 
 ROOT = Path(__file__).resolve().parent.parent
 MANIFESTS = ROOT / "manifests"

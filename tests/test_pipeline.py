@@ -10,7 +10,7 @@ from kfp import compiler, components
 import pipeline
 from cli import parameters, reference
 from cli.main import main
-from components.images import image
+from components.container_images import image
 
 PARAMETERS = parameters.declared(pipeline.pipeline.pipeline_func)
 NAMED_IN_THE_ISSUE = (

@@ -5,7 +5,7 @@ from typing import List
 from kfp import dsl
 from kfp.dsl import HTML, Artifact, Dataset, Output
 
-from components.images import image
+from components.container_images import image
 
 
 @dsl.component(base_image=image("data"), install_kfp_package=False)

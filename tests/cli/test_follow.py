@@ -3,8 +3,8 @@
 import pytest
 
 from cli import follow, reason, workflow
-from cli.cluster import NEEDS
 from cli.kfp_api import KfpApi
+from components.step_resources import NEEDS
 from tests.cli.argo_run import ArgoRun, sample_run
 from tests.cli.kfp_server import KfpServer, snapshot
 

@@ -2,7 +2,7 @@
 
 from kfp import dsl
 
-from components.images import image
+from components.container_images import image
 
 
 @dsl.component(base_image=image("data"), install_kfp_package=False)

@@ -81,7 +81,7 @@ NEEDS = {
 }
 
 
-def fit(task: PipelineTask, step: str, secrets: dict[str, object]) -> None:
+def set_resources(task: PipelineTask, step: str, secrets: dict[str, object]) -> None:
     """Gives `task` what NEEDS says of `step`.
 
     Args:
