@@ -19,7 +19,9 @@ from components.step_resources import set_resources
 from components.tensorboard.component import tensorboard as tensorboard_step
 from components.train.component import train as train_step
 
-DESCRIPTION = "From a museum collection to a served image classifier. docs/parameters.md says what every parameter means."
+DESCRIPTION = (
+    "From a museum collection to a served image classifier. docs/parameters.md says what every parameter means."
+)
 
 
 @dsl.pipeline(name="museum-classifier", description=DESCRIPTION)

@@ -96,7 +96,7 @@ def test_steps_may_make_what_they_make(objects):
 
 def used_by_the_code() -> set[str]:
     """Plural names of the kinds that the training and serving steps read or write, as their sources name them."""
-    sources = [path.read_text() for stage in ("train", "serve") for path in (ROOT / "components" / stage).glob("*.py")]
+    sources = [path.read_text() for stage in ("train", "serve") for path in (ROOT / "components" / stage).rglob("*.py")]
     kinds = {found for text in sources for found in re.findall(r'"(?:v1|[a-z0-9.]+/v\d\w*)", "([A-Z]\w+)"', text)}
     kinds |= {found for text in sources for found in re.findall(r'"kind": "([A-Z]\w+)"', text)}
     return {f"{kind.lower()}s" for kind in kinds - {"Workflow"}}
@@ -213,7 +213,8 @@ def test_another_port_of_the_store_is_one_patch_for_all_who_read_it(tmp_path, ov
     policies = of_kind(list(yaml.safe_load_all(rendered.stdout)), "NetworkPolicy")
     assert len(policies) == 3
     for policy in policies:
-        opened = [rule for rule in policy["spec"]["egress"] if {"protocol": "TCP", "port": 9443} in rule.get("ports", ())]
+        egress = policy["spec"]["egress"]
+        opened = [rule for rule in egress if {"protocol": "TCP", "port": 9443} in rule.get("ports", ())]
         assert len(opened) == 1 and opened[0]["to"] == [{"ipBlock": {"cidr": "10.1.2.0/24"}}]
 
 

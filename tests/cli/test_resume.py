@@ -43,7 +43,9 @@ def test_a_changed_parameter_takes_back_what_it_reaches_and_nothing_before(tmp_p
     assert runs.open_run(run.folder).summary["parameters"][name] == value
 
 
-@pytest.mark.parametrize("name, kept", [("fetch_max_failed_fraction", True), ("fetch_image_size", True), ("fetch_shards", False)])
+@pytest.mark.parametrize(
+    "name, kept", [("fetch_max_failed_fraction", True), ("fetch_image_size", True), ("fetch_shards", False)]
+)
 def test_what_was_fetched_stays_if_the_shards_do(tmp_path, name, kept):
     run = begun(tmp_path)
     resume.change(run, {name: "other"})
