@@ -39,7 +39,7 @@ from components.assemble.duplicates import candidate_pairs
 from components.assemble.search import close_pairs
 from components.convert.converter import convert_shard
 from components.shared import hashing, records
-from tests.convert.shards import Item, drawing, settings, write_shard
+from tests.helpers.image_shards import Item, drawing, settings, write_shard
 
 
 def main() -> None:

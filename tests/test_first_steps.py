@@ -24,8 +24,8 @@ import pytest
 
 from components.serve.local import free_port
 from components.shared import sample
-from tests.local_runs import ROOT, summary_of
-from tests.process_memory import PeakMemory
+from tests.helpers.local_runs import ROOT, summary_of
+from tests.helpers.process_memory import PeakMemory
 
 GIGABYTE = 1 << 30
 # Smaller than what a newcomer would run; the parameters are told after those of the README, which they replace.

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.local_runs import TINY, command, statuses, summary_of
+from tests.helpers.local_runs import TINY, command, statuses, summary_of
 
 STAGES = ["query", "fetch", "convert", "assemble", "tensorboard", "train", "evaluate", "serve"]
 

@@ -6,8 +6,8 @@ from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
-from tests.local_runs import command, summary_of
-from tests.shared.louvre import FOLDER, needs_louvre
+from tests.helpers.local_runs import command, summary_of
+from tests.helpers.louvre import FOLDER, needs_louvre
 
 DATA = "../shared/data"
 

@@ -15,7 +15,7 @@ import duckdb
 import pytest
 
 from components.shared import sample
-from tests.local_runs import TINY, command, line, processes_of, started, statuses, summary_of
+from tests.helpers.local_runs import TINY, command, line, processes_of, started, statuses, summary_of
 
 # A process that pays no heed to SIGTERM, with a child that does not either.
 STUBBORN = """

@@ -15,11 +15,10 @@ import pyarrow.parquet
 import pytest
 
 from components.shared.storage import storage
-from tests.pictures import NUMBERS, class_of, folder_of_pictures, jpeg
-from tests.query.bigquery_server import serve_bigquery
-from tests.query.tables import write_csv
-from tests.query.web_servers import FlickrPhotos, WebApi, met_objects, photo, serve
-from tests.shared.object_stores import gs_bucket, gs_endpoint  # noqa: F401
+from tests.fakes.bigquery_server import serve_bigquery
+from tests.fakes.museums import FlickrPhotos, WebApi, met_objects, photo, serve
+from tests.helpers.pictures import NUMBERS, class_of, folder_of_pictures, jpeg
+from tests.helpers.tables import write_csv
 
 ROOT = Path(__file__).resolve().parent.parent
 STAGES = ["query", "fetch", "convert", "assemble", "tensorboard", "train", "evaluate", "serve"]
@@ -55,7 +54,7 @@ def address(pictures: str, number: int) -> str:
 
 
 @pytest.fixture
-def bigquery(pictures: str, gs_bucket: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:  # noqa: F811
+def bigquery(pictures: str, gs_bucket: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
     """BigQuery with objects and images; every third picture has no address and lies in the bucket."""
     for number in NUMBERS:
         if number % 3 == 0:

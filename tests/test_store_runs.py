@@ -11,9 +11,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from components.shared.storage import storage
-from tests.local_runs import command, line, started
-from tests.pictures import NUMBERS, folder_of_pictures
-from tests.shared.object_stores import gs_bucket, gs_endpoint, s3_bucket, s3_endpoint, s3_environment  # noqa: F401
+from tests.helpers.local_runs import command, line, started
+from tests.helpers.pictures import NUMBERS, folder_of_pictures
 
 TINY = [
     "shards=2", "epochs=1", "image_size=32", "max_images_per_class=24", "min_images_per_class=2", "min_accuracy=0",

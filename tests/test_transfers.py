@@ -14,9 +14,9 @@ from components.evaluate import testset
 from components.shared.dataset import load
 from components.shared.storage import storage
 from components.train.worker import input_pipeline
-from tests.convert import shards as made
-from tests.shared.object_stores import forget_clients, point_at_s3, s3_bucket, s3_endpoint, s3_environment  # noqa: F401
-from tests.shared.proxy import Proxy
+from tests.fakes.object_stores import forget_clients, point_at_s3
+from tests.fakes.proxy import Proxy
+from tests.helpers import image_shards as made
 
 LABELS = ["a", "b"]
 SPLITS = {"train": 140, "validation": 20, "test": 40}

@@ -5,42 +5,16 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
-from PIL import ImageOps
 
 from components.assemble import assembler
 from components.shared import dataset
 from components.shared.errors import PipelineError
-from tests.convert.shards import Item, assemble, drawing, settings, stored
-
-
-def collection(count: int = 24) -> list[Item]:
-    splits = ("train", "train", "validation", "test")
-    return [
-        Item(f"{number:04d}", ("Dutch", "French")[number // 4 % 2], splits[number % 4], stored(drawing(number)))
-        for number in range(count)
-    ]
-
-
-def doubtful() -> list[Item]:
-    """A collection with a failed picture, a duplicate across splits and a conflict."""
-    items = collection()
-    items[3].jpeg = stored(ImageOps.mirror(drawing(0)))
-    items[9].jpeg = stored(drawing(4))
-    items[9].label = "Dutch"
-    return items + [Item("gone", "Dutch", "train", status="not_found")]
+from tests.helpers.image_shards import Item, assemble, drawing, settings, stored
+from tests.helpers.small_collections import collection, doubtful, examples_of
 
 
 def read(assembled) -> dict:
     return json.loads((assembled.dataset / "dataset.json").read_text())
-
-
-def examples_of(assembled) -> dict[str, tuple]:
-    info = dataset.load(str(assembled.dataset))
-    return {
-        example.object_id: (example.label, split, example.encoded)
-        for split in info.splits
-        for example in dataset.read_examples(str(assembled.dataset), split)
-    }
 
 
 def test_every_example_is_read_back_with_its_label(tmp_path):

@@ -8,8 +8,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from components.assemble import losses
-from tests.assemble.test_assembler import collection, doubtful
-from tests.convert.shards import Item, assemble, drawing, stored
+from tests.helpers.image_shards import Item, assemble, drawing, stored
+from tests.helpers.small_collections import collection, doubtful
 
 
 @pytest.fixture(scope="module")

@@ -10,8 +10,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 from PIL import Image, ImageOps
 
 from components.assemble import confirmation, duplicates, looking, search
@@ -19,8 +18,8 @@ from components.assemble.duplicates import candidate_pairs
 from components.assemble.groups import Groups, Pairs, components
 from components.assemble.search import close_pairs
 from components.shared import dataset, hashing
-from tests.convert.shards import Item, assemble, drawing, jpeg, stored, thumbnail
-from tests.shared.louvre import needs_louvre, objects, paintings, photographs, picture
+from tests.helpers.image_shards import Item, assemble, drawing, jpeg, stored, thumbnail
+from tests.helpers.louvre import needs_louvre, objects, paintings, photographs, picture
 
 
 def recompressed(image: Image.Image) -> Image.Image:
@@ -218,7 +217,7 @@ def test_of_other_collections_few_pictures_are_taken_for_copies():
 def test_thousands_of_copies_of_one_picture_do_not_explode(tmp_path):
     """3,000 re-encoded placeholders have 4.5 million pairs; the one in test stays. 1,250 of 1,500 blank ones are equal
     files."""
-    command = [sys.executable, "-m", "tests.assemble.crowd", str(tmp_path)]
+    command = [sys.executable, "-m", "tests.helpers.crowd", str(tmp_path)]
     done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     found = json.loads(done.stdout.splitlines()[-1])

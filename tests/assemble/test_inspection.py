@@ -7,8 +7,8 @@ import pytest
 from components.assemble.inspection import inspect
 from components.shared import dataset, records
 from components.shared.errors import PipelineError
-from tests.assemble.test_assembler import collection, doubtful, examples_of
-from tests.convert.shards import assemble, drawing, stored
+from tests.helpers.image_shards import assemble, drawing, stored
+from tests.helpers.small_collections import collection, doubtful, examples_of
 
 
 @pytest.fixture(scope="module")

@@ -4,8 +4,8 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 from components.assemble import mislabels
-from tests.convert.shards import Item, assemble, drawing, stored
-from tests.shared.louvre import needs_louvre, paintings, picture
+from tests.helpers.image_shards import Item, assemble, drawing, stored
+from tests.helpers.louvre import needs_louvre, paintings, picture
 
 
 def test_leave_one_out_scores_equal_those_of_leaving_each_one_out():

@@ -3,12 +3,11 @@
 import json
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 
 from components.assemble.validation import population_stability_index
 from components.shared.errors import PipelineError
-from tests.convert.shards import Item, assemble, drawing, stored
+from tests.helpers.image_shards import Item, assemble, drawing, stored
 
 
 @pytest.fixture(scope="module")
@@ -138,7 +137,7 @@ def test_a_previous_data_set_that_is_none_is_named(tmp_path, pictures):
 
 
 def test_an_object_that_came_in_no_shard_stops_the_run(tmp_path, pictures, monkeypatch):
-    import tests.convert.shards as shards
+    import tests.helpers.image_shards as shards
 
     write, lost = shards.write_shard, "train-Dutch-0"
     monkeypatch.setattr(

@@ -5,7 +5,7 @@ import csv
 import pytest
 from PIL import Image
 
-from tests.local_runs import command
+from tests.helpers.local_runs import command
 
 
 def first_words(text: str) -> list[str]:

@@ -5,8 +5,8 @@ import pytest
 from cli import follow, reason, workflow
 from cli.kfp_api import KfpApi
 from components.step_resources import NEEDS
-from tests.cli.argo_run import ArgoRun, sample_run
-from tests.cli.kfp_server import KfpServer, snapshot
+from tests.fakes.argo_run import ArgoRun, sample_run
+from tests.fakes.kfp_server import KfpServer, snapshot
 
 EXIT_1 = "Failed:main: Error (exit code 1)"
 GLOG = "{}1129 10:01:02.000003       1 {}] {}\n"

@@ -8,7 +8,7 @@ import yaml
 
 from cli import follow, kfp_api, submit
 from cli.main import main
-from tests.cli.kfp_server import KfpServer
+from tests.fakes.kfp_server import KfpServer
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ from components.convert.converter import convert_shard
 from components.shared import dataset, records
 from components.shared.errors import PipelineError
 from components.shared.storage import storage
-from tests.convert.shards import Item, drawing, stored, write_shard
+from tests.helpers.image_shards import Item, drawing, stored, write_shard
 
 SHARD = "00001-of-00004"
 LABELS = ["Dutch", "French"]

@@ -5,7 +5,7 @@ from components.serve import kserve, objects
 from components.serve.objects import Model, Surroundings, Versions
 from components.shared.errors import PipelineError
 from components.shared.kubernetes import connect
-from tests.shared.kube_api import KubeApi
+from tests.fakes.kube_api import KubeApi
 
 SERVED, NEWER = Model("s3://bucket/served", "1" * 64), Model("s3://bucket/newer", "2" * 64)
 AROUND = Surroundings([], [], [], {}, "default")

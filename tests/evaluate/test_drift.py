@@ -12,9 +12,9 @@ from components.serve import local
 from components.server.settings import SMOKE_HEADER
 from components.shared import classifier
 from components.shared.errors import PipelineError
-from tests.evaluate.conftest import LABELS
-from tests.serve.model_fixture import picture
-from tests.serve.web import reply, serving
+from tests.fakes.web_server import reply, serving
+from tests.helpers.colour_model import picture
+from tests.helpers.evaluation_data import LABELS
 
 
 def histogram(counts: dict[str, int], confidence: float = 0.9) -> dict:

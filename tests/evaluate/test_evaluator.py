@@ -11,8 +11,8 @@ from components.evaluate.evaluator import EvaluationResult, evaluate_model
 from components.evaluate.settings import Settings
 from components.shared import classifier
 from components.shared.errors import PipelineError
-from tests.evaluate.conftest import LABELS, write_dataset
-from tests.serve import model_fixture
+from tests.helpers import colour_model
+from tests.helpers.evaluation_data import LABELS, write_dataset
 
 
 def run(dataset: str, model: str, folder: Path, champion: str = "", minimum: float = 0.5) -> EvaluationResult:
@@ -96,7 +96,7 @@ def test_an_equal_champion_stays(colours_dataset, colours_model, tmp_path):
 
 def test_a_champion_with_its_labels_in_another_order_is_compared_by_name(colours_dataset, colours_model, tmp_path):
     """The same weights under rotated names: it is wrong nearly always, and not by the order of its columns."""
-    rotated = model_fixture.build(tmp_path / "rotated", labels=["green", "blue", "red"], saved_model=False)
+    rotated = colour_model.build(tmp_path / "rotated", labels=["green", "blue", "red"], saved_model=False)
     result = run(colours_dataset, colours_model, tmp_path, champion=rotated)
     assert result.passed
     # Red pictures are answered green, green ones blue, blue ones red.
@@ -106,7 +106,7 @@ def test_a_champion_with_its_labels_in_another_order_is_compared_by_name(colours
 
 def test_a_collection_that_grew_a_class_is_judged(colours_dataset, colours_model, tmp_path):
     """The champion knows pink instead of blue: it is wrong on every blue picture, and the verdict says so."""
-    older = model_fixture.build(tmp_path / "older", labels=["red", "green", "pink"], saved_model=False)
+    older = colour_model.build(tmp_path / "older", labels=["red", "green", "pink"], saved_model=False)
     result = run(colours_dataset, colours_model, tmp_path, champion=older)
     assert result.passed and "better than the champion by more than chance" in str(result)
     assert result.metrics()["champion_accuracy"] == pytest.approx(30 / 48, abs=1e-6)
@@ -124,7 +124,7 @@ def test_an_uneven_comparison_is_told(colours_dataset, colours_model, tmp_path):
     content = json.loads((dataset / "dataset.json").read_text())
     split = {"seed": 1, "group": "artist", "folds": 0, "fold": 0, "test_fraction": 0.2, "validation_fraction": 0.1}
     (dataset / "dataset.json").write_text(json.dumps(content | {"parameters": split}))
-    champion = Path(model_fixture.build(tmp_path / "champion", stored_size=96, saved_model=False))
+    champion = Path(colour_model.build(tmp_path / "champion", stored_size=96, saved_model=False))
     card = json.loads((champion / "model_card.json").read_text())
 
     def verdict(parameters: dict | None) -> str:
@@ -168,13 +168,13 @@ def test_one_single_test_picture(colours_model, tmp_path):
 def test_bad_input_is_one_clear_line(colours_model, tmp_path, objects, champion, reason):
     dataset = write_dataset(tmp_path / "data", objects)
     if champion == "other":
-        model_fixture.build(tmp_path / "other", labels=["cyan", "lime", "pink"], saved_model=False)
+        colour_model.build(tmp_path / "other", labels=["cyan", "lime", "pink"], saved_model=False)
     with pytest.raises(PipelineError, match=reason) as raised:
         run(dataset, colours_model, tmp_path, champion=champion and str(tmp_path / champion))
     assert "\n" not in str(raised.value)
 
 
 def test_a_classifier_without_its_savedmodel(colours_dataset, tmp_path):
-    model = model_fixture.build(tmp_path / "lite", saved_model=False)
+    model = colour_model.build(tmp_path / "lite", saved_model=False)
     with pytest.raises(PipelineError, match="expected a SavedModel 1/"):
         run(colours_dataset, model, tmp_path)

@@ -6,8 +6,8 @@ from PIL import Image
 
 from components.evaluate import gallery, metrics, occlusion, testset
 from components.shared import classifier, imaging
-from tests.evaluate.conftest import LABELS
-from tests.serve.model_fixture import picture
+from tests.helpers.colour_model import picture
+from tests.helpers.evaluation_data import LABELS
 
 
 @pytest.fixture(scope="module")

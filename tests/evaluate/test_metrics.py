@@ -4,8 +4,7 @@ from sklearn import metrics as sklearn_metrics
 
 from components.evaluate import bootstrap, metrics
 from components.evaluate.scores import in_top, score
-from tests.evaluate.findings_fixture import analysis
-from tests.evaluate.findings_fixture import probabilities as answers
+from tests.helpers.findings import analysis, probabilities as answers
 
 
 def test_scores_are_those_of_scikit_learn():

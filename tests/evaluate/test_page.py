@@ -6,7 +6,7 @@ import pytest
 
 from components.evaluate import gate, metrics, page
 from components.evaluate.gallery import Gallery
-from tests.evaluate.findings_fixture import analysis, findings
+from tests.helpers.findings import analysis, findings
 
 NOTHING = Gallery([], [], [], [])
 

@@ -4,8 +4,8 @@ import pytest
 
 from components.evaluate import page
 from components.evaluate.gallery import Gallery
-from tests.evaluate.findings_fixture import analysis, findings
-from tests.serve import browser
+from tests.helpers import browser
+from tests.helpers.findings import analysis, findings
 
 pytestmark = [
     pytest.mark.browser,

@@ -16,7 +16,7 @@ from components.serve import local
 from components.server.predict import predict_files
 from components.shared import classifier
 from components.shared.dataset import read_examples
-from tests.evaluate.conftest import LABELS
+from tests.helpers.evaluation_data import LABELS
 
 ROUNDED = 1e-6  # the command line and the API give six digits
 

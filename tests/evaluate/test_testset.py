@@ -8,7 +8,7 @@ from pyarrow import parquet
 
 from components.evaluate import testset
 from components.shared.errors import PipelineError
-from tests.evaluate.conftest import LABELS, write_dataset
+from tests.helpers.evaluation_data import LABELS, write_dataset
 
 OBJECTS = [(name, name) for name in LABELS] * 4
 

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from components.evaluate import metrics, words
-from tests.evaluate.findings_fixture import analysis, findings
+from tests.helpers.findings import analysis, findings
 
 
 @pytest.mark.parametrize(

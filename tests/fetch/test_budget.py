@@ -6,7 +6,7 @@ import pytest
 
 from components.fetch.budget import FIRST_BYTES, Budget
 from components.fetch.deadline import Deadline
-from tests.fetch.virtual_time import run
+from tests.helpers.virtual_time import run
 
 MB = 1 << 20
 

@@ -5,8 +5,8 @@ import pytest
 from components.fetch import pool
 from components.fetch.fetcher import Settings, fetch_shard
 from components.shared.errors import TransientError
-from tests.fetch.server import Server
-from tests.fetch.shards import QUICK, SHARD, read_log, write_objects
+from tests.fakes.image_server import Server
+from tests.helpers.fetched_shards import QUICK, SHARD, read_log, write_objects
 
 # Python runs a `sitecustomize` that it finds on its path before anything else.
 ABORTS = """

@@ -9,8 +9,8 @@ import pytest
 
 from components.fetch.failure import may_pass
 from components.fetch.fetcher import Settings, fetch_shard
-from tests.fetch.server import LARGE, Server, bomb, large_png
-from tests.fetch.shards import QUICK, SHARD, read_log, read_tar, write_objects
+from tests.fakes.image_server import LARGE, Server, bomb, large_png
+from tests.helpers.fetched_shards import QUICK, SHARD, read_log, read_tar, write_objects
 
 DOCS = Path(__file__).parents[2] / "docs" / "fetch.md"
 REFUSALS = 6

@@ -18,9 +18,8 @@ from components.fetch.fetcher import FetchError, Settings, fetch_shard
 from components.fetch.objects import located
 from components.shared import cores, imaging, sample
 from components.shared.errors import PipelineError
-from tests.fetch.server import Server, jpeg
-from tests.fetch.shards import QUICK, SHARD, read_log, read_tar, write_objects
-from tests.shared.object_stores import gs_bucket, gs_endpoint, s3_bucket, s3_endpoint, s3_environment  # noqa: F401
+from tests.fakes.image_server import Server, jpeg
+from tests.helpers.fetched_shards import QUICK, SHARD, read_log, read_tar, write_objects
 
 
 def fetch(folder: Path, addresses: dict[str, str], limits=QUICK, **settings):
@@ -70,7 +69,7 @@ def test_sample(tmp_path):
     assert summary.failed == 41 - len(read_tar(tmp_path / "out"))
 
 
-def test_s3(tmp_path, s3_bucket):  # noqa: F811
+def test_s3(tmp_path, s3_bucket):
     from components.shared.storage import storage
 
     storage.write_bytes(f"{s3_bucket}/met/1/0.jpg", jpeg(1))
@@ -82,7 +81,7 @@ def test_s3(tmp_path, s3_bucket):  # noqa: F811
     assert status == {"a": "ok", "b": "not_found", "large": "too_large", "relative": "ok", "outside": "bad_address"}
 
 
-def test_gs(tmp_path, gs_bucket):  # noqa: F811
+def test_gs(tmp_path, gs_bucket):
     from components.shared.storage import storage
 
     storage.write_bytes(f"{gs_bucket}/1/0.jpg", jpeg(1))

@@ -7,7 +7,7 @@ import pytest
 from components.fetch.failure import Failure
 from components.fetch.hosts import Host
 from components.fetch.settings import Limits
-from tests.fetch.virtual_time import run
+from tests.helpers.virtual_time import run
 
 LIMITS = Limits(host_failures=3, host_patience=60, backoff=1, max_backoff=8, recovery=2, max_pause=900)
 

@@ -10,9 +10,9 @@ from pathlib import Path
 
 from components.fetch.fetcher import Settings
 from components.fetch.turns import Turns
-from tests.fetch.server import jpeg, large_png
-from tests.fetch.shards import QUICK, SHARD, write_objects
-from tests.fetch.test_resume import STEP
+from tests.fakes.image_server import jpeg, large_png
+from tests.helpers.fetch_step import STEP
+from tests.helpers.fetched_shards import QUICK, SHARD, write_objects
 
 MB = 1 << 20
 # The step tells its own peak, and that of the largest of its processes, in MB.

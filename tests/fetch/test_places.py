@@ -12,8 +12,8 @@ from components.fetch.failure import Failure
 from components.fetch.fetcher import Settings, fetch_shard
 from components.fetch.places import check_place
 from components.query import selection
-from tests.fetch.server import jpeg
-from tests.fetch.shards import QUICK, read_log
+from tests.fakes.image_server import jpeg
+from tests.helpers.fetched_shards import QUICK, read_log
 
 
 @pytest.mark.parametrize(

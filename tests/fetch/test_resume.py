@@ -6,19 +6,17 @@ import json
 import os
 import signal
 import subprocess
-import sys
 import time
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 
 import psutil
 import pytest
 
 from components.fetch.fetcher import FetchError, Settings, fetch_shard
-from tests.fetch.server import Server
-from tests.fetch.shards import QUICK, SHARD, read_log, read_tar, write_objects
-from tests.local_runs import started
-from tests.shared.object_stores import s3_bucket, s3_endpoint, s3_environment  # noqa: F401
+from tests.fakes.image_server import Server
+from tests.helpers.fetch_step import start_step
+from tests.helpers.fetched_shards import QUICK, SHARD, read_log, read_tar, write_objects
 
 COUNT = 70
 LIMITS = replace(QUICK, host_connections=4, deadline=60, read_timeout=30)
@@ -30,23 +28,6 @@ def settings_for(server: Server, **changes) -> Settings:
 
 def fetch(folder: Path, objects: str, settings: Settings, uri: str = "", limits=LIMITS):
     return fetch_shard(SHARD, objects, str(folder / "out"), uri or str(folder / "out"), settings, limits)
-
-
-STEP = """
-import json, sys
-from components.fetch.fetcher import Limits, Settings, fetch_shard
-from components.shared.errors import reported
-call = json.loads(sys.argv[1])
-with reported():
-    print(fetch_shard(*call["paths"], Settings(**call["settings"]), Limits(**call["limits"])))
-"""
-
-
-def start_step(folder: Path, objects: str, settings: Settings, uri: str = "", limits=LIMITS) -> subprocess.Popen:
-    """The step in a process group of its own, as a shell runs it."""
-    out = str(folder / "out")
-    call = {"paths": [SHARD, objects, out, uri or out], "settings": asdict(settings), "limits": asdict(limits)}
-    return started([sys.executable, "-c", STEP, json.dumps(call)], start_new_session=True)
 
 
 def wait_until(condition, process: subprocess.Popen) -> None:
@@ -213,7 +194,7 @@ def test_pictures_had_without_asking_are_not_reused_when_robots_txt_counts(tmp_p
         assert read_log(tmp_path / "out")["a"]["status"] == "robots"
 
 
-def test_a_pod_with_an_empty_disk_continues_from_the_store(collection, s3_bucket):  # noqa: F811
+def test_a_pod_with_an_empty_disk_continues_from_the_store(collection, s3_bucket):
     server, objects, folder = collection
     from components.shared.storage import storage
 
@@ -231,7 +212,7 @@ def test_a_pod_with_an_empty_disk_continues_from_the_store(collection, s3_bucket
     assert storage.list_files(f"{s3_bucket}/run-1") == [], "nothing is left behind"
 
 
-def test_log_of_a_failed_step_is_put_beside_the_artifact(tmp_path, s3_bucket):  # noqa: F811
+def test_log_of_a_failed_step_is_put_beside_the_artifact(tmp_path, s3_bucket):
     from components.shared.storage import storage
 
     with Server() as server:
@@ -279,7 +260,7 @@ def test_full_disk(collection, small_disk):
     """One clear line, and what fitted is kept."""
     server, objects, _ = collection
     settings = settings_for(server, image_size=128)
-    step = start_step(small_disk, objects, settings)
+    step = start_step(small_disk, objects, settings, limits=LIMITS)
     output = step.communicate(timeout=60)[0]
     assert step.returncode == 1
     assert "error: the disk is full" in output.strip().splitlines()[-1] and "Traceback" not in output, output

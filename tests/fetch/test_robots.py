@@ -7,9 +7,9 @@ from multidict import CIMultiDict
 
 from components.fetch.failure import Failure
 from components.fetch.robots import check_headers
-from tests.fetch.server import Server
-from tests.fetch.shards import QUICK
-from tests.fetch.test_download import get, polite
+from tests.fakes.image_server import Server
+from tests.helpers.downloads import get, polite
+from tests.helpers.fetched_shards import QUICK
 
 RULES = """
 User-agent: *

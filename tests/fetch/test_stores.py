@@ -7,10 +7,9 @@ import pytest
 
 from components.fetch.fetcher import FetchError, Settings, fetch_shard
 from components.shared.storage import storage
-from tests.fetch.server import jpeg
-from tests.fetch.shards import QUICK, SHARD, read_log, read_tar, write_objects
-from tests.shared.object_stores import s3_bucket, s3_endpoint, s3_environment  # noqa: F401
-from tests.shared.proxy import Proxy
+from tests.fakes.image_server import jpeg
+from tests.fakes.proxy import Proxy
+from tests.helpers.fetched_shards import QUICK, SHARD, read_log, read_tar, write_objects
 
 
 def fetch(folder: Path, bucket: str, names: list[str], limits=QUICK, uri: str = "", **settings):
@@ -20,7 +19,7 @@ def fetch(folder: Path, bucket: str, names: list[str], limits=QUICK, uri: str = 
 
 
 @pytest.fixture
-def behind_proxy(s3_bucket, s3_environment, monkeypatch):  # noqa: F811
+def behind_proxy(s3_bucket, s3_environment, monkeypatch):
     """A bucket with one picture, a.jpg, that fetching processes reach through a proxy."""
     storage.write_bytes(f"{s3_bucket}/a.jpg", jpeg(1))
     with Proxy(s3_environment) as proxy:
@@ -28,7 +27,7 @@ def behind_proxy(s3_bucket, s3_environment, monkeypatch):  # noqa: F811
         yield proxy, s3_bucket
 
 
-def test_keys_that_become_valid_are_tried_by_a_later_run(tmp_path, s3_bucket, monkeypatch):  # noqa: F811
+def test_keys_that_become_valid_are_tried_by_a_later_run(tmp_path, s3_bucket, monkeypatch):
     storage.write_bytes(f"{s3_bucket}/a.jpg", jpeg(1))
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "expired")
     with pytest.raises(FetchError, match="1 unreadable") as caught:

@@ -8,7 +8,7 @@ import pytest
 from components.query import attributes
 from components.query.selection import Settings
 from components.query.settings import QueryError
-from tests.query.tables import objects, run, write_csv
+from tests.helpers.tables import objects, run, write_csv
 
 DATA = Path(__file__).parents[3] / "shared" / "data"
 

@@ -11,9 +11,8 @@ from components.query.selection import Settings
 from components.query.settings import QueryError
 from components.shared.errors import TransientError
 from components.shared.storage import storage
-from tests.query.bigquery_server import BigQueryError, BigQueryServer, serve_bigquery, serve_storage_api
-from tests.query.tables import run
-from tests.shared.object_stores import gs_bucket, gs_endpoint  # noqa: F401
+from tests.fakes.bigquery_server import BigQueryError, BigQueryServer, serve_bigquery, serve_storage_api
+from tests.helpers.tables import run
 
 OBJECTS = """
     SELECT i AS object_id, CASE WHEN i % 10 = 0 THEN NULL ELSE ['French', 'Japan', 'Roman'][i % 3 + 1] END AS culture,

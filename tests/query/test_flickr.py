@@ -8,8 +8,8 @@ import pytest
 from components.query import web
 from components.query.settings import QueryError
 from components.shared.errors import TransientError
-from tests.query.tables import run
-from tests.query.web_servers import FlickrPhotos, WebApi, photo, serve
+from tests.fakes.museums import FlickrPhotos, WebApi, photo, serve
+from tests.helpers.tables import run
 
 PHOTOS = {
     "monkey": [photo(number) for number in range(1200)],

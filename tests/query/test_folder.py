@@ -6,9 +6,8 @@ import pytest
 
 from components.query.settings import QueryError
 from components.shared.storage import storage
-from tests.query.tables import objects, run, write_csv
-from tests.query.web_servers import serve
-from tests.shared.object_stores import gs_bucket, gs_endpoint, s3_bucket, s3_endpoint, s3_environment  # noqa: F401
+from tests.fakes.museums import serve
+from tests.helpers.tables import objects, run, write_csv
 
 FILES = [
     "cat/1.jpg",
@@ -50,12 +49,12 @@ def test_a_local_folder(tmp_path: Path, monkeypatch, capsys) -> None:
     assert all(row["image_uri"].startswith(str(tmp_path)) for row in rows)
 
 
-def test_a_folder_in_a_bucket(tmp_path: Path, gs_bucket: str) -> None:  # noqa: F811
+def test_a_folder_in_a_bucket(tmp_path: Path, gs_bucket: str) -> None:
     fill(f"{gs_bucket}/photos")
     check(tmp_path, f"{gs_bucket}/photos")
 
 
-def test_a_folder_in_an_s3_bucket(tmp_path: Path, s3_bucket: str) -> None:  # noqa: F811
+def test_a_folder_in_an_s3_bucket(tmp_path: Path, s3_bucket: str) -> None:
     fill(f"{s3_bucket}/photos")
     check(tmp_path, f"{s3_bucket}/photos")
 
@@ -67,7 +66,7 @@ def test_a_folder_without_pictures(tmp_path: Path) -> None:
         run(tmp_path, source="folder", label="")
 
 
-def test_tables_are_read_from_wherever_they_are(tmp_path: Path, gs_bucket: str) -> None:  # noqa: F811
+def test_tables_are_read_from_wherever_they_are(tmp_path: Path, gs_bucket: str) -> None:
     rows = [row | {"original_image_url": f"images/{row['object_id']}.jpg"} for row in objects(20)]
     table = write_csv(tmp_path / "objects.csv", rows)
     storage.upload(table, f"{gs_bucket}/met/objects.csv")

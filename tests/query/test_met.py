@@ -9,8 +9,8 @@ from components.query import attributes, downloads, web
 from components.query.selection import Settings, select
 from components.query.settings import QueryError
 from components.shared.errors import TransientError
-from tests.query.tables import run, write_csv
-from tests.query.web_servers import WebApi, met_objects, serve
+from tests.fakes.museums import WebApi, met_objects, serve
+from tests.helpers.tables import run, write_csv
 
 PICTURES = {number: f"https://images.met.test/{number}.jpg" for number in range(1, 101) if number % 5}
 PICTURES[10] = ""

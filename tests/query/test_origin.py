@@ -8,7 +8,7 @@ import pytest
 
 from components.query.settings import QueryError
 from components.shared.dataset import SELECTION_KEY
-from tests.query.tables import objects, run, write_csv
+from tests.helpers.tables import objects, run, write_csv
 
 
 def described(folder: Path) -> dict:

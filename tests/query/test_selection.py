@@ -13,7 +13,7 @@ from components.query.selection import Settings
 from components.query.settings import QueryError
 from components.query.source import open_source
 from components.shared.errors import PipelineError
-from tests.query.tables import NO_LIMITS, objects, run, write_csv
+from tests.helpers.tables import NO_LIMITS, objects, run, write_csv
 
 
 def test_the_sample_gives_the_columns_that_the_other_stages_read(tmp_path: Path) -> None:

@@ -8,8 +8,7 @@ from dataclasses import replace
 
 import duckdb
 import numpy as np
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
+from hypothesis import HealthCheck, given, settings, strategies as st
 from sklearn.model_selection import StratifiedGroupKFold
 
 from components.query.selection import Settings

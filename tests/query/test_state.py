@@ -9,10 +9,9 @@ import pytest
 from components.query import state
 from components.query.state import source_state
 from components.shared.storage import storage
-from tests.query.bigquery_server import serve_bigquery
-from tests.query.tables import objects, write_csv
-from tests.query.web_servers import FlickrPhotos, serve
-from tests.shared.object_stores import gs_bucket, gs_endpoint, s3_bucket, s3_endpoint, s3_environment  # noqa: F401
+from tests.fakes.bigquery_server import serve_bigquery
+from tests.fakes.museums import FlickrPhotos, serve
+from tests.helpers.tables import objects, write_csv
 
 
 def test_a_local_table_its_images_and_the_map(tmp_path: Path) -> None:

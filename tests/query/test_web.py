@@ -12,7 +12,7 @@ from components.query import web
 from components.query.selection import Settings
 from components.query.settings import QueryError
 from components.shared.errors import PipelineError, TransientError
-from tests.query.web_servers import met_objects, serve
+from tests.fakes.museums import met_objects, serve
 
 OBJECT = "/public/collection/v1/objects/{}"
 EVERYTHING = met_objects({number: f"http://m/{number}.jpg" for number in range(100)})

@@ -9,7 +9,7 @@ from components.serve import deploy, smoke
 from components.serve.deploy import Settings
 from components.serve.smoke import SmokeTestError
 from components.shared.errors import PipelineError
-from tests.serve import dataset_fixture
+from tests.helpers import colour_dataset
 
 SETTINGS = Settings("deployment", "colours", "image:1", 1, 0)
 NONE = {"examples": 0}
@@ -20,8 +20,8 @@ def run(tmp_path, classifier_dir):
     """Runs the step on a data set; the evaluation was of `evaluated`."""
 
     def run(model: str = classifier_dir, evaluated: str = classifier_dir, **options) -> deploy.Deployment:
-        data = dataset_fixture.build(tmp_path / "data", **options)
-        predictions = dataset_fixture.evaluate(data, evaluated, tmp_path / "predictions") if options != NONE else ""
+        data = colour_dataset.build(tmp_path / "data", **options)
+        predictions = colour_dataset.evaluate(data, evaluated, tmp_path / "predictions") if options != NONE else ""
         return deploy.deploy(SETTINGS, data, model, model, predictions, str(tmp_path / "summary.md"))
 
     return run
@@ -66,9 +66,9 @@ def test_in_a_notebook_the_server_is_tried_on_the_spot(run, monkeypatch):
 
 
 def test_an_evaluation_of_other_pictures_is_refused(run, classifier_dir, tmp_path):
-    other = dataset_fixture.build(tmp_path / "other", examples=3)
-    predictions = dataset_fixture.evaluate(other, classifier_dir, tmp_path / "predictions")
-    data = dataset_fixture.build(tmp_path / "data", examples=24)
+    other = colour_dataset.build(tmp_path / "other", examples=3)
+    predictions = colour_dataset.evaluate(other, classifier_dir, tmp_path / "predictions")
+    data = colour_dataset.build(tmp_path / "data", examples=24)
     with pytest.raises(PipelineError, match="the evaluation has no answer for test picture object-3"):
         smoke.choose_questions(data, predictions)
     with pytest.raises(PipelineError, match="has no predictions.parquet"):

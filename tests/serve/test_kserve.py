@@ -12,11 +12,12 @@ from components.serve.kserve import KServe
 from components.serve.objects import Model
 from components.serve.rollout import Patience, RolloutError
 from components.shared import classifier, kubernetes
-from tests.serve import dataset_fixture, knative
-from tests.serve.kserve_controller import Controller
-from tests.shared.kube_api import KubeApi
-from tests.shared.kube_objects import Object
-from tests.train.step_pod import step_pod
+from tests.fakes import knative
+from tests.fakes.kserve_controller import Controller
+from tests.fakes.kube_api import KubeApi
+from tests.fakes.kube_objects import Object
+from tests.fakes.step_pod import step_pod
+from tests.helpers import colour_dataset
 
 IMAGE = "serve:1"
 PATIENCE = Patience(poll=0.02, ready=2)
@@ -65,8 +66,8 @@ def knative_only(kube, models):
 
 @pytest.fixture
 def questions(tmp_path, classifier_dir):
-    data = dataset_fixture.build(tmp_path / "data", examples=6)
-    return smoke.choose_questions(data, dataset_fixture.evaluate(data, classifier_dir, tmp_path / "predictions"))
+    data = colour_dataset.build(tmp_path / "data", examples=6)
+    return smoke.choose_questions(data, colour_dataset.evaluate(data, classifier_dir, tmp_path / "predictions"))
 
 
 def around() -> objects.Surroundings:

@@ -4,8 +4,8 @@ import pytest
 
 from components.serve import pods
 from components.shared import kubernetes
-from tests.shared.kube_api import KubeApi
-from tests.shared.kube_objects import Object
+from tests.fakes.kube_api import KubeApi
+from tests.fakes.kube_objects import Object
 
 
 @pytest.fixture

@@ -1,8 +1,6 @@
 """Deployment on a cluster: real server processes behind an API server that checks every object against the schemas."""
 
 # Fixtures are imported, and tests have arguments of their names.
-# flake8: noqa: F811
-
 import pytest
 
 from cli.main import main
@@ -10,11 +8,9 @@ from components.serve import deploy, objects
 from components.serve.objects import Model
 from components.serve.rollout import RolloutError
 from components.shared.errors import PipelineError
-from tests.serve import dataset_fixture
-from tests.serve.rollout_fixture import IMAGE, autoscaler, note, replicas, rollback, scaled_by_itself, served, version
-from tests.serve.rollout_fixture import kube, models, put, questions, servers  # noqa: F401  pytest fixtures
-from tests.shared.object_stores import s3_bucket, s3_endpoint, s3_environment  # noqa: F401  pytest fixtures
-from tests.train.step_pod import step_pod
+from tests.fakes.step_pod import step_pod
+from tests.helpers import colour_dataset
+from tests.helpers.rollouts import IMAGE, autoscaler, note, replicas, rollback, scaled_by_itself, served, version
 
 
 def test_a_first_version(kube, servers, put, models):
@@ -198,8 +194,8 @@ def test_the_whole_step_in_a_pod(kube, servers, classifier_dir, tmp_path, monkey
         storage.upload(f"{classifier_dir}/{name}", f"{s3_bucket}/classifier/{name}")
     monkeypatch.setenv("KUBERNETES_SERVICE_HOST", "127.0.0.1")
     settings = deploy.Settings("deployment", "colours", IMAGE, 1, 0)
-    data = dataset_fixture.build(tmp_path / "data", examples=6)
-    predictions = dataset_fixture.evaluate(data, classifier_dir, tmp_path / "predictions")
+    data = colour_dataset.build(tmp_path / "data", examples=6)
+    predictions = colour_dataset.evaluate(data, classifier_dir, tmp_path / "predictions")
     uri, summary = f"{s3_bucket}/classifier", tmp_path / "summary.md"
     found = deploy.deploy(settings, data, classifier_dir, uri, predictions, str(summary))
     assert found.result.right == 6 and found.where == f"{servers.url('colours')}, with all of the traffic"
@@ -213,8 +209,8 @@ def test_the_whole_step_in_a_pod(kube, servers, classifier_dir, tmp_path, monkey
 
 def test_a_model_on_a_local_disk_is_refused(kube, classifier_dir, tmp_path, monkeypatch):
     monkeypatch.setenv("KUBERNETES_SERVICE_HOST", "127.0.0.1")
-    data = dataset_fixture.build(tmp_path / "data", examples=6)
-    predictions = dataset_fixture.evaluate(data, classifier_dir, tmp_path / "predictions")
+    data = colour_dataset.build(tmp_path / "data", examples=6)
+    predictions = colour_dataset.evaluate(data, classifier_dir, tmp_path / "predictions")
     settings = deploy.Settings("deployment", "colours", IMAGE, 1, 0)
     with pytest.raises(PipelineError, match="no other pod can read"):
         deploy.deploy(settings, data, classifier_dir, classifier_dir, predictions, str(tmp_path / "summary.md"))

@@ -1,14 +1,11 @@
 """A canary: its share of the traffic in whole pods, and what becomes of it."""
 
 # Fixtures are imported, and tests have arguments of their names.
-# flake8: noqa: F811
-
 import pytest
 
 from components.serve import smoke
 from components.serve.rollout import RolloutError, canary_pods
-from tests.serve.rollout_fixture import autoscaler, replicas, rollback, scaled_by_itself, served
-from tests.serve.rollout_fixture import kube, models, put, questions, servers  # noqa: F401  pytest fixtures
+from tests.helpers.rollouts import autoscaler, replicas, rollback, scaled_by_itself, served
 
 
 def test_a_canary_gets_its_share_and_then_everything(kube, servers, put, models):

@@ -1,8 +1,6 @@
 """A deployment that fails, or is stopped, leaves what was there as it was, and says why."""
 
 # Fixtures are imported, and tests have arguments of their names.
-# flake8: noqa: F811
-
 import os
 import signal
 
@@ -13,7 +11,8 @@ from components.serve.objects import Model
 from components.serve.rollout import Patience, Rollout, RolloutError
 from components.shared import kubernetes
 from components.shared.errors import PipelineError
-from tests.serve.rollout_fixture import (
+from tests.fakes.step_pod import step_pod
+from tests.helpers.rollouts import (
     IMAGE,
     PATIENCE,
     autoscaler,
@@ -24,8 +23,6 @@ from tests.serve.rollout_fixture import (
     served,
     version,
 )
-from tests.serve.rollout_fixture import kube, models, put, questions, servers  # noqa: F401  pytest fixtures
-from tests.train.step_pod import step_pod
 
 IN_SERVICE = (("Service", "colours"), ("HorizontalPodAutoscaler", "colours"), ("PodDisruptionBudget", "colours"))
 

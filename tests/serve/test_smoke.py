@@ -11,7 +11,7 @@ import pytest
 from components.serve import smoke
 from components.serve.smoke import Question, SmokeTestError
 from components.shared.dataset import Example
-from tests.serve.fronts import Fronts
+from tests.fakes.fronts import Fronts
 
 DIGEST = "ab" * 32
 EXAMPLE = Example("object-1", "red", 0, b"a picture", 1, 1, "")

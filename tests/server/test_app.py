@@ -18,8 +18,8 @@ import requests
 from components.serve import local, smoke
 from components.server.predict import predict_files
 from components.shared import classifier
-from tests.serve import dataset_fixture, processes
-from tests.serve.model_fixture import picture
+from tests.helpers import colour_dataset, processes
+from tests.helpers.colour_model import picture
 
 RED = picture("red", 640, 480)
 
@@ -151,8 +151,8 @@ def test_metrics_and_histogram_cover_all_workers(classifier_dir):
 
 
 def test_the_smoke_test_is_no_traffic(classifier_dir, tmp_path):
-    data = dataset_fixture.build(tmp_path / "data")
-    questions = smoke.choose_questions(data, dataset_fixture.evaluate(data, classifier_dir, tmp_path / "predictions"))
+    data = colour_dataset.build(tmp_path / "data")
+    questions = smoke.choose_questions(data, colour_dataset.evaluate(data, classifier_dir, tmp_path / "predictions"))
     with local.running_server(classifier_dir, "--name", "colours", "--workers", "1") as url:
         smoke.smoke_test(url, questions, classifier.digest(classifier_dir))
         metrics = requests.get(f"{url}/metrics").text.splitlines()

@@ -17,7 +17,7 @@ from components.server.settings import ServerSettings
 from components.server.turns import Turns
 from components.shared import classifier, imaging
 from components.shared.errors import PipelineError
-from tests.serve import hostile, model_fixture
+from tests.helpers import colour_model, hostile
 
 
 def test_turns_come_in_the_order_in_which_they_were_asked_for():
@@ -64,7 +64,7 @@ def client(classifier_dir, tmp_path, monkeypatch):
 
 def test_a_request_has_one_deadline_however_many_pictures_it_has(client):
     """The time was for each picture: 256 of them could outlast the pod's grace period."""
-    large = base64.b64encode(model_fixture.picture("red", 2000, 1500, quality=10)).decode()
+    large = base64.b64encode(colour_model.picture("red", 2000, 1500, quality=10)).decode()
     asked = {"instances": [{"b64": large}] * 200}
     answer = client(answer_seconds=0.1, max_upload=10**9).post("/v1/models/colours:predict", json=asked)
     assert (answer.status_code, answer.json["reason"], answer.headers["Retry-After"]) == (503, "busy", "1")

@@ -8,8 +8,8 @@ import pytest
 import requests
 
 from components.serve import local
-from tests.serve import browser
-from tests.serve.model_fixture import picture
+from tests.helpers import browser
+from tests.helpers.colour_model import picture
 
 pytestmark = [
     pytest.mark.browser,

@@ -9,7 +9,7 @@ import requests
 import tritonclient.http
 
 from components.shared import classifier
-from tests.serve.model_fixture import picture
+from tests.helpers.colour_model import picture
 
 PICTURES = [picture(colour, seed=seed) for seed, colour in enumerate(["red", "green", "blue"])]
 

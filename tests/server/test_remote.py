@@ -9,8 +9,8 @@ import requests
 
 from components.server import remote
 from components.server.errors import RequestError
-from tests.serve import web
-from tests.serve.model_fixture import picture
+from tests.fakes import web_server as web
+from tests.helpers.colour_model import picture
 
 PICTURE = picture("blue", 320, 240)
 LIMIT = 100_000

@@ -13,8 +13,9 @@ import pytest
 import requests
 
 from components.serve import local
-from tests.serve import hostile, load, processes, web
-from tests.serve.model_fixture import picture
+from tests.fakes import web_server as web
+from tests.helpers import hostile, load, processes
+from tests.helpers.colour_model import picture
 
 RED = picture("red", 640, 480)
 

@@ -9,13 +9,13 @@ import pytest
 
 from components.shared import classifier, imaging
 from components.shared.classifier import ModelError
-from tests.serve import model_fixture
-from tests.serve.model_fixture import picture
+from tests.helpers import colour_model
+from tests.helpers.colour_model import picture
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory) -> str:
-    return model_fixture.build_once(tmp_path_factory)
+    return colour_model.build_once(tmp_path_factory)
 
 
 @pytest.fixture

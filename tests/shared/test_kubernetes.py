@@ -4,7 +4,7 @@ import pytest
 
 from components.shared import kubernetes
 from components.shared.errors import TransientError
-from tests.shared.kube_api import KubeApi
+from tests.fakes.kube_api import KubeApi
 
 CONFIG = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "letters"}, "data": {"a": "1", "b": "2"}}
 

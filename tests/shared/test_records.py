@@ -4,8 +4,7 @@ import io
 import os
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 
 from components.shared import records
 from components.shared.records import Record, RecordError, RecordWriter, read_payloads

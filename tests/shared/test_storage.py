@@ -6,7 +6,6 @@ import random
 import pytest
 
 from components.shared.storage import storage
-from tests.shared.object_stores import gs_bucket, gs_endpoint, s3_bucket, s3_endpoint, s3_environment  # noqa: F401
 
 
 @pytest.fixture(params=["path", "file", "s3", "minio", "gs"])

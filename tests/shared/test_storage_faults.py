@@ -8,16 +8,8 @@ import subprocess
 import pytest
 
 from components.shared.storage import base, gs, s3, storage
-from tests.shared.object_stores import (  # noqa: F401
-    forget_clients,
-    gs_bucket,
-    gs_endpoint,
-    point_at_s3,
-    s3_bucket,
-    s3_endpoint,
-    s3_environment,
-)
-from tests.shared.proxy import Proxy
+from tests.fakes.object_stores import forget_clients, point_at_s3
+from tests.fakes.proxy import Proxy
 
 DATA = random.Random(7).randbytes(300_000)
 
@@ -114,7 +106,7 @@ def test_a_store_that_stays_away_is_one_clear_line(stored, tmp_path):
 
 
 def test_nobody_there(monkeypatch, s3_bucket):
-    from tests.shared.object_stores import free_ports
+    from tests.fakes.object_stores import free_ports
 
     point_at_s3(monkeypatch, f"http://127.0.0.1:{free_ports(1)[0]}")
     with pytest.raises(storage.TransientStorageError, match="no complete answer from http://127.0.0.1"):

@@ -9,8 +9,8 @@ import pytest
 from components.serve.objects import surroundings
 from components.shared.storage import access, storage
 from components.shared.storage.access import gs_credentials, pod_environment
-from tests.shared.google_server import MARK, google  # noqa: F401
-from tests.shared.test_storage_settings import forget_environment, pod, secret  # noqa: F401
+from tests.fakes.google_server import MARK
+from tests.fakes.secrets_api import forget_environment, secret
 
 
 def launcher(**entries: object) -> dict:
@@ -21,7 +21,7 @@ def named(key: str, **more: str) -> dict:
     return {"credentials": {"fromEnv": False, "secretRef": {"secretName": "gcp", "tokenKey": key}}, **more}
 
 
-def test_a_step_shows_the_token_of_the_launchers_account(pod, google):  # noqa: F811
+def test_a_step_shows_the_token_of_the_launchers_account(pod, google):
     pod["configmaps/kfp-launcher"] = launcher(default=named("sa.json"))
     pod["secrets/gcp"] = secret(**{"sa.json": google.account("steps@test")})
     assert storage.size("gs://bucket/file") == 4
@@ -33,7 +33,7 @@ def test_a_step_shows_the_token_of_the_launchers_account(pod, google):  # noqa: 
     ]
 
 
-def test_buckets_with_accounts_of_their_own(pod, google):  # noqa: F811
+def test_buckets_with_accounts_of_their_own(pod, google):
     """The first override that fits, its credentials for the default's; `fromEnv` is whoever google-auth finds."""
     overrides = [
         named("team", bucketName="team", keyPrefix="ours/"),
@@ -49,7 +49,7 @@ def test_buckets_with_accounts_of_their_own(pod, google):  # noqa: F811
     assert gs_credentials("gs://team/theirs/file") is None and pod_environment("gs://team/theirs/file") == []
 
 
-def test_the_environment_goes_first(pod, google, monkeypatch, tmp_path):  # noqa: F811
+def test_the_environment_goes_first(pod, google, monkeypatch, tmp_path):
     pod["configmaps/kfp-launcher"] = launcher(default=named("sa.json"))
     pod["secrets/gcp"] = secret(**{"sa.json": google.account("launcher@test")})
     (tmp_path / "key.json").write_text(google.account("path@test"))
@@ -61,13 +61,13 @@ def test_the_environment_goes_first(pod, google, monkeypatch, tmp_path):  # noqa
     assert [shown for _, shown in google.seen] == ["Bearer token-of-path@test", "Bearer token-of-own@test"]
 
 
-def test_an_emulator_asks_for_nobody(pod, google, monkeypatch):  # noqa: F811
+def test_an_emulator_asks_for_nobody(pod, google, monkeypatch):
     pod["configmaps/kfp-launcher"] = launcher(default=named("sa.json"))
     monkeypatch.setenv("STORAGE_EMULATOR_HOST", google.url)
     assert gs_credentials("gs://bucket/file") is None and pod_environment("gs://bucket/file") == []
 
 
-def test_the_server_reads_with_what_the_step_passes_on(pod, google, monkeypatch):  # noqa: F811
+def test_the_server_reads_with_what_the_step_passes_on(pod, google, monkeypatch):
     """From the step's pod to that of the server, which has no rights in the cluster."""
     pod["configmaps/kfp-launcher"] = launcher(default=named("sa.json"))
     pod["secrets/gcp"] = secret(**{"sa.json": google.account("steps@test")})
@@ -89,7 +89,7 @@ def test_the_server_reads_with_what_the_step_passes_on(pod, google, monkeypatch)
 
 @pytest.mark.parametrize("damage", ["cut", "list", "field", "pem"])
 @pytest.mark.parametrize("origin", ["Secret", "variable"])
-def test_a_damaged_key_is_named_and_not_quoted(pod, google, monkeypatch, damage, origin):  # noqa: F811
+def test_a_damaged_key_is_named_and_not_quoted(pod, google, monkeypatch, damage, origin):
     whole = google.account("steps@test")
     damaged = {
         "cut": whole[:-20],
@@ -113,7 +113,7 @@ def test_a_damaged_key_is_named_and_not_quoted(pod, google, monkeypatch, damage,
     assert MARK not in repr(gs_credentials("gs://bucket/file"))
 
 
-def test_a_secret_without_the_key_is_named(pod, google):  # noqa: F811
+def test_a_secret_without_the_key_is_named(pod, google):
     pod["configmaps/kfp-launcher"] = launcher(default=named("sa.json"))
     expected = "key sa.json of the Secret gcp, which kfp-launcher names for gs, does not exist or is empty"
     for content in (None, {}, secret(other="value"), secret(**{"sa.json": ""})):
@@ -126,13 +126,13 @@ def test_a_secret_without_the_key_is_named(pod, google):  # noqa: F811
         storage.stat("gs://bucket/file")
 
 
-def test_a_reference_without_its_names_is_refused(pod, google):  # noqa: F811
+def test_a_reference_without_its_names_is_refused(pod, google):
     pod["configmaps/kfp-launcher"] = launcher(default={"credentials": {"secretRef": {"secretName": "gcp"}}})
     with pytest.raises(storage.StorageError, match="names a Secret for gs: add both secretName and tokenKey"):
         storage.stat("gs://bucket/file")
 
 
-def test_a_key_that_google_no_longer_knows_is_named(pod, google):  # noqa: F811
+def test_a_key_that_google_no_longer_knows_is_named(pod, google):
     pod["configmaps/kfp-launcher"] = launcher(default=named("sa.json"))
     pod["secrets/gcp"] = secret(**{"sa.json": google.account("steps@test")})
     google.account("steps@test")  # another key in place of that one

@@ -3,7 +3,7 @@ import subprocess
 import sys
 import urllib.request
 
-from tests.shared.object_stores import free_ports, wait_for
+from tests.fakes.object_stores import free_ports, wait_for
 
 # As in the data image, which has no TensorFlow: TensorBoard then reads s3:// by itself.
 WITHOUT_TENSORFLOW = """

@@ -6,8 +6,6 @@ import time
 import pytest
 
 from components.tensorboard.viewer import write_viewer
-from tests.shared.google_server import google  # noqa: F401
-from tests.shared.test_storage_settings import pod, secret  # noqa: F401
 
 IMAGE = "registry.example/museum-classifier-data:1"
 
@@ -65,7 +63,7 @@ def test_a_store_of_the_users_own_is_given_by_the_secret_that_has_its_keys(writt
     assert "AWS_SESSION_TOKEN" not in variables and "the-secret-key" not in json.dumps(output)
 
 
-def test_tensorboard_is_at_gs_whom_the_launcher_names(written, pod, google, tmp_path):  # noqa: F811
+def test_tensorboard_is_at_gs_whom_the_launcher_names(written, pod, google, tmp_path):
     """The viewer's pod as its description has it, played by this machine: TensorBoard's own reader asks for a token."""
     import tensorboard_data_server
 

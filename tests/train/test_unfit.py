@@ -7,10 +7,10 @@ import pytest
 from kfp import dsl
 
 from components.train.component import train
-from tests.shared.kube_api import KubeApi
-from tests.train.conftest import write_dataset
-from tests.train.settings_fixture import settings
-from tests.train.step_pod import NAME, step_pod
+from tests.fakes.kube_api import KubeApi
+from tests.fakes.step_pod import NAME, step_pod
+from tests.helpers.stripes import write_dataset
+from tests.helpers.train_settings import settings
 
 
 def test_a_data_set_that_is_not_fit_ends_the_step_before_it_asks_for_anything(tmp_path, monkeypatch, capsys):

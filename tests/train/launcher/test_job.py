@@ -6,9 +6,9 @@ import pytest
 from components.shared.errors import PipelineError
 from components.train.launcher import job
 from components.train.launcher.resources import Settings as Resources
-from tests.shared.kube_objects import SCHEMA_VERSION
-from tests.train.settings_fixture import settings
-from tests.train.step_pod import IMAGE, step_pod
+from tests.fakes.kube_objects import SCHEMA_VERSION
+from tests.fakes.step_pod import IMAGE, step_pod
+from tests.helpers.train_settings import settings
 
 TRAINING = job.training_id("s3://bucket/v2/artifacts/museum/run/train/classifier", "mobilenet_v2")
 RESOURCES = Resources("3", "6", "5Gi", "9Gi")

@@ -18,10 +18,10 @@ from components.train.launcher import job
 from components.train.launcher.cluster_workers import ClusterWorkers, Patience
 from components.train.launcher.resources import Settings as Resources
 from components.train.launcher.restarts import run_with_restarts
-from tests.shared.kube_api import KubeApi
-from tests.shared.kube_jobs import KubeJobs
-from tests.train.settings_fixture import settings
-from tests.train.step_pod import IMAGE, NAME, SECRET, step_pod
+from tests.fakes.kube_api import KubeApi
+from tests.fakes.kube_jobs import KubeJobs
+from tests.fakes.step_pod import IMAGE, NAME, SECRET, step_pod
+from tests.helpers.train_settings import settings
 
 REPOSITORY = Path(__file__).parents[3]
 PATIENCE = Patience(poll=0.05, scheduling=0.5, starting=0.2, deletion=10)
@@ -70,7 +70,7 @@ def scene(monkeypatch, tmp_path):
     with ExitStack() as stack:
         kube = stack.enter_context(KubeApi())
         jobs = stack.enter_context(KubeJobs(kube, tmp_path / "logs"))
-        jobs.images[IMAGE] = Path(__file__).parents[1] / "worker_image"
+        jobs.images[IMAGE] = REPOSITORY / "tests" / "fakes" / "worker_image"
         monkeypatch.setenv("KUBECONFIG", kube.kubeconfig(tmp_path / "kubeconfig"))
         kube.put(SECRET)
         yield Scene(kube, jobs, tmp_path / "work")
@@ -271,7 +271,7 @@ def step(scene, tmp_path):
     def start(lease: float, play: str = "hang,hang") -> subprocess.Popen:
         scene.kube.put(step_pod({"PLAY": play}))
         python = sys.executable
-        command = [python, "-m", "tests.train.container", python, "-c", _LAUNCH, str(tmp_path), str(lease)]
+        command = [python, "-m", "tests.fakes.step_container", python, "-c", _LAUNCH, str(tmp_path), str(lease)]
         output = open(tmp_path / f"output-{len(started)}", "w")
         with output:
             started.append(
@@ -336,7 +336,7 @@ import sys
 from components.shared.errors import reported
 from components.train import launch as launcher
 from components.train.launcher.cluster_workers import Patience
-from tests.train.settings_fixture import settings
+from tests.helpers.train_settings import settings
 
 folder, lease = sys.argv[1:]
 launcher.PATIENCE = Patience(poll=0.1, lease=float(lease))

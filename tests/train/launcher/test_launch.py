@@ -15,7 +15,7 @@ from components.shared.errors import PipelineError
 from components.train.launcher import leaderboard, local_workers
 from components.train.launcher.local_workers import LocalWorkers
 from components.train.launcher.restarts import Failure, describe_status, run_with_restarts
-from tests.local_runs import started
+from tests.helpers.local_runs import started
 
 REPOSITORY = Path(__file__).parents[3]
 
@@ -23,7 +23,7 @@ REPOSITORY = Path(__file__).parents[3]
 @pytest.fixture
 def work(monkeypatch, tmp_path):
     """A folder of checkpoints; `python -m components.train.worker` is the worker that plays parts."""
-    monkeypatch.chdir(Path(__file__).parents[1] / "worker_image")
+    monkeypatch.chdir(REPOSITORY / "tests" / "fakes" / "worker_image")
     monkeypatch.setenv("PYTHONPATH", str(Path.cwd()))
     return tmp_path / "work"
 

@@ -9,19 +9,19 @@ import pytest
 from components.shared.errors import PipelineError
 from components.train.launcher import launch as launcher
 from components.train.launcher.cluster_workers import Patience
-from tests.serve import model_fixture
-from tests.shared.kube_api import KubeApi
-from tests.shared.kube_jobs import KubeJobs
-from tests.train.settings_fixture import settings
-from tests.train.step_pod import IMAGE, NAME, SECRET, step_pod
+from tests.fakes.kube_api import KubeApi
+from tests.fakes.kube_jobs import KubeJobs
+from tests.fakes.step_pod import IMAGE, NAME, SECRET, step_pod
+from tests.helpers import colour_model
+from tests.helpers.train_settings import settings
 
-WORKER_IMAGE = Path(__file__).parents[1] / "worker_image"
+WORKER_IMAGE = Path(__file__).parents[2] / "fakes" / "worker_image"
 MODELS = "mobilenet_v2,vgg16,simple_cnn"
 
 
 @pytest.fixture(scope="module")
 def tflite(tmp_path_factory) -> str:
-    return f"{model_fixture.build(tmp_path_factory.mktemp('model'), saved_model=False)}/model.tflite"
+    return f"{colour_model.build(tmp_path_factory.mktemp('model'), saved_model=False)}/model.tflite"
 
 
 @pytest.fixture(params=["processes", "pods"])

@@ -16,12 +16,11 @@ import pytest
 
 from components.shared.storage import storage
 from components.train.result import TrainingResult
-from tests.shared.kube_api import KubeApi
-from tests.shared.kube_jobs import KubeJobs
-from tests.shared.object_stores import s3_bucket, s3_endpoint, s3_environment  # noqa: F401  fixtures
-from tests.train.conftest import write_dataset
-from tests.train.launch_step import REPOSITORY, finish, start
-from tests.train.step_pod import IMAGE, NAME, SECRET, step_pod
+from tests.fakes.kube_api import KubeApi
+from tests.fakes.kube_jobs import KubeJobs
+from tests.fakes.step_pod import IMAGE, NAME, SECRET, step_pod
+from tests.helpers.launch_step import REPOSITORY, finish, start
+from tests.helpers.stripes import write_dataset
 
 # Two workers add their gradients in another order than one does: the last bits differ, and 40 steps carry them on.
 # SGD, because Adam divides by the gradient's own size and so makes much of the last bits of small ones.
@@ -114,7 +113,7 @@ def kill_after(step, folder: Path, checkpoints: int, victim: int) -> str:
 
 @pytest.mark.parametrize(("workers", "tolerance"), [(1, TOLERANCE), (2, RESTART_TOLERANCE)])
 def test_on_a_cluster_with_everything_in_the_store(
-    data, undisturbed, s3_bucket, tmp_path, workers, tolerance  # noqa: F811
+    data, undisturbed, s3_bucket, tmp_path, workers, tolerance
 ):
     uri = f"{s3_bucket}/run/train/classifier"
     dataset_to_store(data, f"{s3_bucket}/data")

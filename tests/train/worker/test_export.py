@@ -14,9 +14,9 @@ from components.shared.calibration import softmax
 from components.train import models
 from components.train.models import ZOO
 from components.train.worker import export, weights
-from tests.shared.louvre import needs_louvre
-from tests.train.conftest import LABELS, stripes
-from tests.train.random_weights import enliven
+from tests.helpers.louvre import needs_louvre
+from tests.helpers.random_weights import enliven
+from tests.helpers.stripes import LABELS, stripes
 
 DATA = Path(__file__).parents[4] / "shared/data"
 TEMPERATURE = 1.3

@@ -11,8 +11,8 @@ from components.train.worker.checkpoints import LAST
 from components.train.worker.interruption import Preempted, StopRequest
 from components.train.worker.phase import PhaseRun
 from components.train.worker.training import Training
-from tests.train.random_weights import enliven
-from tests.train.settings_fixture import settings as small
+from tests.helpers.random_weights import enliven
+from tests.helpers.train_settings import settings as small
 
 EPOCHS, FINE_TUNE_EPOCHS, STEPS = 2, 2, 10  # 150 examples in batches of 16
 HEAD_STEPS = EPOCHS * STEPS

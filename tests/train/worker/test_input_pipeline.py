@@ -8,7 +8,7 @@ from components.shared import dataset as datasets, imaging
 from components.shared.errors import PipelineError
 from components.train.worker import batches, input_pipeline
 from components.train.worker.input_pipeline import Order
-from tests.train.conftest import LABELS, STORED_SIZE, example, write_dataset
+from tests.helpers.stripes import LABELS, STORED_SIZE, example, write_dataset
 
 SIDE = imaging.input_size(STORED_SIZE)
 

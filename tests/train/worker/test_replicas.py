@@ -19,7 +19,7 @@ TOLERANCES = {"float32": (1e-5, 1e-4), "mixed_bfloat16": (5e-3, 5e-2), "mixed_fl
 
 def result(replicas: int, policy: str) -> dict:
     done = subprocess.run(
-        [sys.executable, "-m", "tests.train.two_devices", str(replicas), policy],
+        [sys.executable, "-m", "tests.helpers.two_devices", str(replicas), policy],
         env={**os.environ, "TF_CPP_MIN_LOG_LEVEL": "2", "CUDA_VISIBLE_DEVICES": ""}, capture_output=True, text=True,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr[-3000:]

@@ -11,8 +11,8 @@ from components.shared import classifier, dataset as datasets, imaging
 from components.shared.calibration import softmax
 from components.shared.errors import PipelineError
 from components.train.worker import loop
-from tests.train.conftest import LABELS, STORED_SIZE, stripes
-from tests.train.settings_fixture import settings as small
+from tests.helpers.stripes import LABELS, STORED_SIZE, stripes
+from tests.helpers.train_settings import settings as small
 
 
 def train(settings, dataset, folder):

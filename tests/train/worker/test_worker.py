@@ -73,7 +73,7 @@ def free_addresses(count: int) -> list[str]:
 @pytest.fixture(scope="module")
 def undisturbed(dataset, tmp_path_factory) -> TrainingResult:
     from components.train.worker import loop
-    from tests.train.settings_fixture import settings
+    from tests.helpers.train_settings import settings
 
     folder = tmp_path_factory.mktemp("undisturbed")
     chosen = settings(epochs=EPOCHS, logs=str(folder / "logs"), augmentation="light", learning_rate=0.003)

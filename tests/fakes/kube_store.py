@@ -12,8 +12,8 @@ import uuid
 from contextlib import contextmanager
 from typing import Any, Callable, Iterator
 
-from tests.shared.kube_merge import merge_patched, merged
-from tests.shared.kube_objects import Object, Refusal, check_unchanged, now, plural, selected, validated
+from tests.fakes.kube_merge import merge_patched, merged
+from tests.fakes.kube_objects import Object, Refusal, check_unchanged, now, plural, selected, validated
 
 Controller = Callable[[str, Object], None]
 

@@ -1,11 +1,11 @@
-"""An assembled data set of coloured pictures, as small as the classifier of model_fixture."""
+"""An assembled data set of coloured pictures, as small as the classifier of colour_model."""
 
 import hashlib
 import json
 from pathlib import Path
 
 from components.shared import classifier, dataset, records
-from tests.serve.model_fixture import COLOURS, picture
+from tests.helpers.colour_model import COLOURS, picture
 
 
 def build(directory: Path, examples: int = 24, wrong: int = 0, shown: str = "") -> str:

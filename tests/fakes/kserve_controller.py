@@ -12,10 +12,10 @@ from urllib.parse import urlsplit
 import kubernetes_validate
 
 from components.serve.kserve import KIND, REVISION_LABEL, model_of
-from tests.serve import knative
-from tests.serve.fronts import Fronts
-from tests.shared.kube_api import KubeApi
-from tests.shared.kube_objects import SCHEMA_VERSION, Object
+from tests.fakes import knative
+from tests.fakes.fronts import Fronts
+from tests.fakes.kube_api import KubeApi
+from tests.fakes.kube_objects import SCHEMA_VERSION, Object
 
 _SERVICE = "serving.kserve.io/inferenceservice"
 

@@ -11,7 +11,7 @@ from typing import Iterator
 import numpy as np
 from PIL import Image
 
-from tests.serve.model_fixture import picture
+from tests.helpers.colour_model import picture
 
 NAMES = [
     "../../etc/passwd",

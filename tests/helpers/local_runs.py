@@ -7,7 +7,7 @@ import sys
 import threading
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 TINY = ["max_images_per_class=40", "image_size=64", "epochs=2", "shards=2", "min_accuracy=0", "batch_size=16"]
 _HUNG_SECONDS = 300
 

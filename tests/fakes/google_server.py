@@ -1,19 +1,12 @@
-"""Google's servers of tokens and of objects, on loopback, with accounts whose keys are real. For any test file:
+"""Google's servers of tokens and of objects, on loopback, with accounts whose keys are real.
 
-    from tests.shared.google_server import google  # noqa: F401  pytest fixture
-
-    def test_it(google):  # google.account("me@test") is a key's JSON; google.seen, who came with what token
+The fixture `google` is one: google.account("me@test") is a key's JSON; google.seen, who came with what token.
 """
 
 import base64
 import json
-import threading
 import urllib.parse
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-
-import pytest
-
-from tests.shared.object_stores import forget_clients
 
 # In each account's key, so that a test can look for it where no key may be.
 MARK = "of-the-key-and-of-nothing-else"
@@ -97,21 +90,3 @@ class GoogleServer(ThreadingHTTPServer):
 
 def decoded(text: str) -> bytes:
     return base64.urlsafe_b64decode(text + "=" * (-len(text) % 4))
-
-
-@pytest.fixture
-def google(monkeypatch):
-    """The server; the environment points at it and says nothing of credentials."""
-    server = GoogleServer()
-    threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True).start()
-    for name in ("GS_CREDENTIALS_JSON", "GOOGLE_APPLICATION_CREDENTIALS", "STORAGE_EMULATOR_HOST"):
-        monkeypatch.delenv(name, raising=False)
-    # google-auth asks Google in the background where an account may be used: that goes nowhere.
-    monkeypatch.setenv("https_proxy", "http://127.0.0.1:1")
-    monkeypatch.setenv("no_proxy", "127.0.0.1")
-    monkeypatch.setenv("API_ENDPOINT_OVERRIDE", server.url)  # google-cloud-storage's own; the credentials stay in use
-    forget_clients()
-    yield server
-    server.shutdown()
-    server.server_close()
-    forget_clients()

@@ -14,9 +14,9 @@ import urllib.error
 import urllib.request
 
 from components.serve import local
-from tests.serve.fronts import Fronts
-from tests.shared.kube_api import KubeApi
-from tests.shared.kube_objects import Object
+from tests.fakes.fronts import Fronts
+from tests.fakes.kube_api import KubeApi
+from tests.fakes.kube_objects import Object
 
 SELECTED = ("museum-classifier/service", "museum-classifier/version")
 

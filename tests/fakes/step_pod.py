@@ -1,6 +1,6 @@
 """The pod of a KFP step, as Argo makes it: what the launcher finds when it looks at itself."""
 
-from tests.shared.kube_objects import Object
+from tests.fakes.kube_objects import Object
 
 NAME = "museum-classifier-5x7kq-system-container-impl-1234567890"
 IMAGE = "registry.example.org/museum/train@sha256:" + "a" * 64

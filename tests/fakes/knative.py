@@ -4,7 +4,7 @@ From pkg/apis/serving/{fieldmask,k8s_validation}.go of knative/serving 1.19 (mod
 project was given to that very code once: it and this file refuse and accept the same.
 """
 
-from tests.shared.kube_objects import Object
+from tests.fakes.kube_objects import Object
 
 # serviceAccountName and the like; the last three are KServe's own and never reach Knative.
 _POD = {"serviceAccountName", "containers", "volumes", "imagePullSecrets", "enableServiceLinks"}

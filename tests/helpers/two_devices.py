@@ -1,4 +1,4 @@
-"""python -m tests.train.two_devices REPLICAS POLICY: steps on that many logical CPU devices; prints what came out.
+"""python -m tests.helpers.two_devices REPLICAS POLICY: steps on that many logical CPU devices; prints what came out.
 
 A process of its own: how many devices the CPU is cut into must be said before TensorFlow works.
 """
@@ -25,8 +25,8 @@ def main() -> None:
     from components.train.worker import batches
     from components.train.worker.interruption import StopRequest
     from components.train.worker.trainer import STEP_VALUES, Trainer, per_replica_variables
-    from tests.train.conftest import stripes
-    from tests.train.settings_fixture import settings
+    from tests.helpers.stripes import stripes
+    from tests.helpers.train_settings import settings
 
     names = [f"/cpu:{number}" for number in range(REPLICAS)]
     strategy = tf.distribute.MirroredStrategy(names) if REPLICAS > 1 else tf.distribute.get_strategy()

@@ -23,9 +23,9 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, Iterator
 
-from tests.shared.kube_api import KubeApi
-from tests.shared.kube_objects import Object, now
-from tests.shared.object_stores import free_ports
+from tests.fakes.kube_api import KubeApi
+from tests.fakes.kube_objects import Object, now
+from tests.fakes.object_stores import free_ports
 
 _VARIABLE = re.compile(r"\$\(([A-Za-z_][A-Za-z0-9_]*)\)")
 _HOST = re.compile(r"([a-z0-9-]+)\.([a-z0-9-]+):(\d+)")

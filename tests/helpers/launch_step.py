@@ -1,4 +1,4 @@
-"""The train step as a process: python -m tests.train.launch_step '{"dataset": ..., "settings": {...}, ...}'"""
+"""The train step as a process: python -m tests.helpers.launch_step '{"dataset": ..., "settings": {...}, ...}'"""
 
 import json
 import os
@@ -21,7 +21,7 @@ def start(folder: Path, dataset: str, classifier_uri: str = "", environment: dic
         "settings": {"logs": str(folder / "logs"), **changes},
     }
     return subprocess.Popen(
-        [sys.executable, "-m", "tests.train.launch_step", json.dumps(arguments)],
+        [sys.executable, "-m", "tests.helpers.launch_step", json.dumps(arguments)],
         cwd=REPOSITORY,
         env={**os.environ, "PROGRESS_SECONDS": "0", **(environment or {})},
         stdout=subprocess.PIPE,
@@ -44,7 +44,7 @@ def finish(process: subprocess.Popen, seconds: float = 600) -> str:
 def main() -> None:
     from components.shared.errors import reported
     from components.train.launcher.launch import launch
-    from tests.train.settings_fixture import settings
+    from tests.helpers.train_settings import settings
 
     given = json.loads(sys.argv[1])
     pages = [os.path.join(given["folder"], name) for name in ("curves.html", "leaderboard.html")]

@@ -8,7 +8,7 @@ from urllib.parse import parse_qs, urlsplit
 
 from requests_toolbelt.multipart import decoder
 
-from tests.cli.argo_run import ArgoRun, sample_run
+from tests.fakes.argo_run import ArgoRun, sample_run
 
 API = "/apis/v2beta1"
 

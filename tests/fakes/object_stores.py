@@ -1,20 +1,16 @@
-"""Real object stores for tests, on loopback: SeaweedFS (S3) and gcp-storage-emulator (gs). For any test file:
+"""Real object stores for tests, on loopback: SeaweedFS (S3) and gcp-storage-emulator (gs).
 
-    from tests.shared.object_stores import gs_bucket, s3_bucket  # noqa: F401  pytest fixtures
-
-    def test_it(s3_bucket):            # "s3://test-1a2b": an empty bucket; the environment points at its server
+The fixtures `s3_bucket` and `gs_bucket` of tests/conftest.py give an empty bucket of them.
 """
 
 import json
 import os
-import shutil
 import socket
 import subprocess
 import sys
 import time
 import urllib.error
 import urllib.request
-import uuid
 from pathlib import Path
 
 import pytest
@@ -78,58 +74,6 @@ def start_gcs(folder: Path) -> tuple[subprocess.Popen, str]:
         process = subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT)
     wait_for(f"http://127.0.0.1:{port}/", process, folder / "log")
     return process, f"http://127.0.0.1:{port}"
-
-
-@pytest.fixture(scope="session")
-def s3_endpoint(tmp_path_factory):
-    """Address of a SeaweedFS server for the whole session."""
-    folder = tmp_path_factory.mktemp("seaweedfs")
-    process, endpoint = start_seaweedfs(folder)
-    yield endpoint
-    process.kill()
-    process.wait()
-    shutil.rmtree(folder, ignore_errors=True)
-
-
-@pytest.fixture(scope="session")
-def gs_endpoint(tmp_path_factory):
-    """Address of a Google Cloud Storage emulator for the whole session."""
-    process, endpoint = start_gcs(tmp_path_factory.mktemp("gcs"))
-    yield endpoint
-    process.kill()
-    process.wait()
-
-
-@pytest.fixture
-def s3_environment(s3_endpoint, monkeypatch):
-    """The environment variables of the S3 server; storage opens its clients anew before and after."""
-    point_at_s3(monkeypatch, s3_endpoint)
-    yield s3_endpoint
-    forget_clients()
-
-
-@pytest.fixture
-def s3_bucket(s3_environment):
-    """`s3://NAME` of a new, empty bucket."""
-    import boto3
-
-    name = f"test-{uuid.uuid4().hex[:8]}"
-    boto3.client("s3").create_bucket(Bucket=name)
-    return f"s3://{name}"
-
-
-@pytest.fixture
-def gs_bucket(gs_endpoint, monkeypatch):
-    """`gs://NAME` of a new, empty bucket; the environment points at the emulator."""
-    from google.auth.credentials import AnonymousCredentials
-    from google.cloud import storage
-
-    monkeypatch.setenv("STORAGE_EMULATOR_HOST", gs_endpoint)
-    forget_clients()
-    name = f"test-{uuid.uuid4().hex[:8]}"
-    storage.Client(project="test", credentials=AnonymousCredentials()).create_bucket(name)
-    yield f"gs://{name}"
-    forget_clients()
 
 
 def point_at_s3(monkeypatch, endpoint: str) -> None:

@@ -1,5 +1,5 @@
 """Thousands of copies of one picture, assembled by a process whose memory is measured:
-python -m tests.assemble.crowd FOLDER"""
+python -m tests.helpers.crowd FOLDER"""
 
 import json
 import re
@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageOps
 
-from tests.convert.shards import Item, assemble, drawing, stored
+from tests.helpers.image_shards import Item, assemble, drawing, stored
 
 COPIES = 3000
 

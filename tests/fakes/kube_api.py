@@ -20,8 +20,8 @@ from urllib.parse import parse_qs, urlsplit
 
 import yaml
 
-from tests.shared.kube_objects import Object, Refusal
-from tests.shared.kube_store import KubeStore
+from tests.fakes.kube_objects import Object, Refusal
+from tests.fakes.kube_store import KubeStore
 
 _PATH = re.compile(
     r"^/(?:api|apis)/(?P<version>v1|[^/]+/[^/]+)/namespaces/(?P<namespace>[^/]+)/(?P<plural>[a-z]+)"
