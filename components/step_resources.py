@@ -5,13 +5,12 @@ string value is empty: `gpus: int` as an accelerator count would ask for none, s
 workers as a Job, which asks for their CPU, memory and accelerators; the step itself only waits.
 """
 
-import re
 from dataclasses import dataclass, fields
 
 from kfp import kubernetes
 from kfp.dsl import PipelineTask
 
-from components.shared.errors import PipelineError
+from components.shared.parameters import dns_name
 
 # Where a key file for Google's libraries is mounted; its Secret also holds this path (see manifests/base/storage).
 GOOGLE_MOUNT = "/var/secrets/google"
@@ -22,12 +21,9 @@ SECRET_VARIABLES = {
 }
 
 
-_SECRET_NAME = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
-
-
 @dataclass(frozen=True)
 class Settings:
-    """The parameters that only a cluster reads. Raises PipelineError: a name would make an invalid pod."""
+    """The parameters that only a cluster reads. Raises ParameterError: a name would make an invalid pod."""
 
     secret_store: str
     secret_google: str
@@ -36,11 +32,7 @@ class Settings:
     def __post_init__(self) -> None:
         for name in (field.name for field in fields(self)):
             # KFP names a volume after the Secret, and volumes have no dots in their names.
-            if not _SECRET_NAME.fullmatch(getattr(self, name)):
-                raise PipelineError(
-                    f"{name}={getattr(self, name)!r} is no name: write lower-case letters, digits and '-', at most 63, "
-                    f"as museum-classifier-{name.partition('_')[2]}; the Secret need not exist"
-                )
+            dns_name(name, getattr(self, name), 63, f"museum-classifier-{name.partition('_')[2]}")
 
 
 @dataclass(frozen=True)

@@ -129,7 +129,7 @@ def test_secret_names_that_make_an_invalid_pod_are_refused(tmp_path, capsys, val
 
 def test_training_that_asks_for_more_than_its_limit_is_refused(tmp_path, capsys):
     assert main(["compile", "--output", str(tmp_path / "p.yaml"), "train_memory_request=8Gi"]) == 2
-    assert "train_memory_request=8Gi is above train_memory_limit=6Gi" in capsys.readouterr().err
+    assert "train_memory_request=8Gi is not allowed: it is above train_memory_limit=6Gi" in capsys.readouterr().err
 
 
 def test_no_secret_has_to_exist(tmp_path):

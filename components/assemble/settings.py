@@ -1,13 +1,21 @@
 """Parameters of the assemble step."""
 
-import math
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 
-from components.shared.errors import PipelineError
+from components.shared.parameters import LARGEST, all_between, choice
 
 CONFLICTS = ("exclude", "keep", "fail")
 # Beyond this, every picture resembles every other.
 _LARGEST_DISTANCE = 12
+_BETWEEN = {
+    "duplicate_distance": (-1, _LARGEST_DISTANCE),
+    "min_examples_per_class": (0, LARGEST),
+    "min_eval_examples_per_class": (0, LARGEST),
+    "max_imbalance": (1, LARGEST),  # 1: all classes equal
+    "max_failed_fraction": (0, 1),
+    "max_enlarged_fraction": (0, 1),
+    "max_drift": (0, LARGEST),
+}
 
 
 @dataclass(frozen=True)
@@ -18,7 +26,7 @@ class Settings:
     the model card say what the pictures were made with.
 
     Raises:
-        PipelineError: a value is not allowed; the message names what is.
+        ParameterError: a value is not allowed; the message names what is.
     """
 
     conflicts: str
@@ -36,17 +44,5 @@ class Settings:
     respect_robots: bool
 
     def __post_init__(self) -> None:
-        if self.conflicts not in CONFLICTS:
-            raise PipelineError(f"conflicts={self.conflicts} is not allowed; use one of {', '.join(CONFLICTS)}")
-        if not -1 <= self.duplicate_distance <= _LARGEST_DISTANCE:
-            raise PipelineError(
-                f"duplicate_distance={self.duplicate_distance} is not allowed; "
-                f"use 0 to {_LARGEST_DISTANCE}, or -1 for off"
-            )
-        for field in fields(self):
-            value = getattr(self, field.name)
-            # Not `value < 0`: of nan every comparison is false, and the rule would never be broken.
-            if field.name.startswith(("min_", "max_")) and not (math.isfinite(value) and value >= 0):
-                raise PipelineError(f"{field.name}={value} is not allowed; use a number from 0")
-        if self.max_imbalance < 1:
-            raise PipelineError(f"max_imbalance={self.max_imbalance} is not allowed; use 1 (all classes equal) or more")
+        choice("conflicts", self.conflicts, CONFLICTS)
+        all_between(self, _BETWEEN)

@@ -3,7 +3,7 @@
 import os
 from dataclasses import dataclass
 
-from components.shared.errors import PipelineError
+from components.shared.parameters import between, dns_name, refuse
 from components.shared.storage import storage
 
 SERVED = "service:"
@@ -19,7 +19,7 @@ class Settings:
         champion: the classifier to beat: path, URI, service:NAME for the one now served, or "" for none.
 
     Raises:
-        PipelineError: a value is not allowed.
+        ParameterError: a value is not allowed.
     """
 
     min_accuracy: float
@@ -27,22 +27,18 @@ class Settings:
     champion: str
 
     def __post_init__(self) -> None:
-        for name in ("min_accuracy", "max_class_regression"):
-            if not 0 <= getattr(self, name) <= 1:
-                raise PipelineError(f"{name}={getattr(self, name):g} is not allowed: give a share from 0 to 1")
+        between("min_accuracy", self.min_accuracy, 0, 1)
+        between("max_class_regression", self.max_class_regression, 0, 1)
         _check_champion(self.champion)
 
 
 def _check_champion(champion: str) -> None:
     if champion.startswith(("http://", "https://")):
-        raise PipelineError(
-            f"champion={champion} is a web address: give the model's folder or URI, or service:NAME for the model that "
-            "a service of the cluster now serves"
-        )
+        use = "give the model's folder or URI, or service:NAME for the model that a service of the cluster now serves"
+        raise refuse("champion", champion, f"it is a web address; {use}")
     if champion.startswith(SERVED):
-        if not champion.removeprefix(SERVED).strip():
-            raise PipelineError("champion=service: names no service: give service:museum-classifier, say")
+        dns_name("champion=service", champion.removeprefix(SERVED).strip(), 63, "service:museum-classifier")
         return
     path = storage.local_path(champion) if champion else None
     if path is not None and not os.path.isdir(path):
-        raise PipelineError(f"champion={champion}: there is no such folder; give that of a classifier (model.tflite)")
+        raise refuse("champion", champion, "there is no such folder; give that of a classifier (model.tflite)")

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from components.shared.errors import PipelineError
+from components.shared.parameters import ascii_line, between
 
 AGENT = "museum-classifier"
 
@@ -16,7 +16,7 @@ class Settings:
         side_by_side: Shards that may be fetched at the same time: they share each host's pace.
 
     Raises:
-        PipelineError: a value is outside its range.
+        ParameterError: a value is outside its range.
     """
 
     image_base: str = ""
@@ -31,14 +31,12 @@ class Settings:
     side_by_side: int = 1
 
     def __post_init__(self) -> None:
-        _check_range("image_size", self.image_size, 16, 4096)
-        _check_range("jpeg_quality", self.jpeg_quality, 1, 100)
-        _check_range("max_failed_fraction", self.max_failed_fraction, 0, 1)
-        _check_range("requests_per_second", self.requests_per_second, 0, 1e6)
-        if not self.contact.isprintable() or not self.contact.isascii():
-            raise PipelineError(
-                "contact must be one line of ASCII, such as mailto:you@museum.org: it goes into a header"
-            )
+        between("image_size", self.image_size, 16, 4096)
+        between("jpeg_quality", self.jpeg_quality, 1, 100)
+        between("max_failed_fraction", self.max_failed_fraction, 0, 1)
+        if self.requests_per_second != 0:  # 0 is no limit; below one in 100 s no collection is ever fetched
+            between("requests_per_second", self.requests_per_second, 0.01, 1e6)
+        ascii_line("contact", self.contact, "mailto:you@museum.org")
 
     @property
     def user_agent(self) -> str:
@@ -71,8 +69,3 @@ class Limits:
     redirects: int = 5
     part_objects: int = 1000  # then a part is closed, and uploaded where the output is remote
     part_seconds: float = 60.0
-
-
-def _check_range(name: str, value: float, low: float, high: float) -> None:
-    if not low <= value <= high:
-        raise PipelineError(f"{name}={value} is out of range: {low:g} to {high:g}")

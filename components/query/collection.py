@@ -7,8 +7,9 @@ import duckdb
 from components.query.conditions import check_condition
 from components.query.database import column_names, first_line, identifier, literal, scalar
 from components.query.labels import CLEAN, label_expression, load_label_map, resolve_column
-from components.query.settings import SLICES, QueryError, Settings, near
+from components.query.settings import SLICES, QueryError, Settings
 from components.query.source import Source
+from components.shared.parameters import did_you_mean
 
 # "Unknown" signs no series of works: such objects are groups of their own.
 NO_ARTIST = r"(?i)^\(?(unknown|anonymous|unidentified|not known)\b.*$"
@@ -55,7 +56,7 @@ def load_objects(database: duckdb.DuckDBPyConnection, source: Source, settings: 
     columns = column_names(database, "raw")
     if "object_id" not in [name.lower() for name in columns]:
         raise QueryError(
-            f"there is no column object_id{near('object_id', columns)}; there are {', '.join(columns[:50])}; "
+            f"there is no column object_id{did_you_mean('object_id', columns)}; there are {', '.join(columns[:50])}; "
             "name yours with columns=object_id=your_column"
         )
     condition = "true"
@@ -88,7 +89,7 @@ def find_roles(database: duckdb.DuckDBPyConnection, source: Source, settings: Se
     slices = tuple((name, by_lower[name.lower()]) for name in settings.slice_columns if name.lower() in by_lower)
     # Of the default's columns a collection need not have any; a column that someone names should be there.
     missing = [name for name in settings.slice_columns if name.lower() not in by_lower and settings.slices != SLICES]
-    notes = [f"slices: there is no column {name}{near(name, columns)}, so it is left out" for name in missing]
+    notes = [f"slices: there is no column {name}{did_you_mean(name, columns)}, so it is left out" for name in missing]
     return Roles(label, group, slices, tuple(notes))
 
 

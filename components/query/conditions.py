@@ -6,7 +6,8 @@ import sqlglot
 from sqlglot import exp
 from sqlglot.errors import SqlglotError
 
-from components.query.settings import QueryError, near
+from components.query.settings import QueryError
+from components.shared.parameters import did_you_mean
 
 EXAMPLE = "is_public_domain AND object_begin_date > 1800"
 
@@ -25,7 +26,7 @@ def check_condition(text: str, columns: Iterable[str], dialect: str) -> str:
     known = {name.lower(): name for name in columns}
     for name in _columns(condition):
         if name.lower() not in known:
-            raise QueryError(f"where={text}: there is no column {name}{near(name, known.values())}")
+            raise QueryError(f"where={text}: there is no column {name}{did_you_mean(name, known.values())}")
     return condition.sql(dialect, comments=False)
 
 

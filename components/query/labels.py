@@ -7,8 +7,9 @@ from dataclasses import dataclass
 import duckdb
 
 from components.query.database import identifier, literal
-from components.query.settings import QueryError, Settings, near
+from components.query.settings import QueryError, Settings
 from components.shared import dataset
+from components.shared.parameters import did_you_mean
 from components.shared.storage import storage
 
 # One spelling for what looks the same: composed Unicode, single blanks, none at the ends. The Met parts several values
@@ -86,7 +87,7 @@ def resolve_column(name: str, columns: list[str], parameter: str) -> str:
     by_lower = {column.lower(): column for column in columns}
     if name.lower() in by_lower:
         return by_lower[name.lower()]
-    shown = near(name, columns) or f"; there are {', '.join(columns[:50])}"
+    shown = did_you_mean(name, columns) or f"; there are {', '.join(columns[:50])}"
     raise QueryError(f"{parameter}={name}: there is no such column{shown}")
 
 

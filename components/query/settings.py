@@ -1,17 +1,35 @@
 """The query step's parameters, checked before any work."""
 
-import difflib
 from dataclasses import dataclass
-from typing import Iterable
 
 from components.shared.errors import PipelineError
+from components.shared.parameters import LARGEST, ParameterError, all_between, ascii_line, at_least, choice, refuse
 
 SLICES = "period,department,classification"
 SOURCES = ("sample", "table", "bigquery", "met", "flickr", "folder")
+# Sources that cannot do without `table`, with what it is.
+_TABLES = {"table": "PATH_OR_URI of a csv, jsonl or parquet file", "folder": "FOLDER, a path or URI (gs, s3, minio)"}
+# Parameters that some sources read and the others would ignore without a word.
+_ONLY_FOR = {
+    "images": ("table", "bigquery"),
+    "columns": ("table", "bigquery"),
+    "keywords": ("flickr",),
+    "project": ("bigquery",),
+}
+_BETWEEN = {
+    "min_images_per_class": (0, LARGEST),
+    "max_images_per_class": (0, LARGEST),
+    "folds": (0, 1000),
+    "fold": (0, 999),
+    "shards": (1, 99_999),
+    "seed": (0, 2**32 - 1),  # NumPy's, which training draws with
+    "maximum_bytes_billed": (1, LARGEST),
+    "max_failed_fraction": (0, 1),
+}
 
 
 class QueryError(PipelineError):
-    """A parameter of the query that cannot be followed, or a source that does not give what was asked for."""
+    """A parameter that this collection cannot follow, or a source that does not give what was asked for."""
 
 
 @dataclass(frozen=True)
@@ -49,22 +67,18 @@ class Settings:
         """Takes `flickr:monkey,crow` apart and checks every value that can be checked without the source.
 
         Raises:
-            QueryError: a value is not allowed; the message names what is.
+            ParameterError: a value is not allowed; the message names what is.
         """
         source, _, keywords = self.source.partition(":")
         object.__setattr__(self, "source", source.strip())
         object.__setattr__(self, "keywords", keywords or self.keywords)
-        if self.source not in SOURCES:
-            raise QueryError(
-                f"source={source}: there is no such source; use {', '.join(SOURCES)}{near(source, SOURCES)}"
-            )
+        choice("source", self.source, SOURCES)
         if keywords and self.source != "flickr":
-            raise QueryError(f"source={source}:{keywords}: only flickr takes keywords after a colon")
-        if self.columns and self.source not in ("table", "bigquery"):
-            raise QueryError(f"columns={self.columns}: only source=table and source=bigquery have columns to rename")
-        if not self.contact.isprintable() or not self.contact.isascii():
-            raise QueryError(f"contact={self.contact!r}: must be one line of ASCII, such as mailto:you@museum.org")
-        self._check_numbers()
+            raise refuse("source", f"{source}:{keywords}", "only source=flickr takes keywords after a colon")
+        self._check_source()
+        ascii_line("contact", self.contact, "mailto:you@museum.org")
+        all_between(self, _BETWEEN)
+        self._check_classes()
         self._check_split()
 
     @property
@@ -74,47 +88,54 @@ class Settings:
 
     @property
     def renamed(self) -> dict[str, str]:
-        """`columns` as {our name: the source's name}. Raises QueryError where an item has no `=`."""
+        """`columns` as {our name: the source's name}. Raises ParameterError where an item has no `=`."""
         pairs = [item.partition("=") for item in split_list(self.columns)]
         for wanted, sign, actual in pairs:
             if not (wanted.strip() and sign and actual.strip()):
-                raise QueryError(f"columns={self.columns}: write our_name=name_in_the_table, such as object_id=id")
+                raise refuse("columns", self.columns, "write our_name=name_in_the_table, such as object_id=id")
         return {wanted.strip(): actual.strip() for wanted, _, actual in pairs}
 
-    def _check_numbers(self) -> None:
-        least = {
-            "min_images_per_class": 0,
-            "max_images_per_class": 0,
-            "max_classes": 0,
-            "folds": 0,
-            "fold": 0,
-            "shards": 1,
-        }
-        for name, value in least.items():
-            if getattr(self, name) < value:
-                raise QueryError(f"{name}={getattr(self, name)}: must be at least {value}")
-        if not 0 <= self.max_failed_fraction <= 1:
-            raise QueryError(f"max_failed_fraction={self.max_failed_fraction}: must be from 0 to 1")
-        if self.shards > 99_999:
-            raise QueryError(f"shards={self.shards}: must be at most 99999")
+    def _check_source(self) -> None:
+        if self.source in _TABLES and not self.table:
+            raise refuse("source", self.source, f"it needs table={_TABLES[self.source]}")
+        if self.source == "flickr" and len(set(split_list(self.keywords))) < 2:
+            raise refuse("keywords", self.keywords, "source=flickr needs two words or more, one per class: monkey,crow")
+        if self.source == "sample" and self.table:
+            raise refuse("table", self.table, "source=sample has its own pictures; use source=table or source=folder")
+        for name, sources in _ONLY_FOR.items():
+            if getattr(self, name) and self.source not in sources:
+                others = " or source=".join(sources)
+                use = f"source={self.source} does not read it; use source={others}, or leave it empty"
+                raise refuse(name, getattr(self, name), use)
+        self.renamed  # raises where `columns` is not what it should be
+
+    def _check_classes(self) -> None:
+        if self.max_classes != 0:
+            at_least("max_classes", self.max_classes, 2)  # one class is nothing to tell apart
         if 0 < self.max_images_per_class < self.min_images_per_class:
-            raise QueryError(
-                f"max_images_per_class={self.max_images_per_class} is below "
-                f"min_images_per_class={self.min_images_per_class}: no class can satisfy both"
+            raise refuse(
+                "max_images_per_class",
+                self.max_images_per_class,
+                f"it is below min_images_per_class={self.min_images_per_class}, and no class can satisfy both",
             )
+        if not self.expected_classes.endswith(".txt") and len(set(split_list(self.expected_classes))) == 1:
+            raise refuse("expected_classes", self.expected_classes, "name two classes or more, or none")
 
     def _check_split(self) -> None:
-        for name in ("validation_fraction", "test_fraction"):
-            if not 0 <= getattr(self, name) < 1:
-                raise QueryError(f"{name}={getattr(self, name)}: must be from 0 to below 1")
+        shares = ("validation_fraction",) if self.folds else ("validation_fraction", "test_fraction")
+        for name in shares:
+            if not 0 < getattr(self, name) < 1:
+                split = name.partition("_")[0]
+                raise refuse(name, getattr(self, name), f"use a number above 0 and below 1: a {split} split is needed")
         if self.folds == 1:
-            raise QueryError("folds=1: cross-validation needs 2 folds or more; 0 is one fixed split")
-        if self.folds and self.fold >= self.folds:
-            raise QueryError(f"fold={self.fold}: with folds={self.folds} it is 0 to {self.folds - 1}")
+            raise refuse("folds", 1, "cross-validation needs 2 folds or more; 0 is one fixed split")
+        if self.fold >= max(self.folds, 1):
+            use = f"with folds={self.folds} it is 0 to {self.folds - 1}" if self.folds else "set folds too, such as 5"
+            raise refuse("fold", self.fold, use)
         if self.held_out_for_test + self.validation_fraction >= 1:
-            raise QueryError(
-                f"nothing is left to train on: test share {self.held_out_for_test:g} and "
-                f"validation_fraction={self.validation_fraction:g} must sum to less than 1"
+            raise ParameterError(
+                f"validation_fraction={self.validation_fraction:g} and a test share of {self.held_out_for_test:g} "
+                "leave nothing to train on: use shares that sum to less than 1"
             )
 
     @property
@@ -127,9 +148,3 @@ def split_list(text: str) -> list[str]:
     """The items of a comma-separated parameter, without blanks."""
     return [item.strip() for item in text.split(",") if item.strip()]
 
-
-def near(name: str, known: Iterable[str]) -> str:
-    """` (did you mean culture, country?)`, or nothing if no known name is close."""
-    by_lower = {item.lower(): item for item in known}
-    found = difflib.get_close_matches(name.lower(), list(by_lower), n=3, cutoff=0.6)
-    return f" (did you mean {', '.join(by_lower[item] for item in found)}?)" if found else ""

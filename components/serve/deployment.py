@@ -1,13 +1,13 @@
 """Parameters of the serve step, checked before any work."""
 
-import re
 from dataclasses import dataclass
 
-from components.shared.errors import PipelineError
+from components.shared.parameters import between, choice, dns_name, refuse
 
 SERVING = ("deployment", "kserve")
-# A DNS label, short enough that Kubernetes can append what it appends to the name of a pod.
-_NAME = re.compile(r"[a-z]([a-z0-9-]{0,38}[a-z0-9])?")
+# Kubernetes appends to it in the names of pods, which take 63 characters.
+_LONGEST_NAME = 40
+_MOST_REPLICAS = 1000
 
 
 @dataclass(frozen=True)
@@ -29,13 +29,9 @@ class Settings:
     canary_percent: int
 
     def __post_init__(self) -> None:
-        if self.serving not in SERVING:
-            raise PipelineError(f"serving={self.serving} is not possible; there are {', '.join(SERVING)}")
-        if not _NAME.fullmatch(self.service):
-            raise PipelineError(
-                f"service={self.service} is no name for a Service: a-z, 0-9 and -, at most 40 characters"
-            )
-        if self.replicas < 1:
-            raise PipelineError(f"replicas={self.replicas} is not possible: at least 1")
-        if not 0 <= self.canary_percent <= 100:
-            raise PipelineError(f"canary_percent={self.canary_percent} is not possible: 0 to 100")
+        choice("serving", self.serving, SERVING)
+        dns_name("service", self.service, _LONGEST_NAME, "museum-classifier")
+        if self.service[0].isdigit():
+            raise refuse("service", self.service, "the name of a Service begins with a letter")
+        between("replicas", self.replicas, 1, _MOST_REPLICAS)
+        between("canary_percent", self.canary_percent, 0, 100)

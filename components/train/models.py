@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Mapping
 
 from components.shared.errors import PipelineError
-from components.train.choice import SettingsError, check_choice
+from components.shared.parameters import choice, refuse
 
 if TYPE_CHECKING:
     import keras
@@ -73,15 +73,15 @@ class Network:
 
 
 def check_name(name: str) -> None:
-    """Raises SettingsError that lists the known models unless `name` is one of them."""
-    check_choice("model", name, tuple(ZOO))
+    """Raises ParameterError that lists the known models unless `name` is one of them."""
+    choice("model", name, tuple(ZOO))
 
 
 def check_weights(name: str, weights: str) -> None:
-    """Raises SettingsError if the known model `name` has no ImageNet weights and `weights` asks for them."""
+    """Raises ParameterError if the known model `name` has no ImageNet weights and `weights` asks for them."""
     if weights == IMAGENET and ZOO[name].weights != IMAGENET:
         known = ", ".join(other for other, entry in ZOO.items() if entry.weights == IMAGENET)
-        raise SettingsError(f"there are no ImageNet weights for model={name}: use weights=none, or one of {known}")
+        raise refuse("weights", IMAGENET, f"model={name} has none of ImageNet; use weights=none, or one of {known}")
 
 
 def check_size(name: str, size: int, pre_trained: bool) -> None:

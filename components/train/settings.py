@@ -2,11 +2,12 @@
 
 import dataclasses
 import json
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from components.train.choice import SettingsError, check_choice
-from components.train.models import check_name, check_weights
+from components.shared.parameters import LARGEST, ParameterError, all_between, between, choice, refuse
+from components.train.models import IMAGENET, NONE, check_name, check_weights
 
 OPTIMIZERS = ("adamw", "sgd")
 AUGMENTATIONS = ("none", "light", "strong")
@@ -21,17 +22,22 @@ _CHOICES = {
     "precision": PRECISIONS,
     "quantize": QUANTIZATIONS,
 }
-_AT_LEAST = {
-    "epochs": 1,
-    "fine_tune_epochs": 0,
-    "batch_size": 1,
-    "patience": 0,
-    "checkpoint_every": 1,
-    "workers": 1,
-    "gpus": 0,
-    "max_restarts": 0,
+_BETWEEN = {
+    "epochs": (1, 100_000),
+    "fine_tune_epochs": (0, 100_000),
+    # Beyond 10 either optimizer only throws the weights about; below 1e-8 float32 weights do not move.
+    "learning_rate": (1e-8, 10),
+    "patience": (0, LARGEST),
+    "checkpoint_every": (1, LARGEST),
+    "workers": (1, 1000),
+    "gpus": (0, 64),  # of one worker: no machine has more
+    "max_restarts": (0, 1000),
+    "seed": (0, 2**32 - 1),  # NumPy's
 }
-_LARGEST_SEED = 2**32 - 1  # NumPy's
+# Examples a replica: of 224 px, 4,096 take 2.5 GB as numbers before the first layer.
+_MOST_EXAMPLES = 4096
+# Kubernetes' name of an extended resource: domain/name.
+_RESOURCE = re.compile(r"[a-z0-9]([a-z0-9.-]*[a-z0-9])?/[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?")
 
 
 @dataclass(frozen=True)
@@ -64,28 +70,32 @@ class Settings:
 
     def __post_init__(self) -> None:
         for name, allowed in _CHOICES.items():
-            check_choice(name, getattr(self, name), allowed)
-        for name, minimum in _AT_LEAST.items():
-            if getattr(self, name) < minimum:
-                raise SettingsError(f"{name}={getattr(self, name)} is not allowed: it must be at least {minimum}")
-        if not 0 < self.learning_rate <= 1000:
-            raise SettingsError(
-                f"learning_rate={self.learning_rate} is not allowed: it must be above 0 and at most 1000"
-            )
-        if not 0 <= self.seed <= _LARGEST_SEED:
-            raise SettingsError(f"seed={self.seed} is not allowed: it must be between 0 and {_LARGEST_SEED}")
-        if self.gpus and not self.accelerator:
-            raise SettingsError(f"gpus={self.gpus} needs accelerator=NAME, such as nvidia.com/gpu; or set gpus=0")
+            choice(name, getattr(self, name), allowed)
+        all_between(self, _BETWEEN)
+        self._check_devices()
+        self._check_models()
+
+    def _check_devices(self) -> None:
+        if self.gpus and not _RESOURCE.fullmatch(self.accelerator):
+            raise refuse("accelerator", self.accelerator, f"gpus={self.gpus} needs its name, such as nvidia.com/gpu")
+        if self.gpus and self.precision == "onednn_bf16":
+            raise refuse("precision", self.precision, f"it is for CPUs, and gpus={self.gpus}; use auto or bfloat16")
+        between("batch_size", self.batch_size, 1, _MOST_EXAMPLES * self.replicas)
         if self.batch_size % self.replicas:
-            raise SettingsError(
-                f"batch_size={self.batch_size} cannot be shared equally by {self.replicas} replicas "
-                f"(workers={self.workers}, gpus={self.gpus} each); try {self._divisible()}"
-            )
+            use = f"{self.replicas} replicas (workers={self.workers}, gpus={self.gpus} each) share it equally"
+            raise refuse("batch_size", self.batch_size, f"{use}; use {self._divisible()}")
+
+    def _check_models(self) -> None:
         if not self.models:
-            raise SettingsError(f"model={self.model!r} is empty: name a model, such as simple_cnn")
+            raise refuse("model", self.model, "name a model, such as simple_cnn")
         for name in self.models:
             check_name(name)
             check_weights(name, self.weights)
+        if len(self.models) > 1 and self.weights not in (IMAGENET, NONE, ""):
+            raise refuse("weights", self.weights, f"one file does not fit {len(self.models)} models; name one model")
+        if self.fine_tune_epochs and not self.pre_trained:
+            use = f"with weights={self.weights or NONE} there is nothing to fine-tune; use 0, or weights=imagenet"
+            raise refuse("fine_tune_epochs", self.fine_tune_epochs, use)
 
     @property
     def models(self) -> tuple[str, ...]:
@@ -95,7 +105,7 @@ class Settings:
     @property
     def pre_trained(self) -> bool:
         """Whether training starts from weights of an earlier one."""
-        return self.weights not in ("none", "")
+        return self.weights not in (NONE, "")
 
     @property
     def replicas(self) -> int:
@@ -112,11 +122,11 @@ class Settings:
 
     @classmethod
     def from_json(cls, text: str) -> "Settings":
-        """The settings that `to_json` wrote. Raises SettingsError if a field is missing, unknown or not allowed."""
+        """The settings that `to_json` wrote. Raises ParameterError if a field is missing, unknown or not allowed."""
         values = json.loads(text)
         fields = {field.name for field in dataclasses.fields(cls)}
         if wrong := sorted(fields ^ set(values)):
-            raise SettingsError(f"these settings are missing or unknown: {', '.join(wrong)}")
+            raise ParameterError(f"these settings are missing or unknown: {', '.join(wrong)}")
         return cls(**values)
 
     def save(self, path: str) -> None:

@@ -10,11 +10,11 @@ from components.shared.errors import PipelineError
 @pytest.mark.parametrize(
     "change, reason",
     [
-        ({"min_accuracy": 1.5}, "min_accuracy=1.5 is not allowed: give a share from 0 to 1"),
+        ({"min_accuracy": 1.5}, "min_accuracy=1.5 is not allowed: use a number from 0 to 1"),
         ({"max_class_regression": -0.1}, "max_class_regression=-0.1 is not allowed"),
-        ({"champion": "https://museum.example"}, "is a web address: give the model's folder or URI, or service:NAME"),
-        ({"champion": "service:"}, "names no service"),
-        ({"champion": "/no/such/folder"}, "champion=/no/such/folder: there is no such folder"),
+        ({"champion": "https://museum.example"}, "is a web address; give the model's folder or URI, or service:NAME"),
+        ({"champion": "service:"}, "champion=service= is not allowed: use a-z"),
+        ({"champion": "/no/such/folder"}, "champion=/no/such/folder is not allowed: there is no such folder"),
     ],
 )
 def test_what_is_not_allowed(change, reason):

@@ -7,7 +7,7 @@ import pytest
 
 from components.query import web
 from components.query.settings import QueryError
-from components.shared.errors import TransientError
+from components.shared.errors import PipelineError, TransientError
 from tests.fakes.museums import FlickrPhotos, WebApi, photo, serve
 from tests.helpers.tables import run
 
@@ -21,7 +21,7 @@ PHOTOS = {
         photo(5003),
     ],
 }
-SETTINGS = {"source": "flickr:monkey,wild boar,crow", "label": ""}
+SETTINGS = {"source": "needs two words or more, one per class: monkey,crow", "label": ""}
 
 
 @pytest.fixture
@@ -71,8 +71,8 @@ def test_busy_answers_are_repeated(flickr: WebApi, tmp_path: Path) -> None:
     "source, key, message",
     [
         ("flickr:monkey,unicorn", "good-key", "no picture is left for unicorn"),
-        ("flickr:monkey", "good-key", "two keywords or more"),
-        ("flickr", "good-key", "flickr:monkey,wild boar,crow"),
+        ("flickr:monkey", "good-key", "needs two words or more, one per class: monkey,crow"),
+        ("flickr", "good-key", "needs two words or more, one per class: monkey,crow"),
         ("flickr:monkey,crow", "", "needs an API key in FLICKR_API_KEY"),
         ("flickr:monkey,crow", "bad", r"refuses the search for monkey: Invalid API Key .*code 100"),
     ],
@@ -81,7 +81,7 @@ def test_mistakes_say_what_to_do(
     flickr: WebApi, tmp_path: Path, monkeypatch, source: str, key: str, message: str
 ) -> None:
     monkeypatch.setenv("FLICKR_API_KEY", key)
-    with pytest.raises(QueryError, match=message) as caught:
+    with pytest.raises(PipelineError, match=message) as caught:
         run(tmp_path, source=source, label="")
     assert "good-key" not in str(caught.value)
 

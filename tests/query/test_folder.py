@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from components.query.settings import QueryError
+from components.shared.parameters import ParameterError
 from components.shared.storage import storage
 from tests.fakes.museums import serve
 from tests.helpers.tables import objects, run, write_csv
@@ -62,7 +63,7 @@ def test_a_folder_in_an_s3_bucket(tmp_path: Path, s3_bucket: str) -> None:
 def test_a_folder_without_pictures(tmp_path: Path) -> None:
     with pytest.raises(QueryError, match="there is no picture in this folder"):
         run(tmp_path, source="folder", table=str(tmp_path / "nothing"), label="")
-    with pytest.raises(QueryError, match="needs table=FOLDER"):
+    with pytest.raises(ParameterError, match="needs table=FOLDER"):
         run(tmp_path, source="folder", label="")
 
 

@@ -8,7 +8,7 @@ import pytest
 from components.query import attributes, downloads, web
 from components.query.selection import Settings, select
 from components.query.settings import QueryError
-from components.shared.errors import TransientError
+from components.shared.errors import PipelineError, TransientError
 from tests.fakes.museums import WebApi, met_objects, serve
 from tests.helpers.tables import run, write_csv
 
@@ -166,5 +166,5 @@ def test_another_csv_is_refused(met: WebApi, tmp_path: Path) -> None:
     table = write_csv(tmp_path / "x.csv", [{"object_id": 1, "culture": "x"}])
     with pytest.raises(QueryError, match="no column Is Public Domain"):
         run(tmp_path, source="met", table=table)
-    with pytest.raises(QueryError, match="take source=table"):
+    with pytest.raises(PipelineError, match="source=met does not read it; use source=table"):
         run(tmp_path, source="met", table=table, images=table)

@@ -96,7 +96,7 @@ def test_the_contact_is_named() -> None:
         web.Api(address, "The Met", 100).get(OBJECT.format(1))
         agents = [headers["User-Agent"] for _, _, headers in met.requests]
     assert agents == ["museum-classifier/1 (+mailto:you@museum.test)", "museum-classifier/1"]
-    with pytest.raises(QueryError, match="contact=.*one line of ASCII"):
+    with pytest.raises(PipelineError, match="contact=.*one line of ASCII"):
         Settings(contact="a\r\nX-Evil: 1")
 
 

@@ -94,8 +94,8 @@ def test_no_test_picture(run):
         ({"serving": "lambda"}, "deployment, kserve"),
         ({"service": "Museum_1"}, "a-z, 0-9"),
         ({"service": "x" * 41}, "at most 40"),
-        ({"replicas": 0}, "at least 1"),
-        ({"canary_percent": 101}, "0 to 100"),
+        ({"replicas": 0}, "from 1 to 1000"),
+        ({"canary_percent": 101}, "from 0 to 100"),
     ],
 )
 def test_settings_that_are_not_possible(change, message):

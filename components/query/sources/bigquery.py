@@ -20,10 +20,11 @@ from components.query.attribute_counts import NOT_ATTRIBUTES, TOP_VALUES, Attrib
 from components.query.conditions import check_condition, condition_columns
 from components.query.labels import resolve_column
 from components.query.pictures import ADDRESS_COLUMNS, create_pictures
-from components.query.settings import QueryError, Settings, near
+from components.query.settings import QueryError, Settings
 from components.query.sources import bigquery_sql as sql
 from components.query.sources.table import check_renamed
 from components.shared.errors import PipelineError, TransientError
+from components.shared.parameters import did_you_mean
 from components.shared.progress import Progress
 from components.shared.storage import storage
 
@@ -140,7 +141,8 @@ class BigQuerySource:
         ]
         if "object_id" not in wanted:
             raise QueryError(
-                f"{self.table} has no column object_id{near('object_id', self._columns)}; name yours with columns="
+                f"{self.table} has no column object_id{did_you_mean('object_id', self._columns)}; "
+                "name yours with columns="
             )
         return list(dict.fromkeys(wanted))
 

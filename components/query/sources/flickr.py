@@ -41,10 +41,8 @@ BUSY = (105, 106, 201)
 
 
 def open_source(settings: Settings) -> "FlickrSource":
-    """A search. Raises QueryError without two keywords, or without a key in the environment."""
+    """A search. Raises QueryError without a key in the environment."""
     keywords = list(dict.fromkeys(split_list(settings.keywords)))
-    if len(keywords) < 2:
-        raise QueryError("source=flickr needs two keywords or more, one a class: source=flickr:monkey,wild boar,crow")
     key = os.environ.get(KEY_VARIABLE, "")
     if not key:
         raise QueryError(

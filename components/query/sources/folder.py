@@ -20,9 +20,7 @@ SCHEMA = pyarrow.schema(
 
 
 def open_source(settings: Settings) -> "FolderSource":
-    """The folder at `settings.table`. Raises QueryError without one."""
-    if not settings.table:
-        raise QueryError("source=folder needs table=FOLDER, a path or URI (gs, s3, minio) with a folder per class")
+    """The folder at `settings.table`."""
     return FolderSource(settings.table)
 
 

@@ -10,8 +10,9 @@ from components.query.conditions import condition_columns
 from components.query.database import first_line, identifier, literal
 from components.query.downloads import download
 from components.query.pictures import ADDRESS_COLUMNS, base_of, create_pictures
-from components.query.settings import QueryError, Settings, near
+from components.query.settings import QueryError, Settings
 from components.query.state import file_state
+from components.shared.parameters import did_you_mean
 from components.shared.storage import storage
 
 FORMATS = {
@@ -26,9 +27,7 @@ FORMATS = {
 
 
 def open_source(settings: Settings) -> "TableSource":
-    """The table at `settings.table`. Raises QueryError without one."""
-    if not settings.table:
-        raise QueryError("source=table needs table=PATH_OR_URI of a csv, jsonl or parquet file")
+    """The table at `settings.table`."""
     return TableSource(settings)
 
 
@@ -120,7 +119,7 @@ def check_renamed(settings: Settings, names: list[str]) -> None:
     known = {name.lower() for name in names}
     for theirs in settings.renamed.values():
         if theirs.lower() not in known:
-            raise QueryError(f"columns={settings.columns}: there is no column {theirs}{near(theirs, names)}")
+            raise QueryError(f"columns={settings.columns}: there is no column {theirs}{did_you_mean(theirs, names)}")
 
 
 def file_columns(database: duckdb.DuckDBPyConnection, uri: str) -> list[str]:

@@ -4,11 +4,13 @@ import dataclasses
 import re
 from dataclasses import dataclass
 
-from components.shared.errors import PipelineError
+from components.shared.parameters import refuse
 
 _SUFFIXES = {"m": 1e-3, "": 1, "k": 1e3, "M": 1e6, "G": 1e9, "T": 1e12}
 _SUFFIXES |= {"Ki": 2**10, "Mi": 2**20, "Gi": 2**30, "Ti": 2**40}
-_QUANTITY = re.compile(r"(\d+(?:\.\d+)?)(m|[kMGT]|[KMGT]i)?")
+# A limit below is a slip, such as 8 (bytes) for 8Gi: TensorFlow alone takes half a gigabyte.
+_LEAST = {"train_memory_limit": 2**29, "train_cpu_limit": 0.01}
+_QUANTITY = re.compile(r"(\d{1,15}(?:\.\d{1,9})?)(m|[kMGT]|[KMGT]i)?", re.ASCII)
 
 
 @dataclass(frozen=True)
@@ -16,7 +18,8 @@ class Settings:
     """CPUs and memory of one worker as Kubernetes writes them (500m, 4, 8Gi); empty for the namespace's default.
 
     Raises:
-        PipelineError: one is no quantity, or a request is above its limit, which the cluster would refuse.
+        ParameterError: one is no quantity, a limit is less than TensorFlow needs, or a request is above its limit,
+            which the cluster would refuse.
     """
 
     train_cpu_request: str = ""
@@ -27,11 +30,9 @@ class Settings:
     def __post_init__(self) -> None:
         for kind, example in (("cpu", "500m or 4"), ("memory", "512Mi or 8Gi")):
             request, limit = (self._amount(f"train_{kind}_{end}", example) for end in ("request", "limit"))
-            if request and limit and request > limit:
-                raise PipelineError(
-                    f"train_{kind}_request={self.get(kind, 'request')} is above train_{kind}_limit="
-                    f"{self.get(kind, 'limit')}: raise the limit too"
-                )
+            if request is not None and limit is not None and request > limit:
+                use = f"it is above train_{kind}_limit={self.get(kind, 'limit')}; raise the limit too"
+                raise refuse(f"train_{kind}_request", self.get(kind, "request"), use)
 
     def get(self, kind: str, end: str) -> str:
         """The quantity of `kind` (cpu, memory) at `end` (request, limit)."""
@@ -51,5 +52,8 @@ class Settings:
             return None
         match = _QUANTITY.fullmatch(text)
         if not match or (match[2] == "m" and "memory" in name):
-            raise PipelineError(f"{name}={text} is no Kubernetes quantity: write something like {example}")
-        return float(match[1]) * _SUFFIXES[match[2] or ""]
+            raise refuse(name, text, f"it is no Kubernetes quantity; write something like {example}")
+        amount = float(match[1]) * _SUFFIXES[match[2] or ""]
+        if name in _LEAST and amount < _LEAST[name]:
+            raise refuse(name, text, f"no training fits into it; write something like {example}")
+        return amount

@@ -196,8 +196,6 @@ class Training:
                 "would show it more detail",
                 flush=True,
             )
-        if not self.pre_trained and settings.fine_tune_epochs:
-            print("note: fine_tune_epochs has no effect with weights=none: everything is trained anyway", flush=True)
 
     def _finish(self, output: str) -> TrainingResult:
         state, labels, doing = self.state, self.validation.labels, "exporting the model"

@@ -22,7 +22,7 @@ def fetch(weights: str, name: str, folder: str) -> str | None:
     None for none.
 
     Raises:
-        SettingsError: the model has no ImageNet weights.
+        ParameterError: the model has no ImageNet weights.
         TransientError: the ImageNet weights cannot be downloaded.
         StorageError: the file cannot be read.
     """
