@@ -65,7 +65,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
     for add in (_add_run, _add_compile, _add_submit, _add_attributes, _add_inspect, _add_predict, _add_serve,
-                _add_tensorboard, _add_drift, _add_rollback):  # fmt: skip
+                _add_tensorboard, _add_drift, _add_status, _add_rollback, _add_undeploy):  # fmt: skip
         add(commands)
     return parser
 
@@ -78,7 +78,7 @@ def _add(commands, name: str, command, summary: str, with_parameters: bool = Fal
         formatter_class=argparse.RawDescriptionHelpFormatter,
         epilog=_parameter_help() if with_parameters and {"-h", "--help"} & set(sys.argv) else None,
     )
-    parser.set_defaults(command=command)
+    parser.set_defaults(command=command, name_of_command=name)
     if with_parameters:
         parser.add_argument("assignments", nargs="*", metavar="NAME=VALUE", help="a pipeline parameter, see below")
     return parser
@@ -169,10 +169,27 @@ def _add_drift(commands) -> None:
     parser.add_argument("--root", default="runs", help="folder of the runs (default: runs)")
 
 
+def _add_status(commands) -> None:
+    summary = "show what is in service on a cluster, since when, by which run, and what can be rolled back to"
+    _choose_cluster(_add(commands, "status", _services, summary))
+
+
 def _add_rollback(commands) -> None:
     summary = "put the previous version of a service on a cluster back, or end its canary"
-    parser = _add(commands, "rollback", _rollback, summary)
+    parser = _add(commands, "rollback", _services, summary)
     parser.add_argument("service", metavar="SERVICE", help="name of the service: the pipeline parameter serve_name")
+    parser.add_argument("--to", default="", metavar="VERSION", help="one that status names (default: the previous)")
+    parser.add_argument("--seconds", type=float, default=300, help="give up if it is not ready then (%(default)g)")
+    _choose_cluster(parser)
+
+
+def _add_undeploy(commands) -> None:
+    parser = _add(commands, "undeploy", _services, "take a service on a cluster down, with all its versions")
+    parser.add_argument("service", metavar="SERVICE", help="name of the service: the pipeline parameter serve_name")
+    _choose_cluster(parser)
+
+
+def _choose_cluster(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--namespace", default="", help="where it is (default: that of the kubeconfig's context)")
     parser.add_argument("--kubeconfig", default="", metavar="FILE", help="default: $KUBECONFIG, then ~/.kube/config")
     parser.add_argument("--context", default="", help="context of the kubeconfig (default: its current one)")
@@ -254,13 +271,10 @@ def _drift(options) -> int:
     return int(bool(report.due))
 
 
-def _rollback(options) -> int:
-    from components.serve import deploy
-    from components.shared import kubernetes
+def _services(options) -> int:
+    from cli import services
 
-    cluster = kubernetes.connect(options.kubeconfig, options.context, options.namespace)
-    print(deploy.rollback(cluster, options.service))
-    return 0
+    return getattr(services, options.name_of_command)(options)
 
 
 def _arguments(assignments: Sequence[str], base: dict[str, Any] | None = None) -> dict[str, Any]:

@@ -167,7 +167,8 @@ def test_a_bad_parameter_fails_before_any_work(tmp_path, capsys, assignment, wor
     assert not (tmp_path / "runs").exists()
 
 
-COMMANDS = ["run", "compile", "submit", "attributes", "inspect", "predict", "serve", "tensorboard", "drift", "rollback"]
+COMMANDS = ["run", "compile", "submit", "attributes", "inspect", "predict", "serve", "tensorboard", "drift"]
+COMMANDS += ["status", "rollback", "undeploy"]
 
 
 @pytest.mark.parametrize("command", COMMANDS)

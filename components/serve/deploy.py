@@ -1,17 +1,14 @@
 """The serve step: puts a classifier into service, tries it with pictures of the test split, or takes it back."""
 
-import contextlib
-import signal
-import threading
 from dataclasses import dataclass
-from typing import Iterator
 
 from components.serve import local, objects, smoke
 from components.serve.deployment import Settings
-from components.serve.kserve import KIND, KServe
+from components.serve.kserve import KServe
 from components.serve.rollout import Patience, Rollout, Smoke
+from components.serve.services import interruptible
 from components.shared import classifier, dataset, kubernetes
-from components.shared.errors import PipelineError, TransientError
+from components.shared.errors import PipelineError
 from components.shared.storage import access, storage
 
 _KINDS = {"deployment": Rollout, "kserve": KServe}
@@ -52,7 +49,7 @@ def deploy(
     accuracy = smoke.evaluated_accuracy(predictions_dir)
     if kubernetes.in_step():
         model = objects.Model(classifier_uri, digest, accuracy)
-        with _interruptible():
+        with interruptible("the step was told to stop"):
             deployment = _deploy_to_cluster(settings, model, lambda url: smoke.try_service(url, questions, digest))
     else:
         result = local.try_server(classifier_dir, settings.service, digest, questions)
@@ -60,17 +57,6 @@ def deploy(
         deployment = Deployment(settings.service, digest[:10], where, result)
     storage.write_bytes(summary_path, _summary(deployment, digest, accuracy, dataset.load(dataset_dir)).encode())
     return deployment
-
-
-def rollback(cluster: kubernetes.Cluster, service: str, patience: Patience = Patience()) -> str:
-    """Puts the previous version of `service` back into service, or ends its canary; returns what was done.
-
-    Raises:
-        PipelineError: there is no such service, or nothing to go back to, or the previous version does not start.
-    """
-    kind = KServe if _is_inference_service(cluster, service) else Rollout
-    now, before = kind(cluster, service, patience).rollback()
-    return f"{service} serves {now} again, instead of {before}"
 
 
 def _deploy_to_cluster(
@@ -85,30 +71,6 @@ def _deploy_to_cluster(
     image, replicas, percent = settings.server_image, settings.replicas, settings.canary_percent
     version, share, result = rollout.deploy(model, image, replicas, percent, around, try_server)
     return Deployment(settings.service, version, f"{rollout.public_url}, with {share}", result)
-
-
-def _is_inference_service(cluster: kubernetes.Cluster, name: str) -> bool:
-    try:
-        return cluster.get(*KIND, name) is not None
-    except kubernetes.Forbidden:
-        return False  # whoever may not even look deploys without KServe
-
-
-@contextlib.contextmanager
-def _interruptible() -> Iterator[None]:
-    """A step that is told to stop, because its run was terminated or took too long, takes back what it has begun."""
-
-    def stop(*_: object) -> None:
-        raise TransientError("the step was told to stop")
-
-    if threading.current_thread() is not threading.main_thread():
-        yield  # signals go to the main thread only
-        return
-    before = signal.signal(signal.SIGTERM, stop)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
 
 
 def _has_own_account(cluster: kubernetes.Cluster) -> bool:

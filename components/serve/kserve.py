@@ -15,7 +15,9 @@ from components.serve import objects, pods
 from components.serve.objects import (
     DIGEST_ANNOTATION,
     PREVIOUS_ANNOTATION,
+    RUN_ANNOTATION,
     SERVICE_LABEL,
+    SINCE_ANNOTATION,
     URI_ANNOTATION,
     VERSION_LABEL,
     Model,
@@ -34,7 +36,9 @@ REVISION_LABEL = "serving.knative.dev/revision"
 LABELS = {"app.kubernetes.io/name": "museum-classifier", "app.kubernetes.io/component": "predictor"}
 # What Knative takes of a pod with its default settings; anything more and it refuses the whole Service.
 _POD_FIELDS = ("imagePullSecrets",)
-_SPLIT = "canaryTrafficPercent"
+SPLIT = "canaryTrafficPercent"
+# Predictors that stay, to be rolled back to.
+HISTORY = 2
 
 
 def predictor(service: str, model: Model, image: str, replicas: int, around: Surroundings) -> Object:
@@ -113,9 +117,9 @@ class KServe:
         canary = canary_percent if before and 0 < canary_percent < 100 else 0
         try:
             former = _previous(before, version)
-            self._apply(wanted | _split_until_tried(before, version), former)
+            self._apply(wanted | _split_until_tried(before, version), former, around.run)
             tried = smoke(self._wait_until_ready(version))
-            self._apply(wanted | ({_SPLIT: canary} if canary else {}), former)
+            self._apply(wanted | ({SPLIT: canary} if canary else {}), former, around.run)
             if not canary:
                 smoke(self.public_url)
         except BaseException as error:
@@ -125,15 +129,19 @@ class KServe:
             raise
         return version, f"{canary}% of the traffic" if canary else "all of the traffic", tried
 
-    def rollback(self) -> tuple[str, str]:
-        """Ends the canary, or applies the predictor before: as Rollout.rollback. Raises RolloutError."""
+    def rollback(self, wanted: str = "") -> tuple[str, str]:
+        """Ends the canary, or applies a predictor of before: as Rollout.rollback. Raises RolloutError."""
         live = self._live()
-        former = _notes(live)
-        if not former:
+        now, earlier = live["spec"]["predictor"], earlier_predictors(live)
+        if not earlier:
             raise RolloutError(f"InferenceService {self._service} has no previous version to go back to")
-        now, version = live["spec"]["predictor"], version_of(former[0])
+        goal = next((each for each in earlier if wanted in ("", version_of(each))), None)
+        if goal is None:
+            known = ", ".join(map(version_of, earlier))
+            raise RolloutError(f"{self._service} has no version {wanted} to go back to; there is {known}")
+        version, others = version_of(goal), [each for each in earlier if each is not goal]
         try:
-            self._apply(former[0], former[1:] if _SPLIT in now else [now])
+            self._apply(goal, others if SPLIT in now else [now, *others][:HISTORY])
             self._wait_until_ready(version)
         except BaseException as error:
             self._restore(live)
@@ -146,11 +154,19 @@ class KServe:
         found = self._cluster.get("v1", "Service", self._service)
         if found and SERVICE_LABEL in (found["spec"].get("selector") or {}):
             raise RolloutError(
-                f"{self._service} is in service by serving=deployment: choose another name with service="
+                f"{self._service} is in service by serving=deployment: choose another with serve_name="
             )
 
-    def _apply(self, wanted: Object, previous: list[Object]) -> None:
-        self._cluster.apply(inference_service(self._service, wanted, previous))
+    def _apply(self, wanted: Object, previous: list[Object], run: str = "") -> None:
+        live = self._live()
+        notes = live.get("metadata", {}).get("annotations") or {}
+        same = bool(live) and version_of(live["spec"]["predictor"]) == version_of(wanted)
+        manifest = inference_service(self._service, wanted, previous)
+        manifest["metadata"]["annotations"] |= {
+            RUN_ANNOTATION: run or (notes.get(RUN_ANNOTATION, "") if same else ""),
+            SINCE_ANNOTATION: (notes.get(SINCE_ANNOTATION, "") if same else "") or objects.now(),
+        }
+        self._cluster.apply(manifest)
 
     def _live(self) -> Object:
         return self._cluster.get(*KIND, self._service) or {}
@@ -213,11 +229,11 @@ def _split_until_tried(before: Object | None, version: str) -> Object:
     if before is None:
         return {}
     now = before["spec"]["predictor"]
-    return {_SPLIT: 0} if version_of(now) != version else {name: now[name] for name in (_SPLIT,) if name in now}
+    return {SPLIT: 0} if version_of(now) != version else {name: now[name] for name in (SPLIT,) if name in now}
 
 
-def _notes(live: Object) -> list[Object]:
-    """The predictors before, the newest first."""
+def earlier_predictors(live: Object) -> list[Object]:
+    """The predictors before, the newest first: what a rollback goes to, or beside a canary the one in service."""
     return json.loads((live.get("metadata", {}).get("annotations") or {}).get(PREVIOUS_ANNOTATION) or "[]")
 
 
@@ -226,4 +242,5 @@ def _previous(before: Object | None, version: str) -> list[Object]:
     if before is None:
         return []
     now = before["spec"]["predictor"]
-    return _notes(before) if _SPLIT in now or version_of(now) == version else [now, *_notes(before)][:2]
+    earlier = earlier_predictors(before)
+    return earlier if SPLIT in now or version_of(now) == version else [now, *earlier][:HISTORY]

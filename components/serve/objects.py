@@ -5,6 +5,7 @@ stands before them: the Service that people call, an autoscaler and a disruption
 import hashlib
 import os
 import re
+import time
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,6 +18,9 @@ VERSION_LABEL = "museum-classifier/version"
 ANNOTATIONS = "museum-classifier/"
 URI_ANNOTATION = "museum-classifier/model"
 DIGEST_ANNOTATION = "museum-classifier/sha256"
+# The KFP run that deployed a version, and when the version came into service.
+RUN_ANNOTATION = "museum-classifier/run"
+SINCE_ANNOTATION = "museum-classifier/since"
 # On the Service that people call: the versions it knows of, and how many pods the main one shall have.
 MAIN_ANNOTATION = "museum-classifier/main"
 PREVIOUS_ANNOTATION = "museum-classifier/previous"
@@ -53,6 +57,8 @@ _ENVIRONMENT = re.compile(
 # Not these: the cloud puts them into each pod, for the account of that pod, and the files that they name as well.
 _IDENTITY = ("AWS_ROLE_ARN", "AWS_WEB_IDENTITY_TOKEN_FILE", "AWS_ROLE_SESSION_NAME")
 _IDENTITY += ("AWS_CONTAINER_CREDENTIALS_FULL_URI", "AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE")
+# KFP puts it on every pod of a run.
+_RUN_LABEL = "pipeline/runid"
 _POD_FIELDS = ("imagePullSecrets", "schedulerName", "dnsPolicy", "dnsConfig", "hostAliases", "runtimeClassName")
 
 
@@ -75,6 +81,7 @@ class Surroundings:
         volumes, mounts: secrets and certificates that these name.
         pod: fields of the pod's spec: pull secrets, DNS.
         pull_policy: when the image is pulled; empty for Kubernetes' own rule.
+        run: id of the KFP run of the step; empty if it is in none.
         service_account: name of the pod's account.
     """
 
@@ -84,6 +91,7 @@ class Surroundings:
     pod: dict[str, Any]
     service_account: str
     pull_policy: str = ""
+    run: str = ""
 
 
 @dataclass(frozen=True)
@@ -94,6 +102,7 @@ class Versions:
         main: the version in service; empty if there is none.
         previous: what a rollback goes back to; empty if there is none.
         canary: the version that has a share of the traffic beside `main`; empty if there is none.
+        since: when `main` came into service, as ISO 8601; empty if that was not noted.
         minimum: pods that were asked for.
         pods: pods that `main` has, or had before the canary came.
     """
@@ -101,6 +110,7 @@ class Versions:
     main: str = ""
     previous: str = ""
     canary: str = ""
+    since: str = ""
     minimum: int = 0
     pods: int = 0
 
@@ -124,6 +134,7 @@ def surroundings(step_pod: Object, environment: list[Object], own_account: bool)
         pod={name: spec[name] for name in _POD_FIELDS if name in spec},
         service_account=SERVICE_ACCOUNT if own_account else spec.get("serviceAccountName", "default"),
         pull_policy=step.get("imagePullPolicy", ""),
+        run=step_pod["metadata"].get("labels", {}).get(_RUN_LABEL, ""),
     )
 
 
@@ -141,7 +152,7 @@ def deployment(service: str, version: str, model: Model, image: str, replicas: i
         "metadata": {
             "name": f"{service}-{version}",
             "labels": {**LABELS, **selector, "app.kubernetes.io/managed-by": FIELD_MANAGER},
-            "annotations": {URI_ANNOTATION: model.uri, DIGEST_ANNOTATION: model.digest},
+            "annotations": {URI_ANNOTATION: model.uri, DIGEST_ANNOTATION: model.digest, RUN_ANNOTATION: around.run},
         },
         "spec": {
             "replicas": replicas,
@@ -221,11 +232,17 @@ def public_service(service: str, versions: Versions) -> Object:
         MAIN_ANNOTATION: versions.main,
         PREVIOUS_ANNOTATION: versions.previous,
         MINIMUM_ANNOTATION: str(versions.minimum),
+        SINCE_ANNOTATION: versions.since,
     }
     if versions.canary:
         notes |= {CANARY_ANNOTATION: versions.canary, PODS_ANNOTATION: str(versions.pods)}
     selector = {SERVICE_LABEL: service} if versions.canary else _selector(service, versions.main)
     return _service(service, service, selector, notes)
+
+
+def now() -> str:
+    """The time as Kubernetes writes it."""
+    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
 
 
 def again(live: Object) -> Object:

@@ -86,8 +86,8 @@ class Rollout:
         self._retire(keep=(version,))
         return version, "all of the traffic", result
 
-    def rollback(self) -> tuple[str, str]:
-        """Ends the canary, if there is one; else puts the previous version back into service.
+    def rollback(self, version: str = "") -> tuple[str, str]:
+        """Ends the canary, if there is one; else puts `version`, or else the previous one, back into service.
 
         Returns (the version that has all of the traffic now, the one that loses it).
 
@@ -100,11 +100,12 @@ class Rollout:
         if now.canary:
             self._end_canary()
             return now.main, now.canary
-        previous = now.previous
-        if not previous or self._cluster.get(*DEPLOYMENT, f"{self._service}-{previous}") is None:
-            raise RolloutError(f"{self._service} has no previous version to go back to; it serves {now.main}")
-        self._scale(previous, max(1, now.pods))
+        previous = version or now.previous
+        if previous in ("", now.main) or self._cluster.get(*DEPLOYMENT, f"{self._service}-{previous}") is None:
+            which = f"version {version}" if version else "previous version"
+            raise RolloutError(f"{self._service} has no {which} to go back to; it serves {now.main}")
         try:
+            self._scale(previous, max(1, now.pods))
             self._wait_until_ready(previous)
         except BaseException as error:
             self._scale(previous, 0)
@@ -122,7 +123,7 @@ class Rollout:
             return Versions()
         selector, notes = found["spec"].get("selector") or {}, found["metadata"].get("annotations") or {}
         if SERVICE_LABEL not in selector:
-            raise RolloutError(f"there is another Service called {self._service}: choose another name with service=")
+            raise RolloutError(f"there is another Service called {self._service}: choose another with serve_name=")
         main = selector.get(VERSION_LABEL) or notes.get(objects.MAIN_ANNOTATION, "")
         live = self._cluster.get(*DEPLOYMENT, f"{self._service}-{main}")
         running = live["spec"]["replicas"] if live else 0
@@ -130,6 +131,7 @@ class Rollout:
             main=main,
             previous=notes.get(objects.PREVIOUS_ANNOTATION, ""),
             canary=notes.get(objects.CANARY_ANNOTATION, ""),
+            since=notes.get(objects.SINCE_ANNOTATION, ""),
             minimum=int(notes.get(objects.MINIMUM_ANNOTATION, running) or 1),
             pods=int(notes.get(objects.PODS_ANNOTATION, running)),
         )
@@ -298,8 +300,10 @@ def _pods_to_start(before: Versions, replicas: int) -> int:
 
 def _next(before: Versions, version: str, replicas: int) -> Versions:
     """`version` in service. Deployed again, a version keeps the previous one that it had."""
-    previous = before.previous if before.main == version else before.main
-    return Versions(main=version, previous=previous, minimum=replicas)
+    same = before.main == version
+    previous = before.previous if same else before.main
+    since = (before.since if same else "") or objects.now()
+    return Versions(main=version, previous=previous, since=since, minimum=replicas)
 
 
 def _is_ready(live: Object) -> bool:

@@ -48,6 +48,10 @@ class Forbidden(ClusterError):
     """This account may not do that (401, 403)."""
 
 
+class NotThere(ClusterError):
+    """There is no such thing (404); of a list: the cluster knows no such kind of object."""
+
+
 def in_step() -> bool:
     """Whether this process is a step of a run on a cluster.
 
@@ -137,7 +141,7 @@ class Cluster:
                     return None
                 cause = _explain(error)
                 if error.status not in _PASSING:
-                    refused = Forbidden if error.status in (401, 403) else ClusterError
+                    refused = _REFUSALS.get(error.status, ClusterError)
                     raise refused(f"cannot {_VERBS[method]} {what}: {cause}") from error
             except HTTPError as error:
                 cause = str(error)
@@ -167,6 +171,7 @@ class Cluster:
         return f"{root}/namespaces/{self.namespace}/{plural}" + (f"/{name}" if name else "")
 
 
+_REFUSALS = {401: Forbidden, 403: Forbidden, 404: NotThere}
 _VERBS = {"GET": "read", "PATCH": "apply", "DELETE": "delete"}
 # JSON is YAML: the client sends the dictionary as JSON and the apply media type takes it.
 _APPLY, _MERGE = "application/apply-patch+yaml", "application/merge-patch+json"

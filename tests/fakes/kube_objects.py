@@ -57,7 +57,7 @@ def selected(obj: Object, query: dict[str, str]) -> bool:
     """Whether `obj` is among those that the label and field selectors of `query` mean."""
     labels = obj["metadata"].get("labels", {})
     pairs = [pair.partition("=") for pair in query.get("labelSelector", "").split(",") if pair]
-    if any(labels.get(name) != value.lstrip("=") for name, _, value in pairs):
+    if any(labels.get(name) != value.lstrip("=") if equals else name not in labels for name, equals, value in pairs):
         return False
     for name, _, value in (pair.partition("=") for pair in query.get("fieldSelector", "").split(",") if pair):
         found: Any = obj

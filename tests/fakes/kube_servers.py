@@ -26,12 +26,14 @@ class Servers:
 
     Attributes:
         broken_images: images that cannot be pulled.
+        full: whether no node has room for a version that does not run yet.
         lag: seconds after which a Service, or a change of its selector, is known to those who connect.
     """
 
     def __init__(self, kube: KubeApi) -> None:
         self._kube = kube
         self.broken_images: set[str] = set()
+        self.full = False
         self.lag = 0.0
         self._fronts = Fronts(self._route)
         self._selectors: dict[str, list[tuple[float, dict]]] = {}
@@ -113,7 +115,7 @@ class Servers:
     def _start(self, name: str, live: Object) -> bool:
         """Starts the process of a version, unless it runs; returns whether it is ready."""
         container = live["spec"]["template"]["spec"]["containers"][0]
-        if container["image"] in self.broken_images:
+        if container["image"] in self.broken_images or (self.full and name not in self._processes):
             return False
         if name in self._processes:
             return self._processes[name][0].poll() is None
@@ -151,8 +153,12 @@ class Servers:
         status = {"name": "server", "ready": ready, "restartCount": 0, "image": image, "imageID": image}
         if image in self.broken_images:
             status["state"] = {"waiting": {"reason": "ImagePullBackOff", "message": f"no such image {image}"}}
-        elif not ready:
+        elif not ready and name in self._processes:
             status["restartCount"] = 3
+        conditions = [{"type": "Ready", "status": str(ready)}]
+        if self.full and name not in self._processes:
+            message = "0/1 nodes are available: 1 Insufficient cpu."
+            conditions.append({"type": "PodScheduled", "status": "False", "message": message})
         return {
             "apiVersion": "v1",
             "kind": "Pod",
@@ -165,7 +171,7 @@ class Servers:
             "status": {
                 "phase": "Pending" if image in self.broken_images else "Running",
                 "containerStatuses": [status],
-                "conditions": [{"type": "Ready", "status": str(ready)}],
+                "conditions": conditions,
             },
         }
 

@@ -3,6 +3,7 @@
 from tests.fakes.kube_objects import Object
 
 NAME = "museum-classifier-5x7kq-system-container-impl-1234567890"
+RUN = "0b54a7f6-0000-4000-8000-00000000000c"
 IMAGE = "registry.example.org/museum/train@sha256:" + "a" * 64
 SECRET = {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "store"}, "stringData": {"key": "the secret key"}}
 
@@ -43,7 +44,12 @@ def step_pod(environment: dict[str, str] | None = None, image: str = IMAGE) -> O
     return {
         "apiVersion": "v1",
         "kind": "Pod",
-        "metadata": {"name": NAME, "ownerReferences": [workflow], "uid": "b7c1d6f0-0000-4000-8000-000000000002"},
+        "metadata": {
+            "name": NAME,
+            "uid": "b7c1d6f0-0000-4000-8000-000000000002",
+            "labels": {"pipeline/runid": RUN},
+            "ownerReferences": [workflow],
+        },
         "spec": {
             "containers": [{"name": "wait", "image": "quay.io/argoproj/argoexec:v3.7"}, main],
             "initContainers": [{"name": "kfp-launcher", "image": "ghcr.io/kubeflow/kfp-launcher:2.17.0"}],

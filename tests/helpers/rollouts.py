@@ -1,8 +1,6 @@
 """What one looks at after a rollout; the fixtures `kube`, `servers`, `models` and `put` make one."""
 
-
-
-from components.serve import deploy, objects, smoke
+from components.serve import objects, services, smoke
 from components.serve.objects import Model
 from components.serve.rollout import Patience
 from components.shared import kubernetes
@@ -12,7 +10,7 @@ PATIENCE = Patience(poll=0.05, image=0.2, ready=60)
 
 
 def rollback() -> str:
-    return deploy.rollback(kubernetes.connect(), "colours", PATIENCE)
+    return services.rollback(kubernetes.connect(), "colours", patience=PATIENCE)
 
 
 def served(servers, times: int = 1) -> list[str]:

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from components.evaluate import champion
-from components.serve import deploy, kserve, local, objects, smoke
+from components.serve import kserve, local, objects, services, smoke
 from components.serve.kserve import KServe
 from components.serve.objects import Model
 from components.serve.rollout import Patience, RolloutError
@@ -81,12 +81,12 @@ def put(controller: Controller, questions, model: Model, canary: int = 0, image:
         look(url)
         return smoke.try_service(controller.reach(url), questions, model.digest, pause=0.01)
 
-    service = KServe(kubernetes.connect(), "colours", PATIENCE)
+    service = KServe(kubernetes.connect(), "colours", patience=PATIENCE)
     return service.deploy(model, image, 2, canary, around(), smoke_test)
 
 
 def rollback() -> str:
-    return deploy.rollback(kubernetes.connect(), "colours", PATIENCE)
+    return services.rollback(kubernetes.connect(), "colours", patience=PATIENCE)
 
 
 def predictor(kube) -> Object:

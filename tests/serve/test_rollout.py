@@ -99,7 +99,8 @@ def test_rollback_from_a_desk(kube, servers, put, models, monkeypatch, tmp_path,
     assert capsys.readouterr().out.splitlines()[-1] == f"colours serves {first} again, instead of {second}"
     assert served(servers) == ["first"]
     assert main(["rollback", "colors", "--kubeconfig", config]) != 0
-    assert capsys.readouterr().err == "error: there is no service colors in namespace kubeflow\n"
+    error = capsys.readouterr().err
+    assert error.startswith("error: there is no service colors in namespace kubeflow; known here: colours (")
     assert main(["rollback", "colours", "--kubeconfig", str(tmp_path / "none")]) != 0
     assert capsys.readouterr().err.startswith("error: no Kubernetes cluster to talk to: ")
 

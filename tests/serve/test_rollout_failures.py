@@ -1,12 +1,11 @@
 """A deployment that fails, or is stopped, leaves what was there as it was, and says why."""
 
-# Fixtures are imported, and tests have arguments of their names.
 import os
 import signal
 
 import pytest
 
-from components.serve import deploy, objects, smoke
+from components.serve import objects, services, smoke
 from components.serve.objects import Model
 from components.serve.rollout import Patience, Rollout, RolloutError
 from components.shared import kubernetes
@@ -63,7 +62,7 @@ def test_whatever_goes_wrong_the_old_version_is_as_it_was(kube, servers, put, mo
 def test_a_step_that_is_told_to_stop_takes_back_what_it_has_begun(kube, servers, put, models):
     first, _, _ = put(models[0])
     with pytest.raises(RolloutError, match=f"was taken back: the step was told to stop; colours still serves {first}"):
-        with deploy._interruptible():
+        with services.interruptible("the step was told to stop"):
             put(models[1], look=lambda url: os.kill(os.getpid(), signal.SIGTERM))
     assert replicas(kube) == {first: 1}
 
