@@ -9,7 +9,6 @@ from kfp import dsl
 
 from components.assemble.component import assemble as assemble_step
 from components.container_images import image
-from components.convert.component import convert as convert_step
 from components.evaluate.component import evaluate as evaluate_step
 from components.fetch.component import fetch as fetch_step
 from components.query.component import query as query_step
@@ -216,7 +215,7 @@ def pipeline(
     )
     set_resources(selected, "query", secrets)
 
-    with dsl.ParallelFor(selected.outputs["Output"], parallelism=8) as shard:
+    with dsl.ParallelFor(selected.outputs["Output"], name="shards", parallelism=8) as shard:
         fetched = fetch_step(
             shard=shard,
             objects=selected.outputs["objects"],
@@ -230,11 +229,9 @@ def pipeline(
             allow_private_addresses=fetch_allow_private_addresses,
         )
         set_resources(fetched, "fetch", secrets)
-        converted = convert_step(shard=shard, images=fetched.outputs["images"])
-        set_resources(converted, "convert", secrets)
 
     assembled = assemble_step(
-        indexes=dsl.Collected(converted.outputs["index"]),
+        indexes=dsl.Collected(fetched.outputs["index"]),
         objects=selected.outputs["objects"],
         labels=selected.outputs["labels"],
         conflicts=check_conflicts,
@@ -295,22 +292,22 @@ def pipeline(
         min_accuracy=eval_min_accuracy,
         max_class_regression=eval_max_class_regression,
         champion=eval_champion,
+        serve=serve_enabled,
     ).set_caching_options(False)  # the champion may be another one today
     set_resources(evaluated, "evaluate", secrets)
 
-    with dsl.If(serve_enabled == True, name="serving-wanted"):  # noqa: E712  a KFP condition, evaluated at run time
-        with dsl.If(evaluated.outputs["Output"] == True, name="model-passed"):  # noqa: E712
-            served = serve_step(
-                dataset=assembled.outputs["dataset"],
-                classifier=trained.outputs["classifier"],
-                predictions=evaluated.outputs["predictions"],
-                serving=serve_kind,
-                service=serve_name,
-                server_image=image("serve"),
-                replicas=serve_replicas,
-                canary_percent=serve_canary_percent,
-            ).set_caching_options(False)
-            set_resources(served, "serve", secrets)
+    with dsl.If(evaluated.outputs["Output"] == True, name="passed"):  # noqa: E712  evaluated at run time
+        served = serve_step(
+            dataset=assembled.outputs["dataset"],
+            classifier=trained.outputs["classifier"],
+            predictions=evaluated.outputs["predictions"],
+            serving=serve_kind,
+            service=serve_name,
+            server_image=image("serve"),
+            replicas=serve_replicas,
+            canary_percent=serve_canary_percent,
+        ).set_caching_options(False)
+        set_resources(served, "serve", secrets)
 
 
 if __name__ == "__main__":

@@ -4,6 +4,7 @@ import argparse
 import sys
 import tempfile
 from pathlib import Path
+from types import ModuleType
 from typing import Any, Iterator, Mapping
 
 import yaml
@@ -58,6 +59,7 @@ def write(output: str, target: Target = Target(), defaults: Mapping[str, Any] | 
     spec, platform = yaml.safe_load_all(text)
     references = {image(name): target.image(name) for name in NAMES}
     spec = _replaced(spec, references)
+    _run_from_image(spec, pipeline)
     if target.retries:
         _add_retries(spec)
     if not target.caching:
@@ -68,6 +70,17 @@ def write(output: str, target: Target = Target(), defaults: Mapping[str, Any] | 
     placement.apply(platform, target)
     documents = [yaml.dump(document, Dumper=_Dumper, sort_keys=True, width=120) for document in (spec, platform)]
     Path(output).write_text("\n".join(comments) + "\n" + "---\n".join(documents))
+
+
+def _run_from_image(spec: dict, graph: ModuleType) -> None:
+    """Components run from their image, see components/step.py: the Workflow's status has each command eight times."""
+    functions = [value.python_func for value in vars(graph).values() if hasattr(value, "python_func")]
+    modules = {function.__name__: function.__module__ for function in functions}
+    for name, executor in spec["deploymentSpec"]["executors"].items():
+        module = modules[name.removeprefix("exec-")]
+        executor["container"]["command"] = ["python3", "-m", "components.step", module]
+        for kind in ("cpuRequest", "cpuLimit", "memoryRequest", "memoryLimit"):  # for KFP before 2.13
+            del executor["container"]["resources"][kind]
 
 
 class _Dumper(yaml.SafeDumper):

@@ -16,8 +16,8 @@ from cli.display import Board, Display, Stage
 from cli.process_group import ProcessGroup
 from components.shared.storage import storage
 
-STAGES = ("query", "fetch", "convert", "assemble", "tensorboard", "train", "evaluate", "serve")
-SHARDED = ("fetch", "convert")
+STAGES = ("query", "fetch", "assemble", "tensorboard", "train", "evaluate", "serve")
+SHARDED = ("fetch",)
 LOCATIONS = {
     "dataset": "assemble/dataset",
     "model": "train/classifier",

@@ -8,11 +8,10 @@ from typing import Any, Iterable
 from cli import runs, wiring
 from components.shared.storage import storage
 
-# In the order of the graph; fetch and convert lie in a folder a shard.
+# In the order of the graph; fetch lies in a folder per shard.
 _FOLDERS = {
     "query": "query",
     "fetch": "for-loop-*/fetch",
-    "convert": "for-loop-*/convert",
     "assemble": "assemble",
     "train": "train",
     "evaluate": "evaluate",

@@ -63,7 +63,6 @@ NEEDS = {
     # One retry, for a museum's server or a store that is away; a mistake in the parameters meets it too.
     "query": Needs(("250m", "2"), ("512Mi", "4Gi"), "10Gi", 4, 1, ("store", "google", "flickr")),
     "fetch": Needs(("250m", "2"), ("512Mi", "2Gi"), "20Gi", 48, 3),
-    "convert": Needs(("250m", "2"), ("512Mi", "2Gi"), "20Gi", 12, 3),
     "assemble": Needs(("250m", "2"), ("512Mi", "4Gi"), "10Gi", 4, 1),
     "tensorboard": Needs(("50m", "500m"), ("128Mi", "512Mi"), "1Gi", 0.5, 2, ("store",)),
     # It waits for the workers, and at the end measures and copies the model; /tmp is as large in the workers.

@@ -11,7 +11,7 @@ import pytest
 
 from tests.helpers.local_runs import TINY, command, statuses, summary_of
 
-STAGES = ["query", "fetch", "convert", "assemble", "tensorboard", "train", "evaluate", "serve"]
+STAGES = ["query", "fetch", "assemble", "tensorboard", "train", "evaluate", "serve"]
 
 
 @pytest.fixture(scope="module")

@@ -58,22 +58,21 @@ def test_edges(spec):
         ("train", "condition-2"),
         ("evaluate", "condition-2"),
     }
-    loop = spec.components["comp-for-loop-1"].dag
-    assert edges(loop) == {("fetch", "convert")}
-    assert set(spec.components["comp-condition-3"].dag.tasks) == {"serve"}
+    assert set(spec.components["comp-for-loop-1"].dag.tasks) == {"fetch"}
+    assert set(spec.components["comp-condition-2"].dag.tasks) == {"serve"}
 
 
 def test_the_model_is_served_only_if_wanted_and_passed(spec):
-    outer = spec.root.dag.tasks["condition-2"].trigger_policy.condition
-    inner = spec.components["comp-condition-2"].dag.tasks["condition-3"].trigger_policy.condition
-    assert "serve_enabled" in outer and "evaluate-Output" in inner
+    assert "evaluate-Output" in spec.root.dag.tasks["condition-2"].trigger_policy.condition
+    inputs = spec.root.dag.tasks["evaluate"].inputs.parameters
+    assert inputs["serve"].component_input_parameter == "serve_enabled"
 
 
 def test_images(spec):
     executors = spec.deployment_spec["executors"]
     images = {name.removeprefix("exec-"): executor["container"]["image"] for name, executor in executors.items()}
     assert images == {
-        **dict.fromkeys(["probe", "query", "fetch", "convert", "assemble", "tensorboard", "serve"], image("data")),
+        **dict.fromkeys(["probe", "query", "fetch", "assemble", "tensorboard", "serve"], image("data")),
         **dict.fromkeys(["train", "evaluate"], image("train")),
     }
 
@@ -89,8 +88,7 @@ def test_only_steps_that_need_the_bytes_take_large_artifacts(spec):
         for name, component in spec.components.items()
         if component.executor_label
     }
-    assert takers["convert"] == {"images"}
-    for stage in ("assemble", "train", "evaluate"):
+    for stage in ("fetch", "assemble", "train", "evaluate"):
         assert not takers[stage] & {"images", "records"}
 
 
@@ -146,7 +144,7 @@ def test_a_changed_source_is_no_cache_hit(spec):
 
 
 def test_serving_is_never_cached(spec):
-    tasks = spec.components["comp-condition-3"].dag.tasks
+    tasks = spec.components["comp-condition-2"].dag.tasks
     assert not tasks["serve"].caching_options.enable_cache
     assert spec.root.dag.tasks["train"].caching_options.enable_cache
 

@@ -13,13 +13,17 @@ def evaluate(
     min_accuracy: float,
     max_class_regression: float,
     champion: str,
+    serve: bool,
     report: Output[HTML],
     summary: Output[Markdown],
     metrics: Output[Metrics],
     classification: Output[ClassificationMetrics],
     predictions: Output[Artifact],
 ) -> bool:
-    """Evaluates on the test split, writes the report; returns whether the model passed the gate."""
+    """Evaluates on the test split, writes the report; returns whether to serve: the model passed, and `serve` is set.
+
+    Two conditions in the graph would be two more pods in a row.
+    """
     from components.evaluate.evaluator import evaluate_model
     from components.evaluate.settings import Settings
     from components.shared.errors import reported
@@ -33,4 +37,4 @@ def evaluate(
     metrics.metadata.update(result.metrics())
     classification.log_confusion_matrix(result.labels, result.confusion_matrix)
     classification.log_roc_curve(*result.roc_curve)
-    return result.passed
+    return result.passed and serve

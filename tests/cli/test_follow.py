@@ -47,7 +47,7 @@ def test_follows_the_run_to_its_end(server, capsys):
     assert status == 0
     # Names repeat on the server, states of one do not hide those of another, and only steps of the graph are shown.
     for index in (1, 2, 3):
-        assert f"fetch {index}/3: succeeded" in lines and f"convert {index}/3: succeeded" in lines
+        assert f"fetch {index}/3: succeeded" in lines
     assert "fetch 3/3: running" in lines and "fetch 1/3: running" not in lines
     assert "query: succeeded" in lines and "assemble: succeeded" in lines
     assert "train: cached" in lines and "serve: skipped" in lines
@@ -63,7 +63,7 @@ def test_a_run_that_fails_ends_with_the_steps_own_error(server, capsys):
     status, lines = wait(server, capsys)
     assert status == 1
     assert "fetch 3/3: attempt 1 failed" in lines and "fetch 3/3: failed" in lines
-    assert "convert 3/3: skipped" not in lines
+    assert "assemble: skipped" not in lines
     assert lines[-2].startswith("run failed at fetch 3/3: http")
     assert lines[-1] == "error: images.example.org answers 403; ask the museum"
 

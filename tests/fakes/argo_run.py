@@ -167,16 +167,15 @@ def sample_run(state: str, shards: int = 3) -> ArgoRun:
     run.step("query", "Succeeded")
     for index in range(shards - 1):
         run.step(f"for-loop-1/{index} of {shards}/fetch", "Succeeded")
-        run.step(f"for-loop-1/{index} of {shards}/convert", "Succeeded")
     last = f"for-loop-1/{shards - 1} of {shards}"
     if state == "SUCCEEDED":
-        for step in (f"{last}/fetch", f"{last}/convert", "assemble"):
+        for step in (f"{last}/fetch", "assemble"):
             run.step(step, "Succeeded")
         run.step("train", cached=True)
     elif state == "FAILED":
         failure = "Failed:main: Error (exit code 1)"
         run.step(f"{last}/fetch", failure, failure)
-        run.without(f"{last}/convert-driver", "Omitted", "omitted: depends condition not met")
+        run.without("assemble-driver", "Omitted", "omitted: depends condition not met")
     elif state == "CANCELED":
         run.step(f"{last}/fetch", "Failed:Step exceeded its deadline")
     else:
