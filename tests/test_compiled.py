@@ -6,6 +6,8 @@ After a change that is meant: UPDATE_GOLDEN=1 python -m pytest tests/test_compil
 import json
 import os
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -15,10 +17,13 @@ from kfp import components
 from cli import compile as compile_command
 from cli.main import main
 from cli.target import DROP_DOWNS, add_target_options, read_target
+from components.shared import limits
 from components.shared.errors import PipelineError
 from components.step_resources import NEEDS
+from tests import workflow_size
 
 GOLDEN = Path(__file__).parent / "golden"
+ROOT = Path(__file__).parent.parent
 QUANTITY = re.compile(r"\d+(m|Mi|Gi)?")
 
 
@@ -116,9 +121,63 @@ def test_no_image_without_a_registry_goes_unnoticed(tmp_path, capsys):
     assert capsys.readouterr().err == ""
 
 
-def test_more_shards_than_kfp_can_join_are_refused(tmp_path, capsys):
-    assert main(["compile", "--output", str(tmp_path / "p.yaml"), "shards=101"]) == 2
-    assert "shards=101 is too many" in capsys.readouterr().err and not (tmp_path / "p.yaml").exists()
+def test_kfp_sees_the_whole_workflow_of_a_default_run(tmp_path):
+    """Also with images by digest and long values; with more than SHOWN_SHARDS, submit warns."""
+    references = {name: f"registry.example.org/museum/{name}@sha256:{'0' * 64}" for name in ("data", "train", "serve")}
+    (tmp_path / "images.json").write_text(json.dumps(references))
+    spec, platform = compiled(tmp_path, "--digests", str(tmp_path / "images.json"))
+    values = {name: each["defaultValue"] for name, each in spec["root"]["inputDefinitions"]["parameters"].items()}
+    found = workflow_size.size(spec, platform, values)
+    assert found.total(limits.SHOWN_SHARDS) < workflow_size.LIMIT, found
+    long = {name: value or "x" * 100 for name, value in values.items()}
+    found = workflow_size.size(spec, platform, long)
+    assert found.total(values["fetch_shards"]) < workflow_size.LIMIT, found
+
+
+def test_all_indexes_fit_one_argument(tmp_path):
+    """KFP passes the assemble step its inputs so, and Linux takes 128 KiB in one argument."""
+    index = workflow_size.artifact("fetch", "index", store_session_info="x" * 400)
+    assert limits.MAX_SHARDS * len(json.dumps(index)) < 100_000
+
+
+def test_more_shards_than_a_workflow_can_hold_are_refused(tmp_path, capsys):
+    assert main(["compile", "--output", str(tmp_path / "p.yaml"), f"fetch_shards={limits.MAX_SHARDS + 1}"]) == 2
+    error = capsys.readouterr().err
+    assert "fetch_shards=65 is too many: at most 64, as Kubeflow Pipelines keeps all steps" in error
+    assert error.count("\n") == 1 and not (tmp_path / "p.yaml").exists()
+
+
+def test_more_shards_than_kfp_can_show_are_warned_of(tmp_path, capsys):
+    compiled(tmp_path, "--registry=r.example", f"fetch_shards={limits.SHOWN_SHARDS}")
+    assert capsys.readouterr().err == ""
+    compiled(tmp_path, "--registry=r.example", f"fetch_shards={limits.MAX_SHARDS}")
+    assert capsys.readouterr().err.startswith(f"warning: fetch_shards={limits.MAX_SHARDS}: of a run with more than ")
+
+
+@pytest.mark.parametrize("step", ["probe", "query"])
+def test_a_step_runs_by_the_command_of_the_yaml(tmp_path, step):
+    """With its component from the image: the YAML does not carry its source, see components/step.py."""
+    spec, _ = compiled(tmp_path)
+    container = spec["deploymentSpec"]["executors"][f"exec-{step}"]["container"]
+    component = spec["components"][f"comp-{step}"]
+    given = {name: each["defaultValue"] for name, each in spec["root"]["inputDefinitions"]["parameters"].items()}
+    sources = spec["root"]["dag"]["tasks"][step]["inputs"]["parameters"]
+    values = {name: given.get(source.get("componentInputParameter"), "") for name, source in sources.items()}
+    artifacts = {
+        name: {"artifacts": [{"name": name, "uri": str(tmp_path / name), "type": each["artifactType"]}]}
+        for name, each in component["outputDefinitions"].get("artifacts", {}).items()
+    }
+    outputs = {"artifacts": artifacts, "outputFile": str(tmp_path / "output.json")}
+    outputs["parameters"] = {"Output": {"outputFile": str(tmp_path / "Output")}}
+    # As KFP writes numbers: YAML has 4.0 where JSON has 4.
+    values = {name: int(each) if isinstance(each, float) and each.is_integer() else each for name, each in values.items()}
+    text = json.dumps({"inputs": {"parameterValues": values}, "outputs": outputs})
+    line = [part.replace("{{$}}", text) for part in [*container["command"], *container["args"]]]
+    assert line[0] == "python3" and len(" ".join(container["command"])) < 80
+    done = subprocess.run([sys.executable, *line[1:]], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert json.loads((tmp_path / "output.json").read_text())["parameterValues"]["Output"]
+    assert all((tmp_path / name).exists() for name in artifacts)
 
 
 @pytest.mark.parametrize("value", ["secret_store=", "secret_google=a.b", "secret_flickr=Mine"])

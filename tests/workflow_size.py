@@ -1,9 +1,9 @@
 """How large the Argo Workflow of a compiled pipeline becomes on a stock Kubeflow Pipelines 2.17, in bytes.
 
 KFP's compiler puts the specifications of a task into the inputs of its driver's node, and the driver's answer, a patch
-of the pod's spec, into the inputs of all nodes of the task (backend/src/v2/compiler/argocompiler, driver/driver.go). The
-retries of the stock Argo configuration make two nodes of each. An iteration of 18 nodes that had 128 kB on a real one has
-136 kB here.
+of the pod's spec, into the inputs of all nodes of the task (backend/src/v2/compiler/argocompiler, driver/driver.go).
+The retries of the stock Argo configuration make two nodes of each. An iteration of 18 nodes that had 128 kB on a real
+one has 136 kB here.
 """
 
 import json
@@ -110,18 +110,19 @@ class _Measure:
         return {
             "inputs": {
                 "parameterValues": values,
-                "artifacts": {key: _artifact("query", key, store_session_info=_STORE_SESSION)
+                "artifacts": {key: artifact("query", key, store_session_info=_STORE_SESSION)
                               for key in definitions.get("artifacts", {})},
             },
             "outputs": {
-                "artifacts": {key: _artifact(name, key) for key in [*outputs.get("artifacts", {}), "executor-logs"]},
+                "artifacts": {key: artifact(name, key) for key in [*outputs.get("artifacts", {}), "executor-logs"]},
                 "parameters": {key: {"outputFile": f"/tmp/kfp/outputs/{key}"} for key in outputs.get("parameters", {})},
                 "outputFile": f"/minio/{_ROOT}/output_metadata.json",
             },
         }  # fmt: skip
 
 
-def _artifact(task: str, name: str, **metadata: str) -> dict:
+def artifact(task: str, name: str, **metadata: str) -> dict:
+    """An artifact as it stands in the input of an executor."""
     found = {"name": name, "uri": f"{_ROOT}/{task}/{'0' * 36}/{name}", "type": {"schemaTitle": "system.Artifact"}}
     return {"artifacts": [{**found, "metadata": {"display_name": name, **metadata}}]}
 

@@ -7,7 +7,7 @@ from components.shared.errors import PipelineError
 
 # Of a stock KFP 2.17, whose Workflow takes 75 kB more for each shard (tests/workflow_size.py): above 1 MiB Argo
 # compresses its status, and KFP's API, pages and `submit --wait` see no step after that.
-SHOWN_SHARDS = 6
+SHOWN_SHARDS = 5
 # KFP hands the assemble step all indexes as one argument, about 1 kB each, and Linux takes 128 KiB; compressed, the
 # Workflow has to stay below 1 MiB as well.
 MAX_SHARDS = 64
@@ -24,12 +24,12 @@ def check_shards(shards: int, on_cluster: bool | None = None) -> None:
     advice = "give a shard more pictures: one of 50,000 is no problem"
     if shards > MAX_SHARDS:
         raise PipelineError(
-            f"fetch_shards={shards} is too many for Kubeflow Pipelines, which keeps all steps of a run in one object of at "
-            f"most 1 MiB: at most {MAX_SHARDS}; {advice}"
+            f"fetch_shards={shards} is too many: at most {MAX_SHARDS}, as Kubeflow Pipelines keeps all steps of a run "
+            f"in one object of at most 1 MiB; {advice}"
         )
     if shards > SHOWN_SHARDS:
         print(
-            f"warning: fetch_shards={shards} is more than Kubeflow Pipelines can show ({SHOWN_SHARDS}): the run goes to its "
-            f"end, but its last steps may look as if they never ended; {advice}",
+            f"warning: fetch_shards={shards}: of a run with more than {SHOWN_SHARDS} Kubeflow Pipelines may show the "
+            f"last steps as if they never ended, though they do; {advice}",
             file=sys.stderr,
         )
