@@ -170,7 +170,8 @@ def test_a_step_runs_by_the_command_of_the_yaml(tmp_path, step):
     outputs = {"artifacts": artifacts, "outputFile": str(tmp_path / "output.json")}
     outputs["parameters"] = {"Output": {"outputFile": str(tmp_path / "Output")}}
     # As KFP writes numbers: YAML has 4.0 where JSON has 4.
-    values = {name: int(each) if isinstance(each, float) and each.is_integer() else each for name, each in values.items()}
+    values = {name: int(each) if isinstance(each, float) and each % 1 == 0 else each
+              for name, each in values.items()}  # fmt: skip
     text = json.dumps({"inputs": {"parameterValues": values}, "outputs": outputs})
     line = [part.replace("{{$}}", text) for part in [*container["command"], *container["args"]]]
     assert line[0] == "python3" and len(" ".join(container["command"])) < 80
