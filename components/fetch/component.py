@@ -29,7 +29,7 @@ def fetch(
     from components.convert.converter import convert_shard
     from components.fetch.fetcher import Settings, fetch_shard
     from components.shared.errors import reported
-    from components.shared.storage import published_uri
+    from components.shared.storage.storage import published_uri
 
     arguments = {name: value for name, value in locals().items() if name in Settings.__annotations__}
     with reported():
