@@ -22,11 +22,11 @@ _PIPELINE = "museum-classifier"
 
 def main() -> None:
     """Runs TensorBoard with its own command line."""
-    from tensorboard.main import run_main
-
     if not any(argument.startswith("--logdir") for argument in sys.argv[1:]):
         with reported():
             sys.argv.append(f"--logdir={runs_folder(os.environ)}")
+    from tensorboard.main import run_main  # it reads S3_ENDPOINT while it is imported
+
     threading.excepthook = _end
     run_main()
 

@@ -38,6 +38,16 @@ def test_without_a_folder_it_looks_for_the_store_of_kubeflow_pipelines():
     assert ended.stderr.splitlines()[-1].startswith("error: the store of Kubeflow Pipelines is not found")
 
 
+def test_the_store_that_it_found_is_the_one_that_it_reads():
+    """TensorBoard reads S3_ENDPOINT while it is imported: found later, it would look at Amazon's S3."""
+    (port,) = free_ports(1)
+    found = "import components.tensorboard.__main__ as main; main.kfp_store = lambda: '127.0.0.1:1'"
+    line = [sys.executable, "-c", found + WITHOUT_TENSORFLOW, "--host=127.0.0.1", f"--port={port}", "--load_fast=false"]
+    keys = {"AWS_ACCESS_KEY_ID": "a", "AWS_SECRET_ACCESS_KEY": "b"}
+    ended = subprocess.run(line, env={**os.environ, **keys}, capture_output=True, text=True, timeout=120)
+    assert ended.returncode == 1 and "http://127.0.0.1:1/mlpipeline" in ended.stderr
+
+
 def test_it_serves_what_it_reads(tmp_path):
     (port,) = free_ports(1)
     with open(tmp_path / "output", "wb") as output:
