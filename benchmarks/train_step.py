@@ -57,24 +57,24 @@ def _ours(peer: str, name: str) -> tuple[int, Callable[[], object]]:
 
     from components.train import models
     from components.train.worker import devices
-    from components.train.worker.trainer import Trainer
+    from components.train.worker.step import TrainingStep
 
     chosen = settings(name, precision="float32" if peer in ("ours", "frozen") else peer)
     strategy = devices.prepare(chosen)
     network = models.build(name, SIDE, CLASSES)
     network.base.trainable = peer != "frozen"
-    trainer = Trainer(strategy, network.model, chosen, 1e-3, 1000)
+    step = TrainingStep(strategy, network.model, chosen, 1e-3, 1000)
     images, targets = _batch()
     element = (tf.constant(images), tf.constant(targets), tf.fill([BATCH], 1 / BATCH))
     assert keras.config.dtype_policy().name == devices.policy(chosen.precision, [])
-    return STEPS * BATCH, lambda: [trainer.step(element, False).numpy() for _ in range(STEPS)]
+    return STEPS * BATCH, lambda: [step.run(element, False).numpy() for _ in range(STEPS)]
 
 
 def _features(peer: str, name: str) -> tuple[int, Callable[[], object]]:
     """The epochs after the first of a frozen network without augmentation: batches of features to the head."""
     from components.train import models
     from components.train.worker import batches, devices, input_pipeline
-    from components.train.worker.trainer import Trainer
+    from components.train.worker.step import TrainingStep
 
     chosen = settings(name, augmentation="none")
     strategy = devices.prepare(chosen)
@@ -84,8 +84,8 @@ def _features(peer: str, name: str) -> tuple[int, Callable[[], object]]:
     order = input_pipeline.Order(labels, BATCH, seed=1)
     share = batches.Share(0, 1, 1)
     data = batches.distributed(strategy, lambda: batches.features(values, order, share, labels, CLASSES))
-    trainer, elements = Trainer(strategy, network.head, chosen, 1e-3, 1000), iter(data)
-    return FEATURE_STEPS * BATCH, lambda: [trainer.step(next(elements), False).numpy() for _ in range(FEATURE_STEPS)]
+    step, elements = TrainingStep(strategy, network.head, chosen, 1e-3, 1000), iter(data)
+    return FEATURE_STEPS * BATCH, lambda: [step.run(next(elements), False).numpy() for _ in range(FEATURE_STEPS)]
 
 
 def _fit(peer: str, name: str) -> tuple[int, Callable[[], object]]:

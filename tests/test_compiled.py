@@ -56,7 +56,7 @@ def test_the_whole_file(tmp_path):
 def test_what_training_asks_the_cluster_for(tmp_path, workers, gpus):
     """The step's own pod, which waits, and the Service and Job that it starts."""
     from components.train.launcher import job
-    from components.train.launcher.resources import Settings as Resources
+    from components.train.launcher.resources import Resources
 
     spec, platform = compiled(tmp_path, f"workers={workers}", f"gpus={gpus}")
     defaults = {name: each["defaultValue"] for name, each in spec["root"]["inputDefinitions"]["parameters"].items()}

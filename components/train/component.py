@@ -42,7 +42,9 @@ def train(
     from components.shared.dataset import require_fit
     from components.shared.errors import reported
     from components.shared.storage.storage import published_uri
-    from components.train.launcher.launch import Resources, Settings, launch
+    from components.train.launcher.launch import launch
+    from components.train.launcher.resources import Resources
+    from components.train.settings import Settings
 
     arguments = {name: value for name, value in locals().items() if name in Settings.__annotations__}
     resources = Resources(train_cpu_request, train_cpu_limit, train_memory_request, train_memory_limit)

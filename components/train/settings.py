@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from components.shared.parameters import LARGEST, ParameterError, all_between, between, choice, refuse
-from components.train.models import IMAGENET, NONE, check_name, check_weights
+from components.train.models import IMAGENET, NONE, check_name, check_weights, smallest_image_size
 
 OPTIMIZERS = ("adamw", "sgd")
 AUGMENTATIONS = ("none", "light", "strong")
@@ -38,6 +38,7 @@ _BETWEEN = {
 _MOST_EXAMPLES = 4096
 # Kubernetes' name of an extended resource: domain/name.
 _RESOURCE = re.compile(r"[a-z0-9]([a-z0-9.-]*[a-z0-9])?/[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?")
+_EVALUATION_BATCH = 64
 
 
 @dataclass(frozen=True)
@@ -111,6 +112,24 @@ class Settings:
     def replicas(self) -> int:
         """How many copies of the model train together: every GPU of every worker, or a worker's CPU."""
         return self.workers * max(self.gpus, 1)
+
+    @property
+    def evaluation_batch(self) -> int:
+        """Examples of an evaluation batch: at most as many as are trained at once, and a multiple of the replicas."""
+        return -(-min(_EVALUATION_BATCH, self.batch_size) // self.replicas) * self.replicas
+
+    def less_memory(self, image_size: int | None = None) -> str:
+        """What to try after memory ran out, in parameters: a smaller batch, smaller images (stored at `image_size`)."""
+        tries = []
+        if batch := self.batch_size // 2 // self.replicas * self.replicas:
+            tries.append(f"batch_size={batch}")
+        if image_size is None:
+            tries.append("a smaller image_size")
+        else:
+            smaller = max(smallest_image_size(self.models[0], self.pre_trained), image_size * 3 // 4)
+            if smaller < image_size:
+                tries.append(f"image_size={smaller}")
+        return "try " + ", or ".join([*tries, "more memory"])
 
     def for_model(self, name: str) -> "Settings":
         """The same settings for the one model `name`."""

@@ -5,7 +5,7 @@ import pytest
 from components.shared.errors import PipelineError
 from components.train import models
 from components.train.models import ZOO
-from components.train.worker.trainer import Trainer
+from components.train.worker.step import TrainingStep
 
 # Parameters of the published network without its top (Keras documentation, weights of include_top=False).
 PARAMETERS = {
@@ -64,10 +64,10 @@ def test_fine_tuning_moves_the_upper_part_and_no_normalisation(make_settings):
     network = models.build("mobilenet_025", 32, 3)
     models.unfreeze_upper(network.base)
     before = [weight.numpy() for weight in network.base.weights]
-    trainer = Trainer(tf.distribute.get_strategy(), network.model, make_settings(), 0.1, 10)
+    step = TrainingStep(tf.distribute.get_strategy(), network.model, make_settings(), 0.1, 10)
     pixels = np.random.default_rng(1).integers(0, 256, [4, 32, 32, 3]).astype(np.uint8)
     for _ in range(2):
-        trainer.step((tf.constant(pixels), tf.one_hot([0, 1, 2, 0], 3), tf.fill([4], 0.25)), False)
+        step.run((tf.constant(pixels), tf.one_hot([0, 1, 2, 0], 3), tf.fill([4], 0.25)), False)
     moved = [not np.array_equal(old, weight.numpy()) for old, weight in zip(before, network.base.weights)]
     names = [weight.path for weight in network.base.weights]
     assert not any(moved[: len(moved) // 3]) and any(moved[-10:])

@@ -7,9 +7,8 @@ from datetime import datetime
 
 from components.shared.errors import PipelineError, TransientError
 from components.shared.kubernetes import CANNOT_START, Cluster, Object, condition
-from components.train import memory
 from components.train.launcher import job as objects
-from components.train.launcher.resources import Settings as Resources
+from components.train.launcher.resources import Resources
 from components.train.launcher.restarts import TAIL_LINES, Failure, describe_status
 from components.train.settings import Settings
 
@@ -217,7 +216,7 @@ class ClusterWorkers:
         lines = self._cluster.log(name, objects.CONTAINER, TAIL_LINES) or ["(its log is gone)"]
         if cause == "OOMKilled":
             limit = pod["spec"]["containers"][0].get("resources", {}).get("limits", {}).get("memory", "of its node")
-            cause = f"was killed for using more memory than its limit {limit}: {memory.advice(self._settings)}"
+            cause = f"was killed for using more memory than its limit {limit}: {self._settings.less_memory()}"
         return Failure(f"pod {name}", cause, status, tuple(lines))
 
     def _follow_chief(self, prefix: str, ended: threading.Event) -> None:

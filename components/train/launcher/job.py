@@ -12,7 +12,7 @@ import re
 from typing import Any, Mapping
 
 from components.shared.kubernetes import STEP_CONTAINER, STEP_VOLUMES, Object, run_reference
-from components.train.launcher.resources import Settings as Resources
+from components.train.launcher.resources import Resources
 from components.train.settings import Settings
 
 CONTAINER = "worker"

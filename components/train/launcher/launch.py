@@ -25,12 +25,12 @@ from components.shared.storage import storage
 from components.train.launcher import curves, job, leaderboard
 from components.train.launcher.cluster_workers import ClusterWorkers, Patience
 from components.train.launcher.local_workers import LocalWorkers
-from components.train.launcher.resources import Settings as Resources
+from components.train.launcher.resources import Resources
 from components.train.launcher.restarts import run_with_restarts, terminable
+from components.train.result import RESULT, TrainingResult
 from components.train.settings import Settings
-from components.train.worker.loop import RESULT, Preempted, TrainingResult, run
-
-__all__ = ["Resources", "Settings", "TrainSummary", "launch"]
+from components.train.worker.interruption import Preempted
+from components.train.worker.training import run
 
 PATIENCE = Patience()
 

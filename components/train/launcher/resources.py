@@ -14,7 +14,7 @@ _QUANTITY = re.compile(r"(\d{1,15}(?:\.\d{1,9})?)(m|[kMGT]|[KMGT]i)?", re.ASCII)
 
 
 @dataclass(frozen=True)
-class Settings:
+class Resources:
     """CPUs and memory of one worker as Kubernetes writes them (500m, 4, 8Gi); empty for the namespace's default.
 
     Raises:

@@ -8,7 +8,8 @@ import sys
 from components.shared.errors import reported
 from components.shared.storage import storage
 from components.train.settings import Settings
-from components.train.worker.loop import Preempted, run
+from components.train.worker.interruption import Preempted
+from components.train.worker.training import run
 
 
 def main() -> int:

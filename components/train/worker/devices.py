@@ -2,8 +2,10 @@
 
 import json
 import os
+from typing import Any
 
 import keras
+import numpy as np
 import tensorflow as tf
 
 from components.shared.cores import available_cores
@@ -55,7 +57,7 @@ def _limit_threads(count: int) -> None:
 def policy(precision: str, gpus: list) -> str:
     """Keras dtype policy for `precision`; `auto` is float32 on a CPU, bfloat16 or float16 on a GPU by its age.
 
-    With onednn_bf16 everything is float32, and oneDNN multiplies in bfloat16 where the CPU can (see loop.run).
+    With onednn_bf16 everything is float32, and oneDNN multiplies in bfloat16 where the CPU can (see training.run).
     """
     if precision == "auto":
         capabilities = [
@@ -75,6 +77,27 @@ def worker_index(strategy: tf.distribute.Strategy) -> int:
     """This worker's number in the cluster, from 0."""
     resolver = strategy.cluster_resolver
     return resolver.task_id or 0 if resolver else 0
+
+
+def per_replica_variables(strategy: tf.distribute.Strategy):
+    """Scope in which variables that are not trained (batch statistics) are each replica's own.
+
+    Mirrored ones would cost an exchange per layer and step; the replicas' values are averaged before an evaluation.
+    """
+
+    def creator(create, **arguments):
+        if strategy.num_replicas_in_sync > 1 and arguments.get("trainable") is False:
+            arguments["synchronization"] = tf.VariableSynchronization.ON_READ
+            arguments["aggregation"] = tf.VariableAggregation.ONLY_FIRST_REPLICA
+        return create(**arguments)
+
+    return tf.variable_creator_scope(creator)
+
+
+def local_value(strategy: tf.distribute.Strategy, variable: Any) -> np.ndarray:
+    """What this worker's first replica has in `variable` (of Keras or of TensorFlow)."""
+    value = getattr(variable, "value", variable) if isinstance(variable, keras.Variable) else variable
+    return strategy.experimental_local_results(value)[0].numpy()
 
 
 def _strategy(settings: Settings, stop: StopRequest) -> tf.distribute.Strategy:

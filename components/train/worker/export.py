@@ -5,19 +5,18 @@ import json
 import os
 from datetime import datetime, timezone
 from pathlib import Path
-from typing import TYPE_CHECKING, Callable, Iterator, Mapping, Sequence
+from typing import Iterator, Mapping, Sequence
 
 import keras
 import numpy as np
 import tensorflow as tf
 
-from components.shared.calibration import negative_log_likelihood
+from components.shared.calibration import fit_temperature, negative_log_likelihood
 from components.train.result import TrainingResult
 from components.train.worker import batches
+from components.train.worker.checkpoints import State
 from components.train.worker.input_pipeline import Examples, Order
-
-if TYPE_CHECKING:
-    from components.train.worker.training import Training
+from components.train.worker.session import Session
 
 SAVED_MODEL, KERAS, TFLITE, LABELS, CARD = "1", "model.keras", "model.tflite", "labels.txt", "model_card.json"
 CALIBRATION_PICTURES = 200
@@ -29,40 +28,66 @@ INTENDED_USE = (
 )
 
 
+def export(session: Session, state: State, weights: Sequence[np.ndarray], output: str) -> TrainingResult:
+    """Calibrates the network with its best `weights`; the chief writes every form of it into the local folder `output`.
+
+    Raises:
+        Preempted: SIGTERM came meanwhile; the same training exports again.
+    """
+    doing, validation = "exporting the model", session.validation
+    network = _with_weights(session, weights)
+    session.stop.check(doing)
+    scores = logits(network, validation, session.size, session.settings.evaluation_batch)
+    temperature = fit_temperature(scores, validation.labels)
+    result = TrainingResult(
+        model=session.settings.model,
+        metrics={
+            "validation_accuracy": float((scores.argmax(axis=1) == validation.labels).mean()),
+            "validation_loss": negative_log_likelihood(scores, validation.labels),
+            "validation_loss_calibrated": negative_log_likelihood(scores / temperature, validation.labels),
+            "temperature": temperature,
+            "train_accuracy": state.history[state.best_epoch - 1]["accuracy"],
+            "best_epoch": state.best_epoch,
+            "epochs": len(state.history),
+        },
+        history=state.history,
+        seconds=round(state.seconds, 3),
+        images_per_second=round(state.timed_images / max(state.timed_seconds, 1e-9), 2),
+    )
+    if session.chief:
+        _save(network, session, result, output, doing)
+        result.save(output)
+    return result
+
+
+def _with_weights(session: Session, weights: Sequence[np.ndarray]) -> keras.Model:
+    """The session's network with `weights` in float32, outside any distribution strategy."""
+    keras.config.set_dtype_policy("float32")
+    model = session.build().model
+    model.set_weights(weights)
+    return model
+
+
+def _save(model: keras.Model, session: Session, result: TrainingResult, output: str, doing: str) -> None:
+    temperature, info = result.metrics["temperature"], session.info
+    Path(output, LABELS).write_text("".join(f"{label}\n" for label in info.labels), encoding="utf-8")
+    model.save(os.path.join(output, KERAS))
+    session.stop.check(doing)
+    save_saved_model(model, info.labels, info.stored_size, temperature, os.path.join(output, SAVED_MODEL))
+    session.stop.check(doing)
+    Path(output, TFLITE).write_bytes(tflite(model, temperature))
+    session.stop.check(doing)
+    extra = {}
+    if session.settings.quantize == "int8":
+        extra = _quantize(model, temperature, session, os.path.join(output, TFLITE))
+    _write_card(session, result, extra, output)
+
+
 def logits(model: keras.Model, examples: Examples, size: int, batch_size: int) -> np.ndarray:
     """[n, classes] float32: the model's raw scores of all `examples`."""
     predict = tf.function(lambda images: model(tf.cast(images, tf.float32), training=False))
     parts = [predict(images).numpy() for images in _pictures(examples, size, batch_size)]
     return np.concatenate(parts)[: len(examples)]
-
-
-def metrics(scores: np.ndarray, labels: np.ndarray, temperature: float) -> dict[str, float]:
-    """Accuracy, loss and calibrated loss of `scores` [n, classes]."""
-    return {
-        "validation_accuracy": float((scores.argmax(axis=1) == labels).mean()),
-        "validation_loss": negative_log_likelihood(scores, labels),
-        "validation_loss_calibrated": negative_log_likelihood(scores / temperature, labels),
-    }
-
-
-def save(
-    model: keras.Model, training: "Training", result: TrainingResult, output: str, check: Callable[[], None]
-) -> None:  # fmt: skip
-    """Writes every form of `model` into the folder `output`; `check` is called in between and may raise to stop."""
-    temperature = result.metrics["temperature"]
-    Path(output, LABELS).write_text("".join(f"{label}\n" for label in training.info.labels), encoding="utf-8")
-    model.save(os.path.join(output, KERAS))
-    check()
-    save_saved_model(
-        model, training.info.labels, training.info.stored_size, temperature, os.path.join(output, SAVED_MODEL)
-    )
-    check()
-    Path(output, TFLITE).write_bytes(tflite(model, temperature))
-    check()
-    extra = {}
-    if training.settings.quantize == "int8":
-        extra = _quantize(model, temperature, training, os.path.join(output, TFLITE))
-    _write_card(training, result, extra, output)
 
 
 def save_saved_model(
@@ -140,17 +165,17 @@ def tflite(model: keras.Model, temperature: float, representative: Iterator[np.n
     return converter.convert()
 
 
-def _quantize(model: keras.Model, temperature: float, training: "Training", path: str) -> dict[str, float]:
+def _quantize(model: keras.Model, temperature: float, session: Session, path: str) -> dict[str, float]:
     """Replaces the tflite file by its int8 form; returns what that costs in validation accuracy."""
     size = int(model.input_shape[1])
-    before = tflite_probabilities(path, training.validation, size)
+    before = tflite_probabilities(path, session.validation, size)
     pictures = (
-        picture for batch in _pictures(training.train, size, 1) for picture in [batch.numpy().astype(np.float32)]
+        picture for batch in _pictures(session.train, size, 1) for picture in [batch.numpy().astype(np.float32)]
     )
     chosen = [picture for picture, _ in zip(pictures, range(CALIBRATION_PICTURES))]
     Path(path).write_bytes(tflite(model, temperature, iter(chosen)))
-    after = tflite_probabilities(path, training.validation, size)
-    labels = training.validation.labels[: len(after)]
+    after = tflite_probabilities(path, session.validation, size)
+    labels = session.validation.labels[: len(after)]
     accuracies = [float((rows.argmax(axis=1) == labels).mean()) for rows in (before, after)]
     print(f"int8: validation accuracy {accuracies[1]:.4f}, as float {accuracies[0]:.4f}", flush=True)
     return {"int8_accuracy": accuracies[1], "int8_accuracy_loss": accuracies[0] - accuracies[1]}
@@ -179,21 +204,21 @@ def _pictures(examples: Examples, size: int, batch_size: int) -> Iterator[tf.Ten
         yield images
 
 
-def _write_card(training: "Training", result: TrainingResult, extra: Mapping[str, float], output: str) -> None:
-    info, settings = training.info, training.settings
+def _write_card(session: Session, result: TrainingResult, extra: Mapping[str, float], output: str) -> None:
+    info, settings = session.info, session.settings
     card = {
         "name": result.model,
         "created": datetime.now(timezone.utc).isoformat(timespec="seconds"),
         "labels": list(info.labels),
         "stored_size": info.stored_size,
-        "input_size": training.size,
+        "input_size": session.size,
         "temperature": result.metrics["temperature"],
         "snapshot": info.snapshot,
         "metrics": {**result.metrics, **extra},
         "data": {f"examples_{name}": split.examples for name, split in info.splits.items()}
         | {"parameters": info.parameters},
         "parameters": {name: value for name, value in vars(settings).items()},
-        "parameter_count": training.network.model.count_params(),
+        "parameter_count": session.network.model.count_params(),
         "training": {"seconds": result.seconds, "images_per_second": result.images_per_second},
         "versions": _versions(),
         "intended_use": INTENDED_USE,

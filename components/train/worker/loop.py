@@ -1,61 +1,276 @@
-"""One worker's training, from data set to exported classifier. TensorFlow is imported only when it runs."""
+"""The training loop: phases, each of epochs, each of steps.
 
-import os
-import tempfile
+A model from scratch has one phase. Of a pre-trained model the head is trained first, then also the base's upper part.
+"""
 
-from components.shared import dataset as datasets
+import math
+import time
+from dataclasses import dataclass
+from typing import Any, Iterator
+
+import numpy as np
+import tensorflow as tf
+
+from components.shared.calibration import negative_log_likelihood
 from components.shared.errors import PipelineError
+from components.shared.progress import Progress
 from components.shared.storage import storage
-from components.train import memory
-from components.train.result import RESULT, TrainingResult
+from components.train import models
 from components.train.settings import Settings
-from components.train.worker.interruption import Preempted, StopRequest
+from components.train.worker.checkpoints import Checkpoint, CheckpointManager, State
+from components.train.worker.events import EventLog, confusion_image
+from components.train.worker.feed import Feed
+from components.train.worker.interruption import Preempted
+from components.train.worker.session import Session
+from components.train.worker.step import STEP_VALUES, TrainingStep
 
-__all__ = ["Preempted", "RESULT", "TrainingResult", "run"]
+# Of the learning rate: a linear head on frozen features bears more than a network, pre-trained filters much less.
+HEAD_RATE, FINE_TUNE_RATE = 3.0, 0.1
+HYPER_PARAMETERS = (
+    "model", "weights", "epochs", "fine_tune_epochs", "batch_size", "optimizer", "learning_rate", "augmentation",
+    "balance", "precision", "workers", "gpus", "seed",
+)  # fmt: skip
+# Steps that half precision may skip in a row: its loss scale has by then shrunk from 2^15 to 2^-15.
+MOST_SKIPPED = 30
+CONFUSION_SECONDS = 30.0  # at most one picture of the confusion matrix in this time: drawing takes a moment
 
 
-def run(settings: Settings, dataset: str, output: str, checkpoints: str) -> TrainingResult:
-    """Trains `settings.model` on the data set (a folder or URI with dataset.json) and exports it into `output`.
+@dataclass(frozen=True)
+class Phase:
+    """A part of the training: what is trained (all, head or fine_tune), for how long, at which peak learning rate."""
 
-    Every worker of a cluster (TF_CONFIG) calls it alike; the chief exports and writes `result.json`. `checkpoints` is
-    a URI: a run that finds a checkpoint there continues at its step with the same order of data.
+    name: str
+    epochs: int
+    learning_rate: float
+
+
+def plan(settings: Settings) -> list[Phase]:
+    """From scratch everything is trained at once; of a pre-trained model first the head, then also its upper part."""
+    rate = settings.learning_rate
+    if not settings.pre_trained:
+        return [Phase("all", settings.epochs, rate)]
+    phases = [Phase("head", settings.epochs, rate * HEAD_RATE)]
+    if settings.fine_tune_epochs:
+        phases.append(Phase("fine_tune", settings.fine_tune_epochs, rate * FINE_TUNE_RATE))
+    return phases
+
+
+def train(session: Session) -> tuple[State, list[np.ndarray]]:
+    """Trains the session's network, from its last checkpoint if there is one.
+
+    Returns the last state, and the weights of the best epoch in the order of the network's `weights`.
 
     Raises:
-        PipelineError: a mistake of the user, in one line.
-        Preempted: SIGTERM came, or another worker was lost; a checkpoint was written, the same call continues.
+        PipelineError: the loss is not finite, or the checkpoint is of another training.
+        Preempted: a worker was asked to stop; the checkpoint is written.
     """
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-    if settings.precision == "onednn_bf16":
-        os.environ["ONEDNN_DEFAULT_FPMATH_MODE"] = "BF16"  # read once, when TensorFlow's first operation runs
-    with StopRequest() as stop, tempfile.TemporaryDirectory(prefix="records-") as folder:
-        info = datasets.load(dataset)
-        import tensorflow as tf
-
-        from components.train.worker.training import Training
-
-        try:
-            return _to_store(Training(settings, info, checkpoints, folder, stop), output)
-        except tf.errors.ResourceExhaustedError as error:
-            raise PipelineError(
-                f"out of memory with model={settings.model}, batch_size={settings.batch_size} and "
-                f"image_size={info.stored_size}: {memory.advice(settings, info.stored_size)}"
-            ) from error
-        except (tf.errors.UnavailableError, tf.errors.AbortedError, tf.errors.CancelledError) as error:
-            if settings.workers == 1:
-                raise
-            raise Preempted(f"another worker was lost ({error.message.splitlines()[0][:200]})") from error
+    session.announce()
+    checkpoints = CheckpointManager(session)
+    saved = checkpoints.resume()
+    uri = storage.join(session.settings.logs, session.settings.model)
+    with EventLog(uri, session.chief, checkpoints.state.step) as events:
+        events.hyper_parameters({name: getattr(session.settings, name) for name in HYPER_PARAMETERS})
+        for phase in plan(session.settings)[checkpoints.state.phase :]:
+            PhaseRun(session, checkpoints, phase, events).train(saved)
+            saved = None
+            checkpoints.end_phase()
+    return checkpoints.state, checkpoints.best
 
 
-def _to_store(training, output: str) -> TrainingResult:
-    """Has the training write into a local folder, and copies that to `output` if it is elsewhere."""
-    path = storage.local_path(output)
-    if path is not None:
-        os.makedirs(path, exist_ok=True)
-        return training.run(path)
-    with tempfile.TemporaryDirectory(prefix="classifier-") as folder:
-        result = training.run(folder)
-        files = storage.list_files(folder)
-        # The launcher takes result.json as the sign that everything is there.
-        for file in sorted(files, key=lambda file: file.uri.endswith(RESULT)):
-            storage.upload(file.uri, storage.join(output, os.path.relpath(file.uri, folder)))
-    return result
+@dataclass(frozen=True)
+class _Pending:
+    """A step whose values may still be on their way from the device."""
+
+    number: int
+    values: tf.Tensor
+    waited: float  # seconds for its batch
+    timed: bool  # False if it was traced
+
+
+class PhaseRun:
+    """The steps and epochs of one phase of the session's training; `checkpoints` says where that is."""
+
+    def __init__(self, session: Session, checkpoints: CheckpointManager, phase: Phase, events: EventLog) -> None:
+        self._resumed = time.monotonic()
+        self._session, self._checkpoints, self._phase, self._events = session, checkpoints, phase, events
+        self._settings, self._state, self._order = session.settings, checkpoints.state, session.order
+        self._last_epoch = self._state.phase_epoch + phase.epochs
+        _set_trainable(session.network, phase.name)
+        # Frozen features without augmentation are the same in every epoch: they are computed once.
+        cached = phase.name == "head" and self._settings.augmentation == "none"
+        self._feed = Feed(session, cached, events, self._state.step)
+        model = session.network.head if cached else session.network.model
+        steps = phase.epochs * self._order.steps
+        self._step = TrainingStep(session.strategy, model, self._settings, phase.learning_rate, steps)
+        self._drawn = -math.inf
+        self._fresh = True  # the next step traces, so it is not timed
+        self._skipped = 0  # steps without a finite gradient, in a row
+        self._clock = time.monotonic()
+
+    def train(self, saved: Checkpoint | None) -> None:
+        """All steps of the phase that are not done yet; `saved` is where this phase was left, if it was begun."""
+        if saved:
+            self._step.restore(saved.arrays)
+        elements, evaluation = iter(self._feed.train()), iter(self._feed.validation())
+        progress = Progress(self._last_epoch * self._order.steps - self._state.step, "steps")
+        while not self._done():
+            if not self._evaluation_due():
+                self._epoch(elements, progress)
+            self._evaluate(evaluation)
+            self._save()
+        self._feed.close()
+
+    def _evaluation_due(self) -> bool:
+        """Whether the last step ended an epoch that was not evaluated yet."""
+        return len(self._state.history) < self._state.step // self._order.steps
+
+    def _done(self) -> bool:
+        if self._evaluation_due():
+            return False
+        epochs = len(self._state.history)
+        waited = epochs - max(self._state.best_epoch, self._state.phase_epoch)
+        if epochs < self._last_epoch and 0 < self._settings.patience <= waited:
+            print(f"no better validation accuracy for {waited} epochs: {self._phase.name} is stopped", flush=True)
+            return True
+        return epochs >= self._last_epoch
+
+    def _epoch(self, elements: Iterator[Any], progress: Progress) -> None:
+        """The rest of an epoch. Values are read a step late, so that a GPU never waits for Python."""
+        last = (self._state.step // self._order.steps + 1) * self._order.steps
+        pending: _Pending | None = None
+        self._clock = time.monotonic()
+        while self._state.step < last:
+            previous, pending = pending, self._start(elements)
+            stop, note = self._account(previous)
+            progress.update(1, note)
+            if stop or self._state.step % self._settings.checkpoint_every == 0:
+                stop |= self._account(pending)[0]
+                pending = None
+                self._save()
+                self._leave_if(stop)
+                self._clock = time.monotonic()
+        stop, _ = self._account(pending)
+        if stop:
+            self._save()
+            self._leave_if(stop)
+
+    def _start(self, elements: Iterator[Any]) -> _Pending:
+        state, started = self._state, time.monotonic()
+        self._events.before_step(state.step)
+        element = next(elements)
+        waited = time.monotonic() - started
+        values = self._step.run(element, self._session.stop.requested)
+        timed, self._fresh = not self._fresh, False
+        if not timed:
+            self._show_start(element)
+            self._clock = time.monotonic()
+        state.step += 1
+        return _Pending(state.step, values, waited, timed)
+
+    def _account(self, step: _Pending | None) -> tuple[bool, str]:
+        """Adds a step to its epoch and to the events; returns whether a worker was asked to stop, and a note."""
+        if step is None:
+            return False, ""
+        values = dict(zip(STEP_VALUES, step.values.numpy().tolist(), strict=True))
+        self._check_finite(step.number, values)
+        for i, value in enumerate((values["loss"] * values["count"], values["correct"], values["count"])):
+            self._state.sums[i] += value
+        self._events.scalars(
+            step.number,
+            {
+                "step/loss": values["loss"],
+                "step/accuracy": values["correct"] / max(values["count"], 1),
+                "step/learning_rate": values["learning_rate"],
+                "step/gradient_norm": values["gradient_norm"],
+                **self._speed(step, values["count"]),
+            },
+        )
+        return values["stop"] > 0, f"loss {values['loss']:.3f}"
+
+    def _speed(self, step: _Pending, images: float) -> dict[str, float]:
+        """Images a second and the share of waiting for input, from the end of the step before to the end of this one.
+
+        The end, because a device works on after the call that starts a step has returned.
+        """
+        before, self._clock = self._clock, time.monotonic()
+        if not step.timed:
+            return {}
+        seconds = max(self._clock - before, 1e-9)
+        self._state.timed_seconds += seconds
+        self._state.timed_images += images
+        return {"step/images_per_second": images / seconds, "step/input_wait_share": min(1.0, step.waited / seconds)}
+
+    def _check_finite(self, step: int, values: dict[str, float]) -> None:
+        finite = math.isfinite(values["gradient_norm"])
+        self._skipped = 0 if finite else self._skipped + 1
+        # Half precision overflows now and then: its loss scale skips the step and shrinks.
+        skip = self._step.policy == "mixed_float16" and self._skipped < MOST_SKIPPED
+        if math.isfinite(values["loss"]) and (finite or skip):
+            return
+        raise PipelineError(
+            f"the loss is {values['loss']:.3g} and its gradient {values['gradient_norm']:.3g} at step {step}, learning "
+            f"rate {values['learning_rate']:.3g}: start again with a learning_rate below "
+            f"{self._settings.learning_rate:g} (the last good checkpoint is kept in {self._session.checkpoints})"
+        )
+
+    def _leave_if(self, stop: bool) -> None:
+        if stop:
+            raise Preempted(f"stopped at step {self._state.step}; the checkpoint is in {self._session.checkpoints}")
+
+    def _save(self) -> None:
+        now = time.monotonic()
+        self._state.seconds += now - self._resumed
+        self._resumed = now
+        self._checkpoints.save(self._step.state)
+
+    def _evaluate(self, evaluation: Iterator[Any]) -> None:
+        labels = self._session.validation.labels
+        steps = self._feed.validation_order.steps
+        logits = self._step.logits(evaluation, steps, len(labels), self._session.stop)
+        if logits is None:
+            self._save()
+            self._leave_if(True)
+        loss, correct, count = self._state.sums
+        entry = {
+            "epoch": len(self._state.history) + 1,
+            "phase": self._phase.name,
+            "loss": loss / max(count, 1),
+            "accuracy": correct / max(count, 1),
+            "validation_loss": negative_log_likelihood(logits, labels),
+            "validation_accuracy": float((logits.argmax(axis=1) == labels).mean()),
+        }
+        self._state.history.append(entry)
+        self._state.sums[:] = [0.0, 0.0, 0.0]
+        self._checkpoints.note_best(entry["validation_accuracy"], entry["validation_loss"], self._step)
+        self._show_epoch(entry, logits, labels)
+
+    def _show_start(self, element: Any) -> None:
+        """What the phase works with: a batch as augmented, and the graph (of a phase on features: of the network)."""
+        if self._feed.cached:
+            self._events.graph(self._feed.graph())
+            return
+        pictures = self._session.strategy.experimental_local_results(element[0])[0]
+        self._events.images(self._state.step, "augmented", pictures.numpy()[:16])
+        self._events.graph(self._step.graph(element))
+
+    def _show_epoch(self, entry: dict[str, Any], logits: np.ndarray, labels: np.ndarray) -> None:
+        epoch = entry["epoch"]
+        self._events.scalars(epoch, {f"epoch/{k}": v for k, v in entry.items() if k not in ("epoch", "phase")})
+        print(
+            f"epoch {epoch} ({entry['phase']}): loss {entry['loss']:.4f}, accuracy {entry['accuracy']:.4f}, "
+            f"validation loss {entry['validation_loss']:.4f}, accuracy {entry['validation_accuracy']:.4f}",
+            flush=True,
+        )
+        if self._session.chief and (epoch == self._last_epoch or time.monotonic() - self._drawn > CONFUSION_SECONDS):
+            self._drawn = time.monotonic()
+            classes = self._session.info.labels
+            matrix = np.zeros((len(classes), len(classes)), np.int64)
+            np.add.at(matrix, (labels, logits.argmax(axis=1)), 1)
+            self._events.images(epoch, "validation_confusion", confusion_image(matrix, classes))
+        self._events.flush()
+
+
+def _set_trainable(network: models.Network, phase: str) -> None:
+    network.base.trainable = phase == "all"
+    if phase == "fine_tune":
+        models.unfreeze_upper(network.base)

@@ -5,7 +5,7 @@ import pytest
 
 from components.shared.errors import PipelineError
 from components.train.launcher import job
-from components.train.launcher.resources import Settings as Resources
+from components.train.launcher.resources import Resources
 from tests.fakes.kube_objects import SCHEMA_VERSION
 from tests.fakes.step_pod import IMAGE, step_pod
 from tests.helpers.train_settings import settings

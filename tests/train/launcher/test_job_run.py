@@ -16,7 +16,7 @@ from components.shared import kubernetes
 from components.shared.errors import PipelineError
 from components.train.launcher import job
 from components.train.launcher.cluster_workers import ClusterWorkers, Patience
-from components.train.launcher.resources import Settings as Resources
+from components.train.launcher.resources import Resources
 from components.train.launcher.restarts import run_with_restarts
 from tests.fakes.kube_api import KubeApi
 from tests.fakes.kube_jobs import KubeJobs

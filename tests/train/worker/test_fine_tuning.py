@@ -6,11 +6,11 @@ import keras
 import numpy as np
 import pytest
 
-from components.train.worker import loop
-from components.train.worker.checkpoints import LAST
+from components.train.worker import training
+from components.train.worker.checkpoints import LAST, CheckpointManager
 from components.train.worker.interruption import Preempted, StopRequest
-from components.train.worker.phase import PhaseRun
-from components.train.worker.training import Training
+from components.train.worker.loop import PhaseRun
+from components.train.worker.step import TrainingStep
 from tests.helpers.random_weights import enliven
 from tests.helpers.train_settings import settings as small
 
@@ -37,7 +37,7 @@ def two_phases(weights: str, folder, augmentation: str, **changes: object):
 
 
 def train(settings, dataset, folder):
-    return loop.run(settings, dataset, str(folder / "classifier"), str(folder / "checkpoints"))
+    return training.run(settings, dataset, str(folder / "classifier"), str(folder / "checkpoints"))
 
 
 @pytest.fixture(scope="module")
@@ -77,15 +77,15 @@ def test_killed_training_has_the_curve_of_an_undisturbed_one(
     settings = two_phases(weights, tmp_path, augmentation)
     kill_after = {"before the boundary": (0, HEAD_STEPS - 6), "at the boundary": (1, HEAD_STEPS)}
     wanted = kill_after.get(when, (1, HEAD_STEPS + 6))
-    save = Training._save
+    save = CheckpointManager.save
 
-    def save_and_die(training, arrays):
-        save(training, arrays)
-        if (training.state.phase, training.state.step) >= wanted:
+    def save_and_die(checkpoints, arrays):
+        save(checkpoints, arrays)
+        if (checkpoints.state.phase, checkpoints.state.step) >= wanted:
             raise Killed
 
     with monkeypatch.context() as patched:
-        patched.setattr(Training, "_save", save_and_die)
+        patched.setattr(CheckpointManager, "save", save_and_die)
         with pytest.raises(Killed):
             train(settings, dataset, tmp_path)
     assert state(tmp_path)["phase"] == wanted[0]
@@ -100,8 +100,8 @@ def test_fine_tuning_starts_from_the_best_weights_of_the_head(weights, dataset, 
     starts, run = {}, PhaseRun.train
 
     def noted(phase_run, saved):
-        training = phase_run._training
-        starts[phase_run._phase.name] = (training.network.model.get_weights(), list(training._best))
+        model, best = phase_run._session.network.model, phase_run._checkpoints.best
+        starts[phase_run._phase.name] = (model.get_weights(), list(best))
         run(phase_run, saved)
 
     monkeypatch.setattr(PhaseRun, "train", noted)
@@ -127,18 +127,16 @@ def test_head_that_is_stopped_early_is_fine_tuned_all_the_same(weights, dataset,
 
 
 def test_stop_during_evaluation_saves_and_loses_nothing(undisturbed, weights, dataset, tmp_path, monkeypatch):
-    from components.train.worker.trainer import Trainer
-
     settings = two_phases(weights, tmp_path, "light", checkpoint_every=1000)
-    predict, calls = Trainer.logits, []
+    predict, calls = TrainingStep.logits, []
 
-    def stop_in_the_second_evaluation(trainer, batches, steps, examples, stop):
+    def stop_in_the_second_evaluation(step, batches, steps, examples, stop):
         calls.append(steps)
         stop.requested = len(calls) == 2
-        return predict(trainer, batches, steps, examples, stop)
+        return predict(step, batches, steps, examples, stop)
 
     with monkeypatch.context() as patched:
-        patched.setattr(Trainer, "logits", stop_in_the_second_evaluation)
+        patched.setattr(TrainingStep, "logits", stop_in_the_second_evaluation)
         with pytest.raises(Preempted, match=f"stopped at step {2 * STEPS}"):
             train(settings, dataset, tmp_path)
     saved = state(tmp_path)
@@ -152,13 +150,13 @@ def test_stop_during_evaluation_saves_and_loses_nothing(undisturbed, weights, da
 @pytest.mark.parametrize("doing", ["reading record files", "features were computed", "exporting the model"])
 def test_stop_outside_of_steps(weights, dataset, tmp_path, monkeypatch, doing):
     """SIGTERM is noticed before the first step and after the last one, too."""
-    from components.train.worker import feed, training
+    from components.train.worker import devices, export, feed
 
     settings = two_phases(weights, tmp_path, "none", epochs=1, fine_tune_epochs=0)
     place = {
-        "reading record files": (training.devices, "is_chief"),
-        "features were computed": (feed, "FeatureFiles"),
-        "exporting the model": (Training, "_exported"),
+        "reading record files": (devices, "prepare"),
+        "features were computed": (feed, "Features"),
+        "exporting the model": (export, "_with_weights"),
     }[doing]
     requests, enter, original = [], StopRequest.__enter__, getattr(*place)
     monkeypatch.setattr(StopRequest, "__enter__", lambda self: requests.append(self) or enter(self))
@@ -176,15 +174,13 @@ def test_stop_outside_of_steps(weights, dataset, tmp_path, monkeypatch, doing):
 
 
 def test_features_are_not_computed_again(weights, dataset, tmp_path, monkeypatch, capsys):
-    from components.train.worker.trainer import Trainer
-
     settings = two_phases(weights, tmp_path, "none", epochs=1, fine_tune_epochs=0)
 
     def die(*_):
         raise Killed
 
     with monkeypatch.context() as patched:
-        patched.setattr(Trainer, "step", die)
+        patched.setattr(TrainingStep, "run", die)
         with pytest.raises(Killed):
             train(settings, dataset, tmp_path)
     assert "150/150 train features" in capsys.readouterr().out

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from components.shared.errors import PipelineError
-from components.train.worker import loop, trainer
-from components.train.worker.phase import MOST_SKIPPED
+from components.train.worker import step, training
+from components.train.worker.loop import MOST_SKIPPED
 
 # Relative: of the first steps, before an optimizer has magnified what rounding and sums in another order leave; and of
 # the loss after all of them. (float32: of the answers, too.)
@@ -59,7 +59,7 @@ def float32_afterwards():
 
 @pytest.mark.usefixtures("float32_afterwards")
 def test_half_precision_whose_gradients_stay_infinite_stops(make_settings, dataset, tmp_path, monkeypatch):
-    cross_entropy = trainer._cross_entropy
+    cross_entropy = step._cross_entropy
 
     def without_gradient(targets, logits):
         import tensorflow as tf
@@ -67,7 +67,7 @@ def test_half_precision_whose_gradients_stay_infinite_stops(make_settings, datas
         # The root of 0 has the value 0 and an infinite slope: the loss is fine and no loss scale helps.
         return cross_entropy(targets, logits) + tf.sqrt(tf.reduce_sum(logits, axis=1) * 0)
 
-    monkeypatch.setattr(trainer, "_cross_entropy", without_gradient)
+    monkeypatch.setattr(step, "_cross_entropy", without_gradient)
     settings = make_settings(precision="float16", epochs=8)
     with pytest.raises(PipelineError, match=rf"its gradient nan at step {MOST_SKIPPED}, .*learning_rate below"):
-        loop.run(settings, dataset, str(tmp_path / "out"), str(tmp_path / "checkpoints"))
+        training.run(settings, dataset, str(tmp_path / "out"), str(tmp_path / "checkpoints"))

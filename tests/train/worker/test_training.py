@@ -10,13 +10,14 @@ import pytest
 from components.shared import classifier, dataset as datasets, imaging
 from components.shared.calibration import softmax
 from components.shared.errors import PipelineError
-from components.train.worker import loop
+from components.train.result import TrainingResult
+from components.train.worker import training
 from tests.helpers.stripes import LABELS, STORED_SIZE, stripes
 from tests.helpers.train_settings import settings as small
 
 
 def train(settings, dataset, folder):
-    return loop.run(settings, dataset, str(folder / "classifier"), str(folder / "checkpoints"))
+    return training.run(settings, dataset, str(folder / "classifier"), str(folder / "checkpoints"))
 
 
 @pytest.fixture(scope="module")
@@ -37,7 +38,7 @@ def test_it_learns_and_tells(trained):
     assert result.metrics["validation_accuracy"] > 0.9
     assert [entry["epoch"] for entry in result.history] == list(range(1, 13))
     assert result.history[0]["loss"] > result.history[-1]["loss"]
-    assert loop.TrainingResult.load(str(folder / "classifier")) == result
+    assert TrainingResult.load(str(folder / "classifier")) == result
 
 
 def test_three_forms_give_the_same_answers_on_100_pictures(trained, dataset):
@@ -98,7 +99,7 @@ def test_events_show_the_training(trained):
 
 def test_finished_training_is_only_exported_again(trained, dataset, capsys):
     folder, result, settings = trained
-    again = loop.run(settings, dataset, str(folder / "again"), str(folder / "checkpoints"))
+    again = training.run(settings, dataset, str(folder / "again"), str(folder / "checkpoints"))
     assert again == result
     assert "continuing at step 120" in capsys.readouterr().out
 
@@ -110,7 +111,7 @@ def test_checkpoint_of_another_training_is_refused(trained, dataset, change, wha
     folder, _, settings = trained
     other = dataclasses.replace(settings, **change)
     with pytest.raises(PipelineError, match=f"is of another training: its {what}.*delete it"):
-        loop.run(other, dataset, str(folder / "other"), str(folder / "checkpoints"))
+        training.run(other, dataset, str(folder / "other"), str(folder / "checkpoints"))
 
 
 def test_labels_that_do_not_match_the_checkpoint(trained, dataset, tmp_path):
@@ -119,7 +120,7 @@ def test_labels_that_do_not_match_the_checkpoint(trained, dataset, tmp_path):
     content["labels"][0] = "sideways"
     (tmp_path / "dataset.json").write_text(json.dumps(content))
     with pytest.raises(PipelineError, match='its labels is .*"across".* and not .*"sideways"'):
-        loop.run(settings, str(tmp_path), str(tmp_path / "out"), str(folder / "checkpoints"))
+        training.run(settings, str(tmp_path), str(tmp_path / "out"), str(folder / "checkpoints"))
 
 
 def test_same_seed_same_numbers_and_early_stop(make_settings, dataset, tmp_path):
@@ -165,11 +166,11 @@ def test_int8_is_measured_and_written_down(make_settings, dataset, tmp_path):
 def test_out_of_memory_names_what_to_try(make_settings, dataset, tmp_path, monkeypatch):
     import tensorflow as tf
 
-    from components.train.worker.trainer import Trainer
+    from components.train.worker.step import TrainingStep
 
     def exhausted(*_):
         raise tf.errors.ResourceExhaustedError(None, None, "OOM when allocating tensor")
 
-    monkeypatch.setattr(Trainer, "step", exhausted)
+    monkeypatch.setattr(TrainingStep, "run", exhausted)
     with pytest.raises(PipelineError, match="out of memory with .*batch_size=16 .*try batch_size=8, or image_size=30"):
         train(make_settings(), dataset, tmp_path)

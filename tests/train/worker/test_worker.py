@@ -72,12 +72,12 @@ def free_addresses(count: int) -> list[str]:
 
 @pytest.fixture(scope="module")
 def undisturbed(dataset, tmp_path_factory) -> TrainingResult:
-    from components.train.worker import loop
+    from components.train.worker import training
     from tests.helpers.train_settings import settings
 
     folder = tmp_path_factory.mktemp("undisturbed")
     chosen = settings(epochs=EPOCHS, logs=str(folder / "logs"), augmentation="light", learning_rate=0.003)
-    return loop.run(chosen, dataset, str(folder / "output"), str(folder / "checkpoints"))
+    return training.run(chosen, dataset, str(folder / "output"), str(folder / "checkpoints"))
 
 
 @pytest.mark.slow

@@ -11,41 +11,21 @@ import numpy as np
 import tensorflow as tf
 
 from components.train.settings import Settings
-from components.train.worker import schedule
+from components.train.worker.devices import local_value, per_replica_variables
 from components.train.worker.interruption import StopRequest
 
 CLIP_NORM = 1.0
 LABEL_SMOOTHING = 0.1
 WEIGHT_DECAY = {"adamw": 0.01, "sgd": 1e-4}
 AVERAGE_DECAY = 0.999
+WARM_UP_SHARE = 0.05
 
 # What a step returns, in this order. `stop` is above 0 if any worker was asked to stop.
 STEP_VALUES = ("loss", "correct", "count", "stop", "learning_rate", "gradient_norm")
 
 
-def per_replica_variables(strategy: tf.distribute.Strategy):
-    """Scope in which variables that are not trained (batch statistics) are each replica's own.
-
-    Mirrored ones would cost an exchange per layer and step; the replicas' values are averaged before an evaluation.
-    """
-
-    def creator(create, **arguments):
-        if strategy.num_replicas_in_sync > 1 and arguments.get("trainable") is False:
-            arguments["synchronization"] = tf.VariableSynchronization.ON_READ
-            arguments["aggregation"] = tf.VariableAggregation.ONLY_FIRST_REPLICA
-        return create(**arguments)
-
-    return tf.variable_creator_scope(creator)
-
-
-def local_value(strategy: tf.distribute.Strategy, variable: Any) -> np.ndarray:
-    """What this worker's first replica has in `variable` (of Keras or of TensorFlow)."""
-    value = getattr(variable, "value", variable) if isinstance(variable, keras.Variable) else variable
-    return strategy.experimental_local_results(value)[0].numpy()
-
-
-class Trainer:
-    """Trains `model`'s trainable variables for `steps` steps up to `learning_rate`.
+class TrainingStep:
+    """One phase's step: trains `model`'s trainable variables in `steps` steps up to `learning_rate`.
 
     Evaluation and export use a moving average of the weights (Polyak, 1992), short at first and longer with the step.
     """
@@ -59,7 +39,7 @@ class Trainer:
         statistics = [] if pre_trained else [v for v in model.non_trainable_variables if v.dtype.startswith("float")]
         self._changing = [*model.trainable_variables, *statistics]
         with strategy.scope():
-            self._optimizer = _optimizer(settings, schedule.cosine(learning_rate, steps))
+            self._optimizer = _optimizer(settings, cosine(learning_rate, steps))
             self._optimizer.build(model.trainable_variables)
             with per_replica_variables(strategy):
                 self._averages = [tf.Variable(v.value, trainable=False) for v in self._changing]
@@ -69,7 +49,7 @@ class Trainer:
         self._synchronise = tf.function(lambda: strategy.run(self._average_statistics))
         self.policy = keras.config.dtype_policy().name
 
-    def step(self, element: tuple[Any, ...], stop: bool) -> tf.Tensor:
+    def run(self, element: tuple[Any, ...], stop: bool) -> tf.Tensor:
         """One step on a global batch; returns STEP_VALUES, the same on every worker. `stop` asks all to stop."""
         return self._step(element, tf.constant(float(stop)))
 
@@ -105,7 +85,7 @@ class Trainer:
                 variable.assign(arrays[f"{kind}/{i}"])
 
     def averaged_weights(self, model: keras.Model) -> list[np.ndarray]:
-        """The weights of `model` (which shares this trainer's variables), averaged where they were trained."""
+        """The weights of `model` (which shares this step's variables), averaged where they were trained."""
         averages = {id(v): average for v, average in zip(self._changing, self._averages)}
         return [local_value(self.strategy, averages.get(id(v), v)) for v in model.weights]
 
@@ -169,6 +149,17 @@ class Trainer:
 def with_column(values: tf.Tensor, stop: tf.Tensor) -> tf.Tensor:
     """`values` [n, m] as float32 and `stop` in a column of its own: so it reaches the other workers by one exchange."""
     return tf.concat([tf.cast(values, tf.float32), tf.fill([tf.shape(values)[0], 1], stop)], axis=1)
+
+
+def cosine(peak: float, steps: int) -> keras.optimizers.schedules.LearningRateSchedule:
+    """Rises to `peak` over the first 5 % of `steps`, then falls to 0 along a cosine (arXiv:1608.03983)."""
+    warm_up = max(1, round(steps * WARM_UP_SHARE))
+    return keras.optimizers.schedules.CosineDecay(
+        initial_learning_rate=peak * 0.1,
+        decay_steps=max(steps - warm_up, 1),
+        warmup_target=peak,
+        warmup_steps=warm_up,
+    )
 
 
 def _optimizer(settings: Settings, rate: Any) -> keras.optimizers.Optimizer:

@@ -1,6 +1,5 @@
 import pytest
 
-from components.train import memory
 from components.train.models import smallest_image_size
 
 
@@ -16,7 +15,7 @@ from components.train.models import smallest_image_size
     ],
 )
 def test_advice_is_possible(make_settings, change, image_size, expected):
-    assert memory.advice(make_settings(**change), image_size) == expected
+    assert make_settings(**change).less_memory(image_size) == expected
 
 
 def test_smallest_image_size_of_a_pre_trained_model_counts_that_pictures_are_enlarged():
@@ -28,4 +27,4 @@ def test_smallest_image_size_of_a_pre_trained_model_counts_that_pictures_are_enl
     "batch_size, workers, expected", [(8, 1, 8), (256, 1, 64), (6, 3, 6), (96, 3, 66), (1, 1, 1)]
 )
 def test_evaluation_takes_no_more_at_once_than_training(make_settings, batch_size, workers, expected):
-    assert memory.evaluation_batch(make_settings(batch_size=batch_size, workers=workers)) == expected
+    assert make_settings(batch_size=batch_size, workers=workers).evaluation_batch == expected

@@ -1,0 +1,123 @@
+"""What a training works with, from its first step to the export: all of the worker takes it, nothing changes it."""
+
+from dataclasses import dataclass
+from typing import Any, Mapping
+
+import tensorflow as tf
+
+from components.shared.dataset import DatasetInfo
+from components.shared.imaging import input_size
+from components.train import models
+from components.train.settings import Settings
+from components.train.worker import devices, input_pipeline, weights
+from components.train.worker.batches import Share
+from components.train.worker.input_pipeline import Examples, Order
+from components.train.worker.interruption import StopRequest
+
+
+@dataclass(frozen=True)
+class Session:
+    """One worker's part of a training.
+
+    Attributes:
+        settings: the parameters, with one model name.
+        info: the data set as `dataset.json` describes it.
+        size: side in pixels of the images that the network takes.
+        strategy: the devices, of all workers, that train together.
+        train, validation: the examples of the two splits.
+        order: which training examples make up which batch.
+        network: the classifier. Its weights are what training changes; everything else of a session stays.
+        builder_options: what the file of pre-trained weights says of the network (see weights.options).
+        weights_hash: sha256 of that file, empty for random weights.
+        checkpoints: URI of the folder of this training's checkpoints.
+        stop: whether SIGTERM came.
+    """
+
+    settings: Settings
+    info: DatasetInfo
+    size: int
+    strategy: tf.distribute.Strategy
+    train: Examples
+    validation: Examples
+    order: Order
+    network: models.Network
+    builder_options: Mapping[str, Any]
+    weights_hash: str
+    checkpoints: str
+    stop: StopRequest
+
+    @property
+    def chief(self) -> bool:
+        """Whether this worker writes checkpoints, events and the model."""
+        return devices.is_chief(self.strategy)
+
+    @property
+    def classes(self) -> int:
+        """The number of labels."""
+        return len(self.info.labels)
+
+    @property
+    def share(self) -> Share:
+        """The part of every batch that this worker's replicas take."""
+        own = max(self.settings.gpus, 1)
+        return Share(devices.worker_index(self.strategy) * own, own, self.settings.replicas)
+
+    def build(self) -> models.Network:
+        """Another network of the same shape, with random weights, under the strategy and precision now in force."""
+        return _build(self.settings, self.info, self.size, self.builder_options)
+
+    def announce(self) -> None:
+        """Prints what is trained, on what, and notes on parameters that have less effect than one may think."""
+        settings, native = self.settings, models.ZOO[self.settings.model].native_size
+        print(
+            f"{settings.model}: {self.network.model.count_params():,} parameters, {len(self.train)} training and "
+            f"{len(self.validation)} validation pictures at {self.size} px, "
+            f"{self.order.steps} steps an epoch of {settings.batch_size} pictures",
+            flush=True,
+        )
+        if settings.pre_trained and native > self.size:
+            print(
+                f"note: {settings.model} was trained at {native} px: these pictures of {self.size} px are enlarged to "
+                f"{models.base_size(settings.model, self.size, True)} in the model; image_size={-(-native * 8 // 7)} "
+                "would show it more detail",
+                flush=True,
+            )
+
+
+def open_session(settings: Settings, info: DatasetInfo, checkpoints: str, folder: str, stop: StopRequest) -> Session:
+    """Joins the other workers, reads the data into the local `folder` and builds the network with its first weights.
+
+    Raises:
+        PipelineError: a mistake of the user, such as images that are too small for the model or weights of another.
+        Preempted: SIGTERM came meanwhile; nothing is lost.
+    """
+    size = input_size(info.stored_size)
+    models.check_size(settings.model, size, settings.pre_trained)
+    strategy = devices.prepare(settings, stop)
+    train, validation = (
+        input_pipeline.load(info, split, f"{folder}/{split}", stop.check) for split in ("train", "validation")
+    )
+    path = weights.fetch(settings.weights, settings.model, f"{folder}/weights")
+    options = weights.options(path, settings.model)
+    with strategy.scope(), devices.per_replica_variables(strategy):
+        network = _build(settings, info, size, options)
+        if path:
+            weights.load(network.base, path, settings.model)
+    return Session(
+        settings=settings,
+        info=info,
+        size=size,
+        strategy=strategy,
+        train=train,
+        validation=validation,
+        order=Order(train.labels, settings.batch_size, settings.seed, settings.balance == "sampling"),
+        network=network,
+        builder_options=options,
+        weights_hash=weights.digest(path),
+        checkpoints=checkpoints,
+        stop=stop,
+    )
+
+
+def _build(settings: Settings, info: DatasetInfo, size: int, options: Mapping[str, Any]) -> models.Network:
+    return models.build(settings.model, size, len(info.labels), options, settings.pre_trained)
