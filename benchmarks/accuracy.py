@@ -24,8 +24,7 @@ from typing import Iterator
 
 import numpy as np
 
-from components.shared import classifier
-from components.shared import dataset as datasets
+from components.artifacts import classifier, dataset as datasets
 from components.train.result import TrainingResult
 from components.train.settings import Settings
 

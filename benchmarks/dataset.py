@@ -34,11 +34,12 @@ import simplejpeg
 from rich.console import Console
 from rich.table import Table
 
+from components.artifacts import records
 from components.assemble.assembler import assemble_dataset
 from components.assemble.duplicates import candidate_pairs
 from components.assemble.search import close_pairs
 from components.convert.converter import convert_shard
-from components.shared import hashing, records
+from components.shared import hashing
 from tests.helpers.image_shards import Item, drawing, settings, write_shard
 
 

@@ -30,7 +30,8 @@ from typing import Callable
 import numpy as np
 
 from benchmarks.train_step import BATCH, CLASSES, SIDE, settings
-from components.shared import imaging, records
+from components.artifacts import records
+from components.shared import imaging
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
@@ -135,7 +136,7 @@ def _has_torch(python: str) -> bool:
 def _our_batches(dataset: Path, augmentation: str):
     import tensorflow as tf
 
-    from components.shared import dataset as datasets
+    from components.artifacts import dataset as datasets
     from components.train.worker import batches, input_pipeline
 
     examples = input_pipeline.load(datasets.load(str(dataset)), "train", str(dataset))

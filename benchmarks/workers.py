@@ -20,7 +20,8 @@ from pathlib import Path
 
 import numpy as np
 
-from components.shared import imaging, records
+from components.artifacts import records
+from components.shared import imaging
 from components.train.launcher.local_workers import LocalWorkers
 from components.train.result import TrainingResult
 from components.train.settings import Settings

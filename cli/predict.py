@@ -8,8 +8,8 @@ from components.shared.errors import PipelineError
 
 def predict(model: str, images: Sequence[str], top: int, as_json: bool) -> int:
     """Prints label and probabilities of each image (path or URL); returns 1 if one could not be classified."""
+    from components.artifacts import classifier
     from components.server.predict import predict_files
-    from components.shared import classifier
 
     if top < 1:
         raise PipelineError(f"--top must be at least 1, not {top}")

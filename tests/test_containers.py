@@ -88,7 +88,7 @@ def test_the_server_has_neither_kfp_nor_tensorflow_nor_pyarrow():
 def imported(image_name: str) -> dict[str, Path]:
     """Top-level module -> a file that imports it, for the stages of an image and what they share."""
     found = {}
-    for folder in (*STAGES[image_name], "shared"):
+    for folder in (*STAGES[image_name], "artifacts", "shared"):
         for path in (ROOT / "components" / folder).rglob("*.py"):
             for node in ast.walk(ast.parse(path.read_text())):
                 if isinstance(node, ast.Import):
@@ -220,7 +220,8 @@ def test_nothing_of_the_builder_is_left_inside(images, podman):
 @pytest.mark.parametrize("name", NAMES)
 def test_every_module_of_an_image_can_be_imported_in_it(images, podman, name):
     """Also catches what containers/trim.sh took out and a library still links to."""
-    modules = [path for stage in (*STAGES[name], "shared") for path in (ROOT / "components" / stage).rglob("*.py")]
+    folders = [ROOT / "components" / part for part in (*STAGES[name], "artifacts", "shared")]
+    modules = [path for folder in folders for path in folder.rglob("*.py")]
     names = [".".join(path.relative_to(ROOT).with_suffix("").parts) for path in modules]
     names += LAZY[name]
     optional = WITHOUT[name] | {"kfp"} if name == "serve" else WITHOUT[name]

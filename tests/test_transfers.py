@@ -8,10 +8,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from components.artifacts.dataset import load
 from components.assemble.assembler import assemble_dataset
 from components.convert.converter import convert_shard
 from components.evaluate import testset
-from components.shared.dataset import load
 from components.shared.storage import storage
 from components.train.worker import input_pipeline
 from tests.fakes.object_stores import forget_clients, point_at_s3

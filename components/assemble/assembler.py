@@ -12,12 +12,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from components.artifacts.dataset import FILE_NAME, FORMAT, SELECTION_KEY, SPLITS, snapshot
 from components.assemble import duplicates, validation
 from components.assemble.data_report import Findings, write_report
 from components.assemble.mislabels import find_suspects
 from components.assemble.resolution import Resolution, resolve
 from components.assemble.settings import Settings
-from components.shared.dataset import FILE_NAME, FORMAT, SELECTION_KEY, SPLITS, snapshot
 from components.shared.errors import PipelineError
 
 OK = "ok"

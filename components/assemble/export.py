@@ -9,7 +9,7 @@ import os
 from collections import Counter
 from typing import Any, Callable
 
-from components.shared import dataset, records
+from components.artifacts import dataset, records
 from components.shared.errors import PipelineError
 from components.shared.storage import storage
 

@@ -17,11 +17,11 @@ from rich.style import Style
 from rich.table import Table
 from rich.text import Text
 
+from components.artifacts import dataset
 from components.assemble import losses
 from components.assemble.export import export
 from components.assemble.stored import read_pictures
 from components.assemble.verification import verify as verify_files
-from components.shared import dataset
 from components.shared.errors import PipelineError
 from components.shared.storage import storage
 

@@ -5,7 +5,7 @@ from typing import Sequence
 
 import pyarrow as pa
 
-from components.shared import records
+from components.artifacts import records
 from components.shared.storage import storage
 
 # Reads from a remote store wait for its answer: so many at a time.

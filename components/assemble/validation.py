@@ -7,9 +7,9 @@ from typing import Iterator, Mapping, Sequence
 
 import pyarrow as pa
 
+from components.artifacts import dataset
 from components.assemble.duplicates import Found
 from components.assemble.settings import Settings
-from components.shared import dataset
 
 OUTCOMES = ("ok", "warn", "fail")
 # So many names are listed in a reason; the report has all.

@@ -6,7 +6,7 @@ from typing import Callable
 
 import pyarrow as pa
 
-from components.shared import dataset, records
+from components.artifacts import dataset, records
 from components.shared.errors import PipelineError
 
 _COLUMNS = ("object_id", "split", "label_index", "encoded_sha256", "kept", "record_uri", "position")

@@ -11,7 +11,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import simplejpeg
 
-from components.shared import hashing, parquet, records
+from components.artifacts import records
+from components.shared import hashing, parquet
 from components.shared.errors import PipelineError
 from components.shared.progress import Progress
 from components.shared.storage import storage

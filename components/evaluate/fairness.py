@@ -4,7 +4,7 @@ from typing import Any, Sequence
 
 import numpy as np
 
-from components.shared.dataset import DatasetInfo
+from components.artifacts.dataset import DatasetInfo
 
 # Which object is on which side depends on these parameters of the query step alone.
 SPLIT_PARAMETERS = ("seed", "group", "folds", "fold", "test_fraction", "validation_fraction")

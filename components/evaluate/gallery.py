@@ -4,11 +4,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from components.artifacts.classifier import Classifier
 from components.evaluate import occlusion
 from components.evaluate.metrics import Analysis, top_confusions
 from components.evaluate.testset import TestSet
 from components.shared import imaging
-from components.shared.classifier import Classifier
 from components.shared.report import Picture
 
 MISTAKES = 12

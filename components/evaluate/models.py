@@ -6,10 +6,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from components.artifacts import classifier
+from components.artifacts.classifier import Classifier
 from components.evaluate.fairness import named
 from components.evaluate.testset import TestSet
-from components.shared import classifier, imaging
-from components.shared.classifier import Classifier
+from components.shared import imaging
 from components.shared.errors import PipelineError
 from components.shared.progress import Progress
 from components.shared.storage import storage

@@ -11,9 +11,9 @@ import matplotlib
 import numpy as np
 from PIL import Image
 
+from components.artifacts.classifier import Classifier
 from components.evaluate.scores import SMALLEST
 from components.shared import imaging
-from components.shared.classifier import Classifier
 
 # Patches of a quarter of the side, at 7 x 7 places.
 _PATCH = 4

@@ -7,8 +7,8 @@ from typing import Iterator
 import numpy as np
 import pyarrow.parquet as parquet
 
-from components.shared import dataset, records
-from components.shared.dataset import DatasetInfo
+from components.artifacts import dataset, records
+from components.artifacts.dataset import DatasetInfo
 from components.shared.errors import PipelineError
 from components.shared.storage import storage
 

@@ -17,7 +17,7 @@ from components.shared.errors import PipelineError
 _BATCH = 1024
 _NAME = re.compile(r"(\d{5,})-of-(\d{5,})")
 _OBJECT_ID = re.compile(r"[A-Za-z0-9._-]+")
-# SELECTION_KEY of shared/dataset.py, which would bring protobuf into this small process.
+# SELECTION_KEY of artifacts/dataset.py, which would bring protobuf into this small process.
 _SELECTION = b"selection"
 # On BigQuery `table` is no path.
 _SOURCES_WITH_PATHS = ("table", "folder", "met")

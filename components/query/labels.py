@@ -6,9 +6,9 @@ from dataclasses import dataclass
 
 import duckdb
 
+from components.artifacts import dataset
 from components.query.database import identifier, literal
 from components.query.settings import QueryError, Settings
-from components.shared import dataset
 from components.shared.parameters import did_you_mean
 from components.shared.storage import storage
 

@@ -2,12 +2,13 @@
 
 from dataclasses import dataclass
 
+from components.artifacts import classifier, dataset
 from components.serve import local, objects, smoke
 from components.serve.deployment import Settings
 from components.serve.kserve import KServe
 from components.serve.rollout import Patience, Rollout, Smoke
 from components.serve.services import interruptible
-from components.shared import classifier, dataset, kubernetes
+from components.shared import kubernetes
 from components.shared.errors import PipelineError
 from components.shared.storage import access, storage
 

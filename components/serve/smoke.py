@@ -13,9 +13,9 @@ import urllib.error
 import urllib.request
 from dataclasses import dataclass
 
+from components.artifacts import dataset
+from components.artifacts.dataset import Example
 from components.server.settings import SMOKE_HEADER
-from components.shared import dataset
-from components.shared.dataset import Example
 from components.shared.errors import PipelineError
 from components.shared.storage import storage
 

@@ -8,13 +8,13 @@ from flask import Blueprint, Flask, Request, Response, current_app, g, jsonify, 
 from werkzeug.exceptions import HTTPException
 from werkzeug.routing import BaseConverter
 
+from components.artifacts.classifier import Classifier
 from components.server import deadlines, openapi, v1, v2
 from components.server.engine import Engine
 from components.server.errors import RequestError
 from components.server.monitor import Monitor
 from components.server.settings import SMOKE_HEADER, ServerSettings
 from components.server.upload import announced_size, read_picture
-from components.shared.classifier import Classifier
 
 plain = Blueprint("plain", __name__)
 LOG = logging.getLogger(__name__)

@@ -8,11 +8,11 @@ from typing import Iterator
 
 import numpy as np
 
+from components.artifacts.classifier import Classifier
 from components.server.errors import busy, from_image_error
 from components.server.monitor import Monitor
 from components.server.picture import check
 from components.server.turns import Turns
-from components.shared.classifier import Classifier
 from components.shared.imaging import ImageError
 
 # Of all the requests in one worker: so that many large uploads at once cannot fill a pod's memory.

@@ -1,10 +1,10 @@
 """`pipeline.py predict`: the server's answer without a server."""
 
+from components.artifacts.classifier import Classifier
 from components.server import remote
 from components.server.errors import RequestError
 from components.server.picture import check
 from components.shared import imaging
-from components.shared.classifier import Classifier
 from components.shared.errors import PipelineError
 from components.shared.storage import storage
 

@@ -17,11 +17,11 @@ from gunicorn.app.base import BaseApplication
 from gunicorn.arbiter import Arbiter
 from gunicorn.workers.gthread import TConn, ThreadWorker
 
+from components.artifacts import classifier
+from components.artifacts.classifier import ModelError
 from components.server import deadlines, malloc
 from components.server.balance import Balance
 from components.server.settings import ServerSettings
-from components.shared import classifier
-from components.shared.classifier import ModelError
 from components.shared.cores import available_cores
 from components.shared.errors import PipelineError
 from components.shared.storage import storage

@@ -21,7 +21,7 @@ class ServerSettings:
         name: name of the model in the V1 and V2 protocols.
         workers: processes, each with one single-threaded engine; 0 for one a core.
         queue: requests that may wait or run in one worker; further ones are answered 503.
-        sha256: digest that the model must have (components.shared.classifier.digest); empty for any.
+        sha256: digest that the model must have (components.artifacts.classifier.digest); empty for any.
         test_accuracy: share of the test pictures that the model had right, for the page; None if it is not known. The
             model's card cannot say it: it is written before the evaluation.
         read_seconds: how long a client may take to send its request.

@@ -39,7 +39,7 @@ def train(
     metrics: Output[Metrics],
 ):
     """Trains `model` (or several, comma-separated: the best goes on) and exports it into `classifier`."""
-    from components.shared.dataset import require_fit
+    from components.artifacts.dataset import require_fit
     from components.shared.errors import reported
     from components.shared.storage.storage import published_uri
     from components.train.launcher.launch import launch

@@ -6,8 +6,8 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
+from components.artifacts import dataset
 from components.assemble import assembler
-from components.shared import dataset
 from components.shared.errors import PipelineError
 from tests.helpers.image_shards import Item, assemble, drawing, settings, stored
 from tests.helpers.small_collections import collection, doubtful, examples_of

@@ -13,11 +13,12 @@ import pytest
 from hypothesis import given, settings, strategies as st
 from PIL import Image, ImageOps
 
+from components.artifacts import dataset
 from components.assemble import confirmation, duplicates, looking, search
 from components.assemble.duplicates import candidate_pairs
 from components.assemble.groups import Groups, Pairs, components
 from components.assemble.search import close_pairs
-from components.shared import dataset, hashing
+from components.shared import hashing
 from tests.helpers.image_shards import Item, assemble, drawing, jpeg, stored, thumbnail
 from tests.helpers.louvre import needs_louvre, objects, paintings, photographs, picture
 

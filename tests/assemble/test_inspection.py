@@ -4,8 +4,8 @@ import shutil
 
 import pytest
 
+from components.artifacts import dataset, records
 from components.assemble.inspection import inspect
-from components.shared import dataset, records
 from components.shared.errors import PipelineError
 from tests.helpers.image_shards import assemble, drawing, stored
 from tests.helpers.small_collections import collection, doubtful, examples_of

@@ -5,9 +5,9 @@ import os
 import pyarrow.parquet as pq
 import pytest
 
+from components.artifacts import dataset, records
 from components.convert import converter
 from components.convert.converter import convert_shard
-from components.shared import dataset, records
 from components.shared.errors import PipelineError
 from components.shared.storage import storage
 from tests.helpers.image_shards import Item, drawing, stored, write_shard

@@ -7,10 +7,10 @@ import urllib.request
 import numpy as np
 import pytest
 
+from components.artifacts import classifier
 from components.evaluate import drift
 from components.serve import local
 from components.server.settings import SMOKE_HEADER
-from components.shared import classifier
 from components.shared.errors import PipelineError
 from tests.fakes.web_server import reply, serving
 from tests.helpers.colour_model import picture

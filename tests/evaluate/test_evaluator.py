@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 from pyarrow import parquet
 
+from components.artifacts import classifier
 from components.evaluate.evaluator import EvaluationResult, evaluate_model
 from components.evaluate.settings import Settings
-from components.shared import classifier
 from components.shared.errors import PipelineError
 from tests.helpers import colour_model
 from tests.helpers.evaluation_data import LABELS, write_dataset

@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from components.artifacts import classifier
 from components.evaluate import gallery, metrics, occlusion, testset
-from components.shared import classifier, imaging
+from components.shared import imaging
 from tests.helpers.colour_model import picture
 from tests.helpers.evaluation_data import LABELS
 

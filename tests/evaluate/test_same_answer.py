@@ -10,12 +10,12 @@ import numpy as np
 import pytest
 from pyarrow import parquet
 
+from components.artifacts import classifier
+from components.artifacts.dataset import read_examples
 from components.evaluate.evaluator import evaluate_model
 from components.evaluate.settings import Settings
 from components.serve import local
 from components.server.predict import predict_files
-from components.shared import classifier
-from components.shared.dataset import read_examples
 from tests.helpers.evaluation_data import LABELS
 
 ROUNDED = 1e-6  # the command line and the API give six digits

@@ -4,7 +4,7 @@ import hashlib
 import json
 from pathlib import Path
 
-from components.shared import classifier, dataset, records
+from components.artifacts import classifier, dataset, records
 from tests.helpers.colour_model import COLOURS, picture
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pyarrow
 from pyarrow import parquet
 
-from components.shared import records
+from components.artifacts import records
 from tests.helpers.colour_model import COLOURS, picture
 
 LABELS = list(COLOURS)

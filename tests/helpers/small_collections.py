@@ -2,7 +2,7 @@
 
 from PIL import ImageOps
 
-from components.shared import dataset
+from components.artifacts import dataset
 from tests.helpers.image_shards import Item, drawing, stored
 
 

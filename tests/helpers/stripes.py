@@ -6,7 +6,8 @@ from pathlib import Path
 
 import numpy as np
 
-from components.shared import imaging, records
+from components.artifacts import records
+from components.shared import imaging
 
 LABELS = ("across", "down", "rising", "falling")
 STORED_SIZE = 40

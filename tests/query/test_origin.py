@@ -6,8 +6,8 @@ from pathlib import Path
 import pyarrow.parquet
 import pytest
 
+from components.artifacts.dataset import SELECTION_KEY
 from components.query.settings import QueryError
-from components.shared.dataset import SELECTION_KEY
 from tests.helpers.tables import objects, run, write_csv
 
 

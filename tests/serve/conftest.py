@@ -6,10 +6,11 @@ from pathlib import Path
 
 import pytest
 
+from components.artifacts import classifier
 from components.serve import objects, smoke
 from components.serve.objects import Model
 from components.serve.rollout import Rollout
-from components.shared import classifier, kubernetes
+from components.shared import kubernetes
 from tests.fakes.kube_api import KubeApi
 from tests.fakes.kube_servers import Servers
 from tests.fakes.step_pod import step_pod

@@ -6,12 +6,13 @@ from pathlib import Path
 
 import pytest
 
+from components.artifacts import classifier
 from components.evaluate import champion
 from components.serve import kserve, local, objects, services, smoke
 from components.serve.kserve import KServe
 from components.serve.objects import Model
 from components.serve.rollout import Patience, RolloutError
-from components.shared import classifier, kubernetes
+from components.shared import kubernetes
 from tests.fakes import knative
 from tests.fakes.kserve_controller import Controller
 from tests.fakes.kube_api import KubeApi

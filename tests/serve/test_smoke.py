@@ -8,9 +8,9 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
+from components.artifacts.dataset import Example
 from components.serve import smoke
 from components.serve.smoke import Question, SmokeTestError
-from components.shared.dataset import Example
 from tests.fakes.fronts import Fronts
 
 DIGEST = "ab" * 32

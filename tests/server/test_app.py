@@ -15,9 +15,9 @@ import psutil
 import pytest
 import requests
 
+from components.artifacts import classifier
 from components.serve import local, smoke
 from components.server.predict import predict_files
-from components.shared import classifier
 from tests.helpers import colour_dataset, processes
 from tests.helpers.colour_model import picture
 

@@ -8,7 +8,7 @@ import pytest
 import requests
 import tritonclient.http
 
-from components.shared import classifier
+from components.artifacts import classifier
 from tests.helpers.colour_model import picture
 
 PICTURES = [picture(colour, seed=seed) for seed, colour in enumerate(["red", "green", "blue"])]

@@ -13,8 +13,8 @@ from typing import Callable, Iterator
 
 import numpy as np
 
-from components.shared import records
-from components.shared.dataset import DatasetInfo, RecordFile
+from components.artifacts import records
+from components.artifacts.dataset import DatasetInfo, RecordFile
 from components.shared.errors import PipelineError
 from components.shared.progress import Progress
 from components.shared.storage import storage

@@ -5,7 +5,7 @@ from typing import Any, Mapping
 
 import tensorflow as tf
 
-from components.shared.dataset import DatasetInfo
+from components.artifacts.dataset import DatasetInfo
 from components.shared.imaging import input_size
 from components.train import models
 from components.train.settings import Settings

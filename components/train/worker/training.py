@@ -4,7 +4,7 @@ import os
 import tempfile
 from typing import Callable
 
-from components.shared import dataset as datasets
+from components.artifacts import dataset as datasets
 from components.shared.errors import PipelineError
 from components.shared.storage import storage
 from components.train.result import RESULT, TrainingResult

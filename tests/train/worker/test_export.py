@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from components.shared import classifier, imaging
+from components.artifacts import classifier
+from components.shared import imaging
 from components.shared.calibration import softmax
 from components.train import models
 from components.train.models import ZOO

@@ -4,7 +4,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from components.shared import dataset as datasets, imaging
+from components.artifacts import dataset as datasets
+from components.shared import imaging
 from components.shared.errors import PipelineError
 from components.train.worker import batches, input_pipeline
 from components.train.worker.input_pipeline import Order

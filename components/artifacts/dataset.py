@@ -5,7 +5,7 @@ import json
 from dataclasses import dataclass
 from typing import Any, Callable, Iterable, Iterator, Sequence
 
-from components.shared import records
+from components.artifacts import records
 from components.shared.errors import PipelineError
 from components.shared.storage import storage
 

@@ -7,8 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from components.shared import classifier, imaging
-from components.shared.classifier import ModelError
+from components.artifacts import classifier
+from components.artifacts.classifier import ModelError
+from components.shared import imaging
 from tests.helpers import colour_model
 from tests.helpers.colour_model import picture
 

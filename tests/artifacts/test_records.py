@@ -6,8 +6,8 @@ import os
 import pytest
 from hypothesis import given, strategies as st
 
-from components.shared import records
-from components.shared.records import Record, RecordError, RecordWriter, read_payloads
+from components.artifacts import records
+from components.artifacts.records import Record, RecordError, RecordWriter, read_payloads
 
 
 def record(number: int = 7) -> Record:
