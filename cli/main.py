@@ -65,7 +65,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
     for add in (_add_run, _add_compile, _add_submit, _add_attributes, _add_inspect, _add_predict, _add_serve,
-                _add_tensorboard, _add_drift, _add_status, _add_rollback, _add_undeploy):  # fmt: skip
+                _add_tensorboard, _add_drift, _add_doctor, _add_status, _add_rollback, _add_undeploy):  # fmt: skip
         add(commands)
     return parser
 
@@ -186,6 +186,14 @@ def _add_rollback(commands) -> None:
 def _add_undeploy(commands) -> None:
     parser = _add(commands, "undeploy", _services, "take a service on a cluster down, with all its versions")
     parser.add_argument("service", metavar="SERVICE", help="name of the service: the pipeline parameter serve_name")
+    _choose_cluster(parser)
+
+
+def _add_doctor(commands) -> None:
+    from cli import doctor as command
+
+    parser = _add(commands, "doctor", command.main, "look at a cluster before the first run: what is ready, what to do")
+    command.add_options(parser)
     _choose_cluster(parser)
 
 

@@ -166,7 +166,7 @@ def test_a_bad_parameter_fails_before_any_work(tmp_path, capsys, assignment, wor
 
 
 COMMANDS = ["run", "compile", "submit", "attributes", "inspect", "predict", "serve", "tensorboard", "drift"]
-COMMANDS += ["status", "rollback", "undeploy"]
+COMMANDS += ["doctor", "status", "rollback", "undeploy"]
 
 
 @pytest.mark.parametrize("command", COMMANDS)

@@ -35,6 +35,8 @@ CANNOT_START = (
 )
 _NAMESPACE_FILE = Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace")
 _IRREGULAR_PLURALS = {"NetworkPolicy": "networkpolicies", "Ingress": "ingresses"}
+# Every ServiceAccount is in these.
+_GROUPS = ("system:serviceaccounts", "system:authenticated")
 _TIMEOUT = (5, 30)  # seconds to connect, seconds to read
 _PASSING = (409, 429, 500, 502, 503, 504)
 _ATTEMPTS = 8  # about a minute in all: an API server that restarts is back by then
@@ -62,10 +64,11 @@ def in_step() -> bool:
 
 @dataclass(frozen=True)
 class Cluster:
-    """One namespace of a cluster; `api` is a `kubernetes.client.ApiClient`."""
+    """One namespace of a cluster; `api` is a `kubernetes.client.ApiClient`; requests are tried `attempts` times."""
 
     api: Any
     namespace: str
+    attempts: int = _ATTEMPTS
 
     def apply(self, manifest: Object) -> Object:
         """Creates the object, or changes it to what `manifest` says (server-side apply); returns it as stored."""
@@ -85,6 +88,28 @@ class Cluster:
         query = {"labelSelector": selector, "fieldSelector": fields}
         found = self._call("GET", api_version, kind, "", query={name: text for name, text in query.items() if text})
         return [{"apiVersion": api_version, "kind": kind, **item} for item in found["items"]]
+
+    def look(self, path: str) -> Object:
+        """What stands at any `path` of the API: nodes, other namespaces, kinds. Raises NotThere, ClusterError."""
+        return self._send("GET", path, path)
+
+    def may(self, account: str, verb: str, group: str, resource: str, name: str = "") -> bool:
+        """Whether a ServiceAccount of this namespace has a right here; asking changes nothing. Raises Forbidden."""
+        resource, _, part = resource.partition("/")
+        wanted = {"namespace": self.namespace, "verb": verb, "group": group, "resource": resource}
+        wanted |= {"subresource": part, "name": name}
+        body = {
+            "apiVersion": "authorization.k8s.io/v1",
+            "kind": "LocalSubjectAccessReview",
+            "metadata": {"namespace": self.namespace},
+            "spec": {
+                "user": f"system:serviceaccount:{self.namespace}:{account}",
+                "groups": [*_GROUPS, f"system:serviceaccounts:{self.namespace}"],
+                "resourceAttributes": {key: text for key, text in wanted.items() if text},
+            },
+        }
+        path = f"/apis/authorization.k8s.io/v1/namespaces/{self.namespace}/localsubjectaccessreviews"
+        return bool(self._send("POST", path, f"what {account} may do", body=body, media=_JSON)["status"]["allowed"])
 
     def delete(self, api_version: str, kind: str, name: str) -> None:
         """Deletes the object and, after it, all that it owns; that there is none is fine."""
@@ -128,12 +153,17 @@ class Cluster:
     def _call(
         self, method: str, api_version: str, kind: str, name: str, query=None, body=None, absent_is_fine=False, media=""
     ) -> Any:
+        what = f"{kind} {name} in {self.namespace}" if name else f"{kind}s in {self.namespace}"
+        return self._send(method, self._path(api_version, kind, name), what, query, body, absent_is_fine, media)
+
+    def _send(
+        self, method: str, path: str, what: str, query=None, body=None, absent_is_fine: bool = False, media: str = ""
+    ) -> Any:
         from kubernetes.client import ApiException
         from urllib3.exceptions import HTTPError
 
-        path, cause = self._path(api_version, kind, name), ""
-        what = f"{kind} {name} in {self.namespace}" if name else f"{kind}s in {self.namespace}"
-        for attempt in range(_ATTEMPTS):
+        cause = ""
+        for attempt in range(self.attempts):
             try:
                 return self._request(method, path, query or {}, body, media=media or _APPLY)
             except ApiException as error:
@@ -145,7 +175,8 @@ class Cluster:
                     raise refused(f"cannot {_VERBS[method]} {what}: {cause}") from error
             except HTTPError as error:
                 cause = str(error)
-            time.sleep(min(0.25 * 2**attempt, 15))
+            if attempt + 1 < self.attempts:
+                time.sleep(min(0.25 * 2**attempt, 15))
         raise TransientError(f"cannot {_VERBS[method]} {what}: {cause}; try again")
 
     def _request(
@@ -172,12 +203,12 @@ class Cluster:
 
 
 _REFUSALS = {401: Forbidden, 403: Forbidden, 404: NotThere}
-_VERBS = {"GET": "read", "PATCH": "apply", "DELETE": "delete"}
+_VERBS = {"GET": "read", "POST": "ask", "PATCH": "apply", "DELETE": "delete"}
 # JSON is YAML: the client sends the dictionary as JSON and the apply media type takes it.
-_APPLY, _MERGE = "application/apply-patch+yaml", "application/merge-patch+json"
+_APPLY, _MERGE, _JSON = "application/apply-patch+yaml", "application/merge-patch+json", "application/json"
 
 
-def connect(kubeconfig: str = "", context: str = "", namespace: str = "") -> Cluster:
+def connect(kubeconfig: str = "", context: str = "", namespace: str = "", attempts: int = _ATTEMPTS) -> Cluster:
     """The cluster of `kubeconfig` or else $KUBECONFIG; the one that this process runs in; that of ~/.kube/config.
 
     Args:
@@ -204,7 +235,7 @@ def connect(kubeconfig: str = "", context: str = "", namespace: str = "") -> Clu
             own = _NAMESPACE_FILE.read_text().strip()
     except (config.ConfigException, OSError) as error:
         raise ClusterError(f"no Kubernetes cluster to talk to: {error}; run in a pod, or set KUBECONFIG") from error
-    return Cluster(client.ApiClient(configuration), namespace or own)
+    return Cluster(client.ApiClient(configuration), namespace or own, attempts)
 
 
 def _namespace(contexts: tuple[list[Object], Object], name: str) -> str:
@@ -249,7 +280,8 @@ def _explain(error: Any) -> str:
     try:
         message = json.loads(error.body)["message"]
     except (TypeError, ValueError, KeyError):
-        message = error.reason or f"HTTP status {error.status}"
+        body = " ".join(str(error.body or "").split())[:200]  # of a proxy, or of what is behind the API server's
+        message = f"{error.reason or f'HTTP status {error.status}'}{f' ({body})' if body else ''}"
     hint = "; grant it (manifests/base/rbac)" if error.status in (401, 403) else ""
     return f"{message}{hint}"
 

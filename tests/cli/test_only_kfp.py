@@ -56,6 +56,13 @@ def error_of(done: subprocess.CompletedProcess) -> str:
     return done.stderr
 
 
+def test_it_looks_at_a_cluster(pipeline):
+    done = pipeline("doctor", "--namespace", "kubeflow")
+    assert done.returncode == 0 and "no Kubernetes cluster to talk to" in done.stdout, done.stdout + done.stderr
+    for command in (["status"], ["rollback", "x"], ["undeploy", "x"]):
+        assert "no Kubernetes cluster to talk to" in error_of(pipeline(*command))
+
+
 def test_it_compiles(pipeline, tmp_path):
     done = pipeline("compile", "epochs=3")
     assert done.returncode == 0, done.stderr

@@ -29,6 +29,7 @@ class KfpServer(ThreadingHTTPServer):
         self.snapshot: Snapshot | None = None
         self.logs: dict[str, str] = {}  # by pod
         self.refuse = 0
+        self.viewers = 200
         self.health: dict = {"commit_sha": "unknown", "tag_name": "2.17.0", "multi_user": False}
         self.v1beta1 = True
 
@@ -109,6 +110,8 @@ class _Handler(BaseHTTPRequestHandler):
             log = server.logs.get(query["podname"])
             gone = b"Could not get main container logs: Error: HTTP-Code: 404"
             return self._send(log.encode(), "text/plain") if log is not None else self._send(gone, "text/plain", 500)
+        if path == "/apps/tensorboard":
+            return self._answer({"proxyPath": "", "tfVersion": "", "image": ""}, server.viewers)
         if path == "/pipelines":
             found = [each for each in server.pipelines.values() if each["namespace"] == query.get("namespace", "")]
             return self._answer({"pipelines": found} if found else {})

@@ -36,6 +36,9 @@ class KubeApi(KubeStore):
         super().__init__(namespace)
         self.requests: list[tuple[str, str]] = []
         self.logs: Callable[[Object, dict[str, str]], Iterator[bytes]] | None = None
+        # What stands at paths outside of the namespace, and which rights no account has: (verb, resource).
+        self.elsewhere: dict[str, Any] = {}
+        self.denied: set[tuple[str, str]] = set()
         self._refusals: list[tuple[str, str, Refusal, list[int]]] = []
         self._server = _Server(("127.0.0.1", 0), type("Handler", (_Handler,), {"kube": self}))
         self.url = f"http://127.0.0.1:{self._server.server_port}"
@@ -104,6 +107,8 @@ class _Handler(BaseHTTPRequestHandler):
         length = int(self.headers.get("Content-Length") or 0)
         body = json.loads(self.rfile.read(length)) if length else None
         try:
+            if url.path in self.kube.elsewhere:
+                return self._send_elsewhere(self.kube.elsewhere[url.path])
             match = self.kube.check(self.command, url.path)
             status, answer = self._result(match, query, body)
         except Refusal as refusal:
@@ -130,6 +135,10 @@ class _Handler(BaseHTTPRequestHandler):
         if self.command == "GET":
             items = kube.find(match, query)
             return 200, {"kind": "List", "apiVersion": match["version"], "metadata": {}, "items": items}
+        if match["plural"] == "localsubjectaccessreviews":
+            asked = body["spec"]["resourceAttributes"]
+            resource = "/".join(filter(None, (asked["resource"], asked.get("subresource"))))
+            return 201, {**body, "status": {"allowed": (asked["verb"], resource) not in kube.denied}}
         if self.command == "POST":
             return 201, kube.create(match, body)
         if self.command == "PUT":
@@ -141,6 +150,11 @@ class _Handler(BaseHTTPRequestHandler):
                 raise Refusal(400, "BadRequest", "fieldManager is required for apply patch")
             return 200, kube.apply(match, body, query["fieldManager"])
         return 200, kube.patch(match, body)
+
+    def _send_elsewhere(self, answer: Any) -> None:
+        """An object, or (status, text) of what is behind the API server."""
+        status, text = answer if isinstance(answer, tuple) else (200, json.dumps(answer))
+        self._send(status, text.encode())
 
     def _send(self, status: int, content: bytes) -> None:
         self.send_response(status)
