@@ -85,6 +85,7 @@ def pipeline(
     train_memory_limit: str = "6Gi",
     eval_slices: str = "period,department,classification",
     eval_min_accuracy: float = 0.5,
+    eval_must_beat_guessing: bool = True,
     eval_max_class_regression: float = 0.1,
     eval_champion: str = "",
     serve_enabled: bool = True,
@@ -160,6 +161,7 @@ def pipeline(
         train_memory_limit: Memory limit of each training worker's pod on a cluster.
         eval_slices: Metadata columns by which the evaluation is broken down.
         eval_min_accuracy: The model is served only if its test accuracy is at least this.
+        eval_must_beat_guessing: The model is served only if it is better than guessing, by more than chance.
         eval_max_class_regression: The model is served only if no class is worse than the champion's by more than this.
         eval_champion: Model to beat: a path or URI, service:NAME for the one in service, or empty for none.
         serve_enabled: Deploy the model if it passed.
@@ -290,6 +292,7 @@ def pipeline(
         dataset=assembled.outputs["dataset"],
         classifier=trained.outputs["classifier"],
         min_accuracy=eval_min_accuracy,
+        must_beat_guessing=eval_must_beat_guessing,
         max_class_regression=eval_max_class_regression,
         champion=eval_champion,
         serve=serve_enabled,

@@ -92,7 +92,8 @@ def _dataset(arguments: argparse.Namespace, data: str, seed: int) -> str:
     if not (found := list((arguments.work / run).rglob("dataset.json"))):
         with _source(arguments.data / data) as parameters:
             # The shortest training there is: what matters of this run is its data.
-            others = ("model=simple_cnn", "epochs=1", "min_accuracy=0", "serve_enabled=false", f"seed={seed}")
+            others = ("model=simple_cnn", "epochs=1", "serve_enabled=false", f"seed={seed}")
+            others += ("min_accuracy=0", "must_beat_guessing=false")
             _python("pipeline.py", "run", "--root", arguments.work, "--name", run, *parameters, *others)
         found = list((arguments.work / run).rglob("dataset.json"))
     return str(found[0].parent)

@@ -7,6 +7,7 @@ from rich.markup import escape
 
 from cli import runs
 from cli.shell import command, relative
+from components.shared.verdict import Verdict
 
 REPORTS = {
     "profile": "query/profile",
@@ -23,8 +24,8 @@ def root_option(run_: runs.Run) -> list[str]:
     return [] if root == Path("runs").absolute() else ["--root", relative(str(root))]
 
 
-def after_success(run_: runs.Run, served: bool, console: Console) -> None:
-    """Prints the accuracy, the links to the reports, and the commands to try the model with."""
+def after_success(run_: runs.Run, verdict: Verdict, console: Console) -> None:
+    """Prints the accuracy, whether the model passed, the links to the reports, and commands to go on with."""
     metrics, artifacts = run_.summary["metrics"], run_.summary["artifacts"]
     accuracy = metrics.get("test_accuracy", float("nan"))
     console.print(
@@ -32,22 +33,41 @@ def after_success(run_: runs.Run, served: bool, console: Console) -> None:
         f"trained on {metrics.get('examples_train', 0)}",
         highlight=False,
     )
-    if not served:
-        console.print("[yellow]not served[/]: the evaluation report says why, or serve_enabled=false", highlight=False)
+    if not verdict.passed:
+        _print_refusal(verdict, console)
+    elif not run_.summary["parameters"].get("serve_enabled", True):
+        console.print("[yellow]not deployed[/]: serve_enabled=false", highlight=False)
     console.print("\n[bold]Look at[/]")
     for name in REPORTS:
         if name in artifacts:
             link = Path(artifacts[name]).as_uri()
             console.print(f"  {name.replace('_', ' '):<18} {escape(link)}", highlight=False, soft_wrap=True)
-    root = root_option(run_)
     console.print("\n[bold]Try[/]")
-    for line, what in (
-        (command("serve", *root), "a page to classify your own pictures"),
-        (f"{command('predict', *root)} IMAGE_OR_URL", "the same on the command line"),
+    for line, what in _suggestions(run_, verdict.passed):
+        console.print(f"  {escape(line)}   [dim]{what}[/]", highlight=False, soft_wrap=True)
+
+
+def _print_refusal(verdict: Verdict, console: Console) -> None:
+    console.print("[bold red]refused[/]: this model must not be served", highlight=False)
+    for reason in verdict.reasons:
+        console.print(f"  - {reason}", highlight=False, markup=False, soft_wrap=True)
+
+
+def _suggestions(run_: runs.Run, passed: bool) -> list[tuple[str, str]]:
+    """(command, what it is for); of a refused model none that would serve it."""
+    root, artifacts = root_option(run_), run_.summary["artifacts"]
+    look = [
         (command("tensorboard", *root), "the curves"),
         (command("inspect", f"{relative(artifacts['dataset'])}/dataset.json"), "the data set"),
-    ):
-        console.print(f"  {escape(line)}   [dim]{what}[/]", highlight=False, soft_wrap=True)
+    ]
+    if passed:
+        return [
+            (command("serve", *root), "a page to classify your own pictures"),
+            (f"{command('predict', *root)} IMAGE_OR_URL", "the same on the command line"),
+            *look,
+        ]
+    again = command("run", "--resume", "--name", run_.folder.name, *root)
+    return [*look, (f"{again} NAME=VALUE ...", "the same run with other parameters")]
 
 
 def after_failure(run_: runs.Run, console: Console) -> None:

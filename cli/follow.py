@@ -5,6 +5,7 @@ from typing import Any
 
 from cli import reason, workflow
 from cli.kfp_api import KfpApi
+from cli.runs import REFUSED_STATUS
 from cli.workflow import Attempt, Step
 from components.step_resources import NEEDS
 
@@ -16,7 +17,11 @@ _SETTLING_POLLS = 3
 
 
 def follow(api: KfpApi, run_id: str, link: str) -> int:
-    """Prints each step's changes until the run ends; returns 0 if it succeeded. Raises what the server does."""
+    """Prints each step's changes until the run ends. Raises what the server does.
+
+    Returns:
+        the exit status: 0, 1 failed, 3 the model was refused.
+    """
     printer, lost, settling = _Printer(api, run_id), 0, 0
     while True:
         try:
@@ -68,11 +73,16 @@ class _Printer:
         self._names: set[str] = set()
         self.culprit: Step | None = None  # the step that failed first
         self._reason = ""
+        self._evaluated: Attempt | None = None
+        self._served = False
 
     def show(self, steps: list[Step], known: workflow.Workflow | None) -> None:
         """Prints the steps' changes, and for each pod that failed meanwhile why."""
         for step in steps:
             self._names.add(step.key[-1])
+            if step.key[-1] == "evaluate" and step.state == "succeeded" and step.attempts:
+                self._evaluated = step.attempts[-1]
+            self._served |= step.key[-1] == "serve" and step.state != "skipped"
             for number, attempt in enumerate(step.attempts, 1):
                 again = step.state not in ("failed", "terminated") or number < len(step.attempts)
                 if attempt.state == "failed" and again and attempt.pod not in self._failed_pods:
@@ -102,6 +112,9 @@ class _Printer:
                     _say(f"{name}: skipped")
         if known is not None and known.terminated and state == "failed":
             state = "terminated"
+        if state == "succeeded" and (refused := self._refusal(known)):
+            print(f"run succeeded, and its model must not be served: {link}\n{refused}", flush=True)
+            return REFUSED_STATUS
         where = f" at {self.culprit.name}" if self.culprit and state == "failed" else ""
         print(f"run {state}{where}: {link}", flush=True)
         why = self._reason if where else ""
@@ -111,6 +124,17 @@ class _Printer:
         if why:
             print(why, flush=True)
         return 0 if state == "succeeded" else 1
+
+    def _refusal(self, known: workflow.Workflow | None) -> str:
+        """The line of the evaluate step that says why the model was refused; empty if it was not."""
+        if self._evaluated is None or self._served:
+            return ""
+        try:
+            log = self._api.log(self._run_id, self._evaluated.pod, known.namespace if known else "",
+                                self._evaluated.started)  # fmt: skip
+        except OSError:
+            return ""
+        return next((line for line in log.splitlines() if line.startswith("refused: ")), "")
 
     def _why(self, attempt: Attempt, known: workflow.Workflow | None) -> str:
         namespace = known.namespace if known else ""

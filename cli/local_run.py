@@ -1,6 +1,7 @@
 """`pipeline.py run`: the whole graph on this machine, watched, summarised and resumable."""
 
 import contextlib
+import dataclasses
 import errno
 import json
 import os
@@ -14,7 +15,10 @@ from rich.console import Console
 from cli import closing, events, runs
 from cli.display import Board, Display, Stage
 from cli.process_group import ProcessGroup
+from components.shared.errors import PipelineError
 from components.shared.storage import storage
+from components.shared.verdict import Verdict
+from components.shared.verdict import load as load_verdict
 
 STAGES = ("query", "fetch", "assemble", "tensorboard", "train", "evaluate", "serve")
 SHARDED = ("fetch",)
@@ -32,7 +36,7 @@ def run(run_: runs.Run, console: Console) -> int:
     """Executes `run_`, which the caller holds, and keeps its summary.
 
     Returns:
-        the exit status: 0, 1 failed, 130 interrupted.
+        the exit status: 0, 1 failed, 3 the model was refused, 130 interrupted.
     """
     shards = int(run_.summary["parameters"]["fetch_shards"])
     board = Board({name: Stage(name, expected=shards if name in SHARDED else 1) for name in STAGES})
@@ -58,7 +62,7 @@ def run(run_: runs.Run, console: Console) -> int:
 
 def _execute(run_: runs.Run, board: Board, console: Console, group: ProcessGroup) -> None:
     run_.summary.update(status="running")
-    for name in ("error", "stopped_at", "log_tail"):
+    for name in ("error", "stopped_at", "log_tail", "verdict"):
         run_.summary.pop(name, None)
     run_.reserve()
     run_.save()
@@ -110,20 +114,30 @@ def _finish(run_: runs.Run, board: Board, console: Console, trouble: str, status
     try:
         run_.summary.update(metrics=_metrics(run_), artifacts=_artifacts(run_))
         if not failed:
-            run_.summary["status"] = "succeeded"
-            run_.save()
-            runs.point_latest(run_)
-    except OSError as error:
+            verdict = _judge(run_)
+    except (OSError, PipelineError) as error:
         trouble, failed = trouble or _words(error, run_), True
     if not failed:
-        _say(lambda: closing.after_success(run_, board.stages["serve"].status != "skipped", console))
-        return 0
+        _say(lambda: closing.after_success(run_, verdict, console))
+        return 0 if verdict.passed else runs.REFUSED_STATUS
     where = board.culprit or next((stage.name for stage in board.stages.values() if stage.failed), "start")
-    run_.summary.update(status="failed", stopped_at=where, error=trouble or _reason(run_, board))
+    run_.summary.update(status=runs.FAILED, stopped_at=where, error=trouble or _reason(run_, board))
     with contextlib.suppress(OSError):
         run_.save()
+        runs.leave_latest(run_)  # one that was resumed may have lost its model
     _say(lambda: closing.after_failure(run_, console))
     return 130 if trouble == "interrupted" else 1
+
+
+def _judge(run_: runs.Run) -> Verdict:
+    """Writes down what the evaluation said; only a model that passed is the latest."""
+    verdict = load_verdict(str(run_.artifacts / LOCATIONS["model"])) or Verdict(True, ())
+    run_.summary.update(
+        status=runs.SUCCEEDED if verdict.passed else runs.REFUSED, verdict=dataclasses.asdict(verdict)
+    )
+    run_.save()
+    (runs.point_latest if verdict.passed else runs.leave_latest)(run_)
+    return verdict
 
 
 def _say(say: Callable[[], None]) -> None:
@@ -134,7 +148,9 @@ def _say(say: Callable[[], None]) -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
-def _words(error: OSError, run_: runs.Run) -> str:
+def _words(error: OSError | PipelineError, run_: runs.Run) -> str:
+    if isinstance(error, PipelineError):
+        return str(error)
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
         return f"the disk is full ({error.filename or run_.folder}): free some space, then continue"
     if isinstance(error, BrokenPipeError):

@@ -14,7 +14,7 @@ from components.shared.errors import PipelineError
 _EXPECTED = (
     errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT,
 )  # fmt: skip
-MODEL_HELP = "model directory or URI (default: that of the last run that succeeded)"
+MODEL_HELP = "model directory or URI (default: that of the last run whose model passed)"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -150,7 +150,7 @@ def _add_serve(commands) -> None:
 def _add_tensorboard(commands) -> None:
     parser = _add(commands, "tensorboard", _tensorboard, "show the curves of a run, also while it trains")
     parser.add_argument("--root", default="runs", help="folder of the runs (default: runs)")
-    parser.add_argument("--name", default="", help="name of the run (default: the last that succeeded)")
+    parser.add_argument("--name", default="", help="name of the run (default: the last one, also while it trains)")
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on (default: 127.0.0.1)")
     parser.add_argument("--port", type=_port, default=6006, help="port to listen on (default: 6006)")
 
@@ -164,7 +164,7 @@ def _add_drift(commands) -> None:
         "--reference",
         default="",
         metavar="DIR_OR_URI",
-        help="the evaluation's predictions (default: of the latest run)",
+        help="the evaluation's predictions (default: of the last run whose model passed)",
     )
     parser.add_argument("--root", default="runs", help="folder of the runs (default: runs)")
 
@@ -262,7 +262,7 @@ def _tensorboard(options) -> int:
     from cli import runs
 
     root = _local(options.root)
-    run = runs.open_run(root / options.name) if options.name else runs.latest(root)
+    run = runs.open_run(root / options.name) if options.name else runs.newest(root)
     logs = run.artifacts / "tensorboard" / "logs"
     return _become(
         "tensorboard.main", ["--logdir", str(logs), "--host", options.host, "--port", str(options.port)]
@@ -273,8 +273,10 @@ def _drift(options) -> int:
     from cli import runs
     from components.evaluate import drift
 
-    latest = options.reference or runs.latest(_local(options.root)).summary["artifacts"]["predictions"]
-    report = drift.check(options.service, latest)
+    reference = options.reference or runs.latest(_local(options.root)).summary["artifacts"]["predictions"]
+    report = drift.check(options.service, reference)
+    if report.refused:
+        _note(f"the evaluation refused the model of {reference}: {report.refused}")
     print(report)
     return int(bool(report.due))
 
@@ -304,9 +306,23 @@ def _local(root: str) -> Path:
 
 
 def _model(options) -> str:
+    """The model to use, a refused one only if it is named; what was refused is said."""
     from cli import runs
+    from components.shared import verdict
 
-    return options.model or runs.latest(_local(options.root)).summary["artifacts"]["model"]
+    if options.model:
+        if why := verdict.refusal(options.model):
+            _note(f"its evaluation refused this model: {why}")
+        return options.model
+    root = _local(options.root)
+    run = runs.latest(root)
+    if refused := runs.newest_refused(root):
+        _note(f"this is {run.folder.name}; the model of {refused.folder.name} was refused: {runs.reasons(refused)}")
+    return run.summary["artifacts"]["model"]
+
+
+def _note(text: str) -> None:
+    print(f"note: {text}", file=sys.stderr, flush=True)
 
 
 def _tested(options) -> list[str]:

@@ -1,4 +1,8 @@
-"""Run folders: `runs/<name>/` with summary.json, log.txt, reports and artifacts/; `runs/latest` is the last success."""
+"""Run folders: `runs/<name>/` with summary.json, log.txt, reports and artifacts/.
+
+`runs/latest` is the newest run whose model passed its evaluation: what `serve`, `predict` and `drift` use, and what
+`champion=runs/latest/...` has to beat. A run whose model was refused does not move it.
+"""
 
 import contextlib
 import errno
@@ -9,14 +13,16 @@ import re
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Iterator
 
-from cli.shell import command
+from cli.shell import command, relative
 from components.shared.errors import PipelineError
 from components.shared.storage import storage
 
 SUMMARY = "summary.json"
 LATEST = "latest"
+SUCCEEDED, REFUSED, FAILED = "succeeded", "refused", "failed"
+REFUSED_STATUS = 3  # exit status: the run did all it had to, and its result is that the model must not be served
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 _RESERVED_BYTES = 1 << 18
 
@@ -25,8 +31,9 @@ _RESERVED_BYTES = 1 << 18
 class Run:
     """One run's folder and the summary that is kept in it.
 
-    `summary`: status (running, succeeded, failed), parameters, tasks [{name, status, seconds}], metrics, artifacts,
-    store (URI below which the artifacts are kept too, or empty), error (the one line that says why it failed).
+    `summary`: status (running, succeeded, refused, failed), parameters, tasks [{name, status, seconds}], metrics,
+    artifacts, store (URI below which the artifacts are kept too, or empty), verdict {passed, reasons, caveats} of the
+    evaluation, error (the one line that says why it failed).
     """
 
     folder: Path
@@ -117,7 +124,9 @@ def open_run(folder: Path) -> Run:
 
 
 def unfinished(root: Path, name: str) -> Run:
-    """The run `name` in `root`, or the newest that did not succeed and is not running; held.
+    """The run `name` in `root`, or the newest that broke off and is not running; held.
+
+    One whose model was refused is at its end: it goes on only by name, with other parameters.
 
     Raises:
         PipelineError: there is none, or the named one is still running.
@@ -126,22 +135,71 @@ def unfinished(root: Path, name: str) -> Run:
         run = open_run(root / name)
         run.hold()
         return run
-    summaries = sorted(root.glob(f"*/{SUMMARY}"), key=lambda path: path.stat().st_mtime, reverse=True)
-    for path in summaries:
-        with contextlib.suppress(PipelineError):  # not readable, or still running
-            run = open_run(path.parent)
-            if run.summary["status"] != "succeeded":
+    for run in _newest_first(root):
+        with contextlib.suppress(PipelineError):  # still running
+            if run.summary["status"] not in (SUCCEEDED, REFUSED):
                 run.hold()
                 return run
-    raise PipelineError(f"nothing to resume in {root}: every run there succeeded or is running, or there is none")
+    raise PipelineError(
+        f"nothing to resume in {root}: every run there has ended or is running, or there is none; to continue one that "
+        "has ended with other parameters, add --name NAME"
+    )
 
 
 def latest(root: Path) -> Run:
-    """The last run that succeeded. Raises PipelineError if there is none."""
+    """The newest run whose model passed. Raises PipelineError if there is none."""
     link = root / LATEST
-    if not link.exists():
-        raise PipelineError(f"no finished run in {root}; start one with: {command('run')}")
-    return open_run(link)
+    if link.exists():
+        return open_run(link)
+    if last := newest_refused(root):
+        model = relative(last.summary.get("artifacts", {}).get("model", str(last.artifacts)))
+        raise PipelineError(
+            f"no run in {root} has a model that passed its evaluation: {last.folder.name} was refused "
+            f"({reasons(last)}); to use it all the same, add --model {model}"
+        )
+    raise PipelineError(f"no finished run in {root}; start one with: {command('run')}")
+
+
+def newest(root: Path) -> Run:
+    """The run that was worked on last, whatever became of it. Raises PipelineError if there is none."""
+    if (run := next(_newest_first(root), None)) is None:
+        raise PipelineError(f"no run in {root}; start one with: {command('run')}")
+    return run
+
+
+def newest_refused(root: Path) -> Run | None:
+    """The newest run whose model was refused, unless one after it passed."""
+    for run in _newest_first(root):
+        if run.summary["status"] == REFUSED:
+            return run
+        if run.summary["status"] == SUCCEEDED:
+            return None
+    return None
+
+
+def reasons(run: Run) -> str:
+    """Why the run's model was refused."""
+    return "; ".join(run.summary.get("verdict", {}).get("reasons", ()))
+
+
+def _newest_first(root: Path) -> Iterator[Run]:
+    """The readable runs, the last that was worked on first."""
+    for path in sorted(root.glob(f"*/{SUMMARY}"), key=lambda path: path.stat().st_mtime, reverse=True):
+        if path.parent.name != LATEST:
+            with contextlib.suppress(PipelineError):
+                yield open_run(path.parent)
+
+
+def leave_latest(run: Run) -> None:
+    """Makes `latest`, if it points to this run, point to the newest other one whose model passed, or to none."""
+    link = run.folder.parent / LATEST
+    if link.resolve() != run.folder.resolve():
+        return
+    others = (other for other in _newest_first(run.folder.parent) if other.folder.resolve() != run.folder.resolve())
+    if passed := next((other for other in others if other.summary["status"] == SUCCEEDED), None):
+        point_latest(passed)
+    else:
+        link.unlink()
 
 
 def point_latest(run: Run) -> None:

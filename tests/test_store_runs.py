@@ -16,6 +16,7 @@ from tests.helpers.pictures import NUMBERS, folder_of_pictures
 
 TINY = [
     "shards=2", "epochs=1", "image_size=32", "max_images_per_class=24", "min_images_per_class=2", "min_accuracy=0",
+    "must_beat_guessing=false",
     "serve_enabled=false",
 ]  # fmt: skip
 

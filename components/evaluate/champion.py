@@ -1,6 +1,8 @@
 """Which model is the champion: a path or a URI, or whatever a service of the cluster serves at this moment."""
 
-from components.evaluate.settings import SERVED
+import json
+
+from components.evaluate.settings import SERVED, check_passed
 from components.shared.errors import PipelineError
 from components.shared.kubernetes import Cluster, Forbidden, Object, connect
 
@@ -8,6 +10,7 @@ from components.shared.kubernetes import Cluster, Forbidden, Object, connect
 SERVICE_LABEL = "museum-classifier/service"
 VERSION_LABEL = "museum-classifier/version"
 URI_ANNOTATION = "museum-classifier/model"
+PREVIOUS_ANNOTATION = "museum-classifier/previous"
 MAIN_ANNOTATION = "museum-classifier/main"
 _INFERENCE_SERVICE = ("serving.kserve.io/v1beta1", "InferenceService")
 
@@ -20,9 +23,11 @@ def resolve(champion: str) -> str:
             was deployed, so that a recurring run needs no other parameter the first time.
 
     Raises:
-        PipelineError: NAME is no service of this project, or it cannot be looked up.
+        PipelineError: NAME is no service of this project, or it cannot be looked up; or the evaluation refused the
+            champion, so that whatever is better than it may still be worse than all that passed.
     """
     if not champion.startswith(SERVED):
+        check_passed(champion)
         return champion
     return in_service(connect(), champion.removeprefix(SERVED).strip())
 
@@ -37,7 +42,16 @@ def in_service(cluster: Cluster, name: str) -> str:
     inference = _inference_service(cluster, name)
     if found and not inference:
         raise PipelineError(f"champion=service:{name}: this Service serves no model of this project")
-    return _annotation(inference, URI_ANNOTATION)
+    return _main_model(inference) if inference else ""
+
+
+def _main_model(inference: Object) -> str:
+    """The URI of the model that has most of the traffic: beside a canary the first of the predictors before it."""
+    if "canaryTrafficPercent" not in inference["spec"]["predictor"]:
+        return _annotation(inference, URI_ANNOTATION)
+    before = json.loads(_annotation(inference, PREVIOUS_ANNOTATION) or "[]")
+    arguments = before[0]["containers"][0]["args"] if before else ["--model", ""]
+    return arguments[arguments.index("--model") + 1]
 
 
 def _inference_service(cluster: Cluster, name: str) -> Object | None:

@@ -11,6 +11,7 @@ def evaluate(
     dataset: Input[Dataset],
     classifier: Input[Model],
     min_accuracy: float,
+    must_beat_guessing: bool,
     max_class_regression: float,
     champion: str,
     serve: bool,
@@ -27,12 +28,14 @@ def evaluate(
     from components.evaluate.evaluator import evaluate_model
     from components.evaluate.settings import Settings
     from components.shared.errors import reported
+    from components.shared.storage.storage import published_uri
 
     arguments = {name: value for name, value in locals().items() if name in Settings.__annotations__}
     with reported():
         result = evaluate_model(
             dataset.path, classifier.path, report.path, summary.path, predictions.path, Settings(**arguments)
         )
+        result.leave_verdict(classifier.path, published_uri(classifier.uri))
     print(result)
     metrics.metadata.update(result.metrics())
     classification.log_confusion_matrix(result.labels, result.confusion_matrix)

@@ -51,6 +51,7 @@ class DriftReport:
         shifts: of the predicted classes and of the confidence.
         movers: (label, share in the test split, share now), the largest change first.
         confidence: mean confidence on the test split and now.
+        refused: why the evaluation refused the reference's model; empty if it passed.
         due: whether retraining (or a look at the pictures) is due; None if the window is too small to say.
     """
 
@@ -61,6 +62,7 @@ class DriftReport:
     movers: tuple[tuple[str, float, float], ...]
     confidence: tuple[float, float]
     due: bool | None
+    refused: str = ""
 
     def __str__(self) -> str:
         if self.due is None:
@@ -158,7 +160,8 @@ def compare(service: str, then: dict, now: dict) -> DriftReport:
         movers = tuple(row for row in moved if row[1] != row[2])
     due = any(part.standing == "major" for part in shifts) if window >= MIN_WINDOW else None
     means = tuple(_mean(counts) for counts in sureness)
-    return DriftReport(service, _time(now.get("since")), window, shifts, movers, means, due)
+    refused = str(then.get("refused", ""))
+    return DriftReport(service, _time(now.get("since")), window, shifts, movers, means, due, refused)
 
 
 def shift(name: str, then: np.ndarray, now: np.ndarray) -> Shift:

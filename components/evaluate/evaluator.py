@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from components.evaluate import drift, fairness, gallery, gate, metrics, models, page, testset, words
+from components.evaluate import drift, fairness, gallery, gate, guessing, metrics, models, page, testset, words
 from components.evaluate.champion import resolve
 from components.evaluate.findings import Findings
 from components.evaluate.gate import Comparison
@@ -25,6 +25,7 @@ class EvaluationResult:
     Attributes:
         labels, confusion_matrix: all classes, or those with most mistakes and one that sums up the others.
         roc_curve: (false positive rates, true positive rates, thresholds), micro-averaged one against the rest.
+        is_champion: whether the classifier is the very model that it was to be compared with.
     """
 
     passed: bool
@@ -32,6 +33,7 @@ class EvaluationResult:
     confusion_matrix: list[list[int]]
     roc_curve: tuple[list[float], list[float], list[float]]
     findings: Findings
+    is_champion: bool = False
 
     def metrics(self) -> dict[str, float]:
         """Flat numbers for the run's page."""
@@ -47,14 +49,26 @@ class EvaluationResult:
             "model_bytes": found.model_bytes,
             "saved_model_bytes": found.saved_model_bytes,
             "examples_test": len(found.analysis.targets),
+            "largest_class_share": found.analysis.majority[1],
+            "passed": int(self.passed),
         }
         if found.comparison:
             values["champion_accuracy"] = found.comparison.champion_accuracy
             values["champion_p_value"] = found.comparison.p_value
         return {name: round(value, 6) for name, value in values.items()}
 
+    def leave_verdict(self, *classifiers: str) -> None:
+        """Writes the verdict beside the classifier: into its folder, and to its URI.
+
+        Not if it was compared with itself (a recurring run that trained nothing new, against the model in service):
+        such a verdict says only that nothing is to be changed.
+        """
+        if not self.is_champion:
+            for place in dict.fromkeys(classifiers):
+                self.findings.verdict.save(place)
+
     def __str__(self) -> str:
-        return f"{words.headline(self.findings)[0]} {words.lead(self.findings)} {words.gate(self.findings)}"
+        return f"{words.headline(self.findings)[0]} {words.lead(self.findings)}\n{self.findings.verdict}"
 
 
 def evaluate_model(
@@ -89,9 +103,10 @@ def evaluate_model(
     found = _findings(analysis, test, answers, served, classifier_dir, comparison, settings)
     page.write(found, gallery.build(analysis, test, served), report_path)
     Path(summary_path).write_text(words.markdown(found), encoding="utf-8")
-    _write_predictions(predictions_dir, analysis, test, [served.digest, saved.digest])
+    _write_predictions(predictions_dir, found, test, [served.digest, saved.digest])
     labels, matrix = metrics.condensed(analysis, _MATRIX_CLASSES)
-    return EvaluationResult(found.verdict.passed, labels, matrix, metrics.micro_roc(analysis), found)
+    itself = bool(champion) and compared["champion"].digest == served.digest
+    return EvaluationResult(found.verdict.passed, labels, matrix, metrics.micro_roc(analysis), found, itself)
 
 
 def _compare(
@@ -113,14 +128,14 @@ def _findings(
     settings: Settings,
 ) -> Findings:
     saved = answers["saved_model"].predictions
+    guesses = guessing.compare(analysis)
     lite_bytes, saved_bytes = models.sizes(classifier_dir)
     return Findings(
         analysis=analysis,
+        guessing=guesses,
         slices=metrics.slices(analysis.correct, test.columns()),
         comparison=comparison,
-        verdict=gate.judge(
-            analysis.scores["accuracy"], settings.min_accuracy, comparison, settings.max_class_regression
-        ),
+        verdict=gate.judge(settings, analysis.scores["accuracy"], guesses, comparison),
         card=served.card,
         temperature=float(served.card.get("temperature", 1.0)),
         saved_model_accuracy=float((saved == test.targets).mean()),
@@ -135,10 +150,11 @@ def _groups(test: TestSet) -> np.ndarray:
     return np.array([test.text(i, "group") or test.object_ids[i] for i in range(len(test))])
 
 
-def _write_predictions(directory: str, analysis: Analysis, test: TestSet, versions: list[str]) -> None:
+def _write_predictions(directory: str, found: Findings, test: TestSet, versions: list[str]) -> None:
     import pyarrow
     from pyarrow import parquet
 
+    analysis = found.analysis
     folder = Path(directory)
     folder.mkdir(parents=True, exist_ok=True)
     columns = {
@@ -152,5 +168,6 @@ def _write_predictions(directory: str, analysis: Analysis, test: TestSet, versio
     parquet.write_table(pyarrow.table(columns), folder / "predictions.parquet")
     reference = drift.histogram(analysis.labels, analysis.predictions, analysis.confidences)
     about = {"versions": versions, "accuracy": analysis.scores["accuracy"], "snapshot": test.info.snapshot}
+    about["refused"] = "" if found.verdict.passed else "; ".join(found.verdict.reasons)
     text = json.dumps(reference | about, indent=1)
     (folder / drift.REFERENCE).write_text(text, encoding="utf-8")

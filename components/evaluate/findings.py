@@ -2,8 +2,10 @@
 
 from dataclasses import dataclass
 
-from components.evaluate.gate import Comparison, Verdict
+from components.evaluate.gate import Comparison
+from components.evaluate.guessing import Guessing
 from components.evaluate.metrics import Analysis, Slice
+from components.shared.verdict import Verdict
 
 
 @dataclass(frozen=True)
@@ -12,6 +14,7 @@ class Findings:
 
     Attributes:
         analysis: of the LiteRT model, which is the one that the server runs.
+        guessing: what guessing reaches, and whether the model is better.
         slices: accuracy by metadata column.
         comparison: with the champion, if there is one.
         card: the model card.
@@ -21,6 +24,7 @@ class Findings:
     """
 
     analysis: Analysis
+    guessing: Guessing
     slices: list[Slice]
     comparison: Comparison | None
     verdict: Verdict

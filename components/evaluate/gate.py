@@ -1,4 +1,4 @@
-"""May the model be served: its own accuracy, and its answers beside those of the champion on the same pictures."""
+"""May the model be served: its accuracy, beside guessing, and beside the champion on the same pictures."""
 
 from dataclasses import dataclass
 from typing import Sequence
@@ -6,7 +6,9 @@ from typing import Sequence
 import numpy as np
 from scipy.stats import binomtest
 
-SIGNIFICANCE = 0.05
+from components.evaluate.guessing import SIGNIFICANCE, Guessing
+from components.evaluate.settings import Settings
+from components.shared.verdict import Verdict
 
 
 @dataclass(frozen=True)
@@ -62,19 +64,6 @@ class Comparison:
         ]
 
 
-@dataclass(frozen=True)
-class Verdict:
-    """Whether the model passed, and why: one sentence a rule; and what to keep in mind about the comparison."""
-
-    passed: bool
-    reasons: tuple[str, ...]
-    caveats: tuple[str, ...] = ()
-
-    def __str__(self) -> str:
-        caveats = "".join(f"; but note: {caveat}" for caveat in self.caveats)
-        return f"{'passed' if self.passed else 'not passed'}: {'; '.join(self.reasons)}{caveats}"
-
-
 def compare(
     champion: str,
     targets: np.ndarray,
@@ -114,16 +103,16 @@ def compare(
     )
 
 
-def judge(
-    accuracy: float, min_accuracy: float, comparison: Comparison | None, max_class_regression: float
-) -> Verdict:
+def judge(settings: Settings, accuracy: float, guessing: Guessing, comparison: Comparison | None) -> Verdict:
     """Applies the rules, all of them, so that the reader learns every reason at once.
 
     Against a champion the burden of proof is on the new model: an undecided comparison does not pass.
     """
-    checks = [_accuracy_rule(accuracy, min_accuracy)]
+    checks = [_accuracy_rule(accuracy, settings.min_accuracy)]
+    if settings.must_beat_guessing:
+        checks.append((guessing.beaten, str(guessing)))
     if comparison:
-        checks += [_champion_rule(comparison), _class_rule(comparison, max_class_regression)]
+        checks += [_champion_rule(comparison), _class_rule(comparison, settings.max_class_regression)]
     failed = tuple(reason for passed, reason in checks if not passed)
     reasons = failed or tuple(reason for _, reason in checks)
     return Verdict(not failed, reasons, comparison.caveats if comparison else ())

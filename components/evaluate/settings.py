@@ -3,6 +3,7 @@
 import os
 from dataclasses import dataclass
 
+from components.shared import verdict
 from components.shared.parameters import between, dns_name, refuse
 from components.shared.storage import storage
 
@@ -15,6 +16,7 @@ class Settings:
 
     Attributes:
         min_accuracy: test accuracy below which the model does not pass.
+        must_beat_guessing: whether a model that is no better than guessing is refused, whatever its accuracy.
         max_class_regression: by how much a class's recall may be below the champion's.
         champion: the classifier to beat: path, URI, service:NAME for the one now served, or "" for none.
 
@@ -23,6 +25,7 @@ class Settings:
     """
 
     min_accuracy: float
+    must_beat_guessing: bool
     max_class_regression: float
     champion: str
 
@@ -42,3 +45,11 @@ def _check_champion(champion: str) -> None:
     path = storage.local_path(champion) if champion else None
     if path is not None and not os.path.isdir(path):
         raise refuse("champion", champion, "there is no such folder; give that of a classifier (model.tflite)")
+    if path is not None:
+        check_passed(champion)
+
+
+def check_passed(champion: str) -> None:
+    """Raises ParameterError if the evaluation refused the classifier at the path or URI `champion` ("": none)."""
+    if champion and (why := verdict.refusal(champion)):
+        raise refuse("champion", champion, f"its evaluation refused this model ({why}); give one that passed")

@@ -29,9 +29,10 @@ _GOOD, _FAIR = 0.75, 0.5
 def headline(found: Findings) -> tuple[str, str]:
     """The judgement as (text, kind), kind being ok, warn or fail."""
     analysis = found.analysis
-    largest, share = analysis.majority
-    if analysis.intervals["accuracy"][0] <= share:
-        return f"No better than guessing: always answering {largest} is right in {percent(share)} of the cases.", "fail"
+    if not found.guessing.beaten:
+        text = str(found.guessing)
+        return f"{text[0].upper()}{text[1:]}.", "fail"
+    _, share = analysis.majority
     skill = (analysis.scores["accuracy"] - share) / (1 - share)
     quality = "Good" if skill >= _GOOD else "Fair" if skill >= _FAIR else "Weak, though better than guessing"
     weak = [row.label for row in weak_classes(analysis)]

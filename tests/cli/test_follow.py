@@ -56,6 +56,15 @@ def test_follows_the_run_to_its_end(server, capsys):
     assert not any(word in line for line in lines for word in ("driver", "executor", "iteration", "root", "loop"))
 
 
+def test_a_refused_model_is_said_and_has_its_own_exit_status(server, capsys):
+    run = ArgoRun()
+    *_, pod = run.step("evaluate", "Succeeded")
+    server.states, server.logs[pod] = [snapshot("SUCCEEDED", run)], "No better ...\nrefused: accuracy 0.4 is too low\n"
+    status, lines = wait(server, capsys)
+    assert status == 3 and lines[-1] == "refused: accuracy 0.4 is too low"
+    assert lines[-2].startswith("run succeeded, and its model must not be served: http")
+
+
 def test_a_run_that_fails_ends_with_the_steps_own_error(server, capsys):
     failed = sample_run("FAILED")
     *_, pod = failed.step("for-loop-1/2 of 3/fetch", EXIT_1, EXIT_1)

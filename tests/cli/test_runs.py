@@ -7,6 +7,7 @@ import pytest
 
 from cli import main, runs
 from components.shared.errors import PipelineError
+from components.shared.verdict import Verdict
 
 
 def finished(root, name, status):
@@ -31,12 +32,62 @@ def test_a_run_never_overwrites_another(tmp_path):
 
 
 def test_latest_follows_the_last_success(tmp_path):
-    with pytest.raises(PipelineError, match="no finished run"):
-        runs.latest(tmp_path)
+    for find, message in ((runs.latest, "no finished run"), (runs.newest, "no run in")):
+        with pytest.raises(PipelineError, match=message):
+            find(tmp_path)
     for name in ("first", "second"):
         run = finished(tmp_path, name, "succeeded")
         runs.point_latest(run)
         assert runs.latest(tmp_path).folder == run.folder
+
+
+def refused(root, name):
+    run = finished(root, name, runs.REFUSED)
+    run.summary |= {"verdict": {"reasons": ["too weak"]}, "artifacts": {"model": "its/model"}}
+    run.save()
+    return run
+
+
+def test_a_refused_run_is_never_the_latest(tmp_path):
+    """Not the first of all, not after a good one, and not one that was good before it was resumed."""
+    bad = refused(tmp_path, "bad")
+    with pytest.raises(PipelineError, match=r"bad was refused \(too weak\); to use it .* add --model its/model"):
+        runs.latest(tmp_path)
+    assert runs.newest(tmp_path).folder == bad.folder == runs.newest_refused(tmp_path).folder
+    with pytest.raises(PipelineError, match="nothing to resume .*add --name NAME"):
+        runs.unfinished(tmp_path, "")
+    good, better = finished(tmp_path, "good", "succeeded"), finished(tmp_path, "better", "succeeded")
+    runs.point_latest(better)
+    assert runs.newest_refused(tmp_path) is None
+    runs.leave_latest(bad)
+    assert runs.latest(tmp_path).folder == better.folder
+    refused(tmp_path, "worse")
+    runs.leave_latest(better)
+    assert runs.latest(tmp_path).folder == good.folder
+    good.summary["status"] = better.summary["status"] = runs.FAILED
+    good.save(), better.save()
+    runs.leave_latest(good)
+    assert not (tmp_path / "latest").is_symlink()
+
+
+@pytest.mark.parametrize("command", ["serve", "predict"])
+def test_what_was_refused_is_said(tmp_path, monkeypatch, capsys, command):
+    monkeypatch.setattr(main, "_become", lambda module, arguments: 0)
+    monkeypatch.setattr("cli.predict.predict", lambda *arguments: 0)
+    line = [command, "--root", str(tmp_path), *["x.jpg"] * (command == "predict")]
+    refused(tmp_path, "first")
+    assert main.main(line) == 2 and "first was refused (too weak)" in capsys.readouterr().err
+    good = finished(tmp_path, "good", "succeeded")
+    good.summary["artifacts"] = {"model": "somewhere"}
+    good.save()
+    runs.point_latest(good)
+    assert main.main(line) == 0 and capsys.readouterr().err == ""
+    refused(tmp_path, "second")
+    assert main.main(line) == 0
+    assert capsys.readouterr().err == "note: this is good; the model of second was refused: too weak\n"
+    Verdict(False, ("hopeless",)).save(str(tmp_path / "model"))
+    assert main.main([*line, "--model", str(tmp_path / "model")]) == 0
+    assert capsys.readouterr().err == "note: its evaluation refused this model: hopeless\n"
 
 
 def test_the_server_is_told_how_the_run_tested_its_model(tmp_path, monkeypatch):

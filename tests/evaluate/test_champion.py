@@ -3,6 +3,7 @@ import pytest
 from components.evaluate import champion
 from components.serve import kserve, objects
 from components.serve.objects import Model, Surroundings, Versions
+from components.shared import verdict
 from components.shared.errors import PipelineError
 from components.shared.kubernetes import connect
 from tests.fakes.kube_api import KubeApi
@@ -29,9 +30,9 @@ def deploy(cluster, **versions: str) -> None:
     cluster.apply(objects.public_service("paintings", Versions(**versions)))
 
 
-def test_a_path_is_itself_and_nothing_is_nothing():
+def test_a_path_is_itself_and_nothing_is_nothing(tmp_path):
     assert champion.resolve("") == ""
-    assert champion.resolve("s3://bucket/model") == "s3://bucket/model"
+    assert champion.resolve(str(tmp_path)) == str(tmp_path)
 
 
 def test_the_model_now_served(cluster):
@@ -66,6 +67,20 @@ def test_the_model_of_an_inference_service(cluster):
     wanted = kserve.predictor("paintings", SERVED, "image", 1, AROUND)
     cluster.apply(kserve.inference_service("paintings", wanted, []))
     assert champion.resolve("service:paintings") == SERVED.uri
+
+
+def test_beside_the_canary_of_an_inference_service_the_main_model_is_the_champion(cluster):
+    main, newer = (kserve.predictor("paintings", model, "image", 1, AROUND) for model in (SERVED, NEWER))
+    cluster.apply(kserve.inference_service("paintings", newer | {"canaryTrafficPercent": 10}, [main]))
+    assert champion.resolve("service:paintings") == SERVED.uri
+    cluster.apply(kserve.inference_service("paintings", newer, [main]))
+    assert champion.resolve("service:paintings") == NEWER.uri
+
+
+def test_a_refused_model_is_no_champion_wherever_it_lies(tmp_path):
+    verdict.Verdict(False, ("worse than the champion",)).save(str(tmp_path))
+    with pytest.raises(PipelineError, match="its evaluation refused this model"):
+        champion.resolve(tmp_path.as_uri())
 
 
 def test_a_service_of_somebody_else(cluster):

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from pyarrow import parquet
 
-from components.artifacts import classifier
+from components.artifacts import classifier, verdict
 from components.evaluate.evaluator import EvaluationResult, evaluate_model
 from components.evaluate.settings import Settings
 from components.shared.errors import PipelineError
@@ -17,7 +17,7 @@ from tests.helpers.evaluation_data import LABELS, write_dataset
 
 def run(dataset: str, model: str, folder: Path, champion: str = "", minimum: float = 0.5) -> EvaluationResult:
     paths = (str(folder / "report.html"), str(folder / "summary.md"), str(folder / "predictions"))
-    return evaluate_model(dataset, model, *paths, Settings(minimum, 0.1, champion))
+    return evaluate_model(dataset, model, *paths, Settings(minimum, True, 0.1, champion))
 
 
 @pytest.fixture(scope="module")
@@ -46,7 +46,9 @@ def test_the_metrics_are_plain_finite_numbers(evaluated):
 def test_the_result_is_said_in_a_sentence(evaluated):
     text = str(evaluated[0])
     assert text.startswith("Good: it passed the gate. 93.8 % of 48 test pictures are classified correctly")
-    assert text.endswith("Passed the gate: accuracy 0.938 is at least min_accuracy 0.5.")
+    passed = text.splitlines()[1]
+    assert passed.startswith("passed: accuracy 0.938 is at least min_accuracy 0.5; better than guessing: accuracy 0.9")
+    assert "against 0.354 for always answering" in passed and "by chance" in passed
 
 
 def test_the_report_is_one_offline_page_that_begins_with_the_judgement(evaluated):
@@ -63,7 +65,7 @@ def test_the_report_is_one_offline_page_that_begins_with_the_judgement(evaluated
 def test_the_summary_gives_the_reason(evaluated):
     summary = (evaluated[1] / "summary.md").read_text()
     assert summary.startswith("# Good: it passed the gate.")
-    assert "Passed the gate: accuracy 0.938 is at least min\\_accuracy 0.5." in summary
+    assert "Passed the gate: accuracy 0.938 is at least min\\_accuracy 0.5; better than guessing" in summary
     assert "| Accuracy | 0.938 |" in summary
 
 
@@ -83,7 +85,10 @@ def test_min_accuracy_decides(colours_dataset, colours_model, tmp_path):
     result = run(colours_dataset, colours_model, tmp_path, minimum=0.95)
     assert not result.passed
     assert "Did not pass the gate: accuracy 0.938 is below min_accuracy 0.95." in (tmp_path / "report.html").read_text()
-    assert "Did not pass" in (tmp_path / "summary.md").read_text() and "below min_accuracy 0.95" in str(result)
+    assert "Did not pass" in (tmp_path / "summary.md").read_text()
+    assert str(result).splitlines()[1] == "refused: accuracy 0.938 is below min_accuracy 0.95"
+    reference = json.loads((tmp_path / "predictions" / "reference.json").read_text())
+    assert reference["refused"] == "accuracy 0.938 is below min_accuracy 0.95"
 
 
 def test_an_equal_champion_stays(colours_dataset, colours_model, tmp_path):
@@ -154,7 +159,17 @@ def test_a_class_without_test_pictures_is_named(colours_model, tmp_path):
 
 def test_one_single_test_picture(colours_model, tmp_path):
     result = run(write_dataset(tmp_path / "one", [("red", "red")]), colours_model, tmp_path)
-    assert result.metrics()["test_accuracy"] == 1
+    assert result.metrics()["test_accuracy"] == 1 and not result.passed and result.metrics()["passed"] == 0
+
+
+def test_the_verdict_lies_beside_the_classifier(evaluated, colours_dataset, colours_model, tmp_path):
+    result, _ = evaluated
+    result.leave_verdict(str(tmp_path / "a"), str(tmp_path / "b"))
+    assert verdict.load(str(tmp_path / "a")) == verdict.load(str(tmp_path / "b")) == result.findings.verdict
+    assert verdict.refusal(str(tmp_path / "a")) == "" and verdict.load(str(tmp_path / "c")) is None
+    itself = run(colours_dataset, colours_model, tmp_path, champion=colours_model)
+    itself.leave_verdict(str(tmp_path / "a"))
+    assert not itself.passed and verdict.load(str(tmp_path / "a")).passed, "the model in service does not refuse itself"
 
 
 @pytest.mark.parametrize(

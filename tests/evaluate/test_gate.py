@@ -2,7 +2,8 @@ import numpy as np
 import pytest
 from scipy.stats import binomtest
 
-from components.evaluate import gate
+from components.evaluate import gate, guessing
+from components.evaluate.settings import Settings
 
 LABELS = ("a", "b")
 
@@ -13,6 +14,15 @@ def comparison(gained: int, lost: int, same: int = 100) -> gate.Comparison:
     new = np.array([0] * same + [0] * gained + [1] * lost)
     old = np.array([0] * same + [1] * gained + [0] * lost)
     return gate.compare("the champion", targets, new, old, LABELS)
+
+
+def guesses(beaten: bool) -> guessing.Guessing:
+    measure = guessing.Measure("accuracy", 0.6, 0.55, 0.5 if beaten else 0.6, "by chance", 0.01)
+    return guessing.Guessing(100, (measure, measure))
+
+
+def judge(accuracy: float, found: gate.Comparison | None, regression: float = 0.1, beaten=True, must=True):
+    return gate.judge(Settings(0.5, must, regression, ""), accuracy, guesses(beaten), found)
 
 
 def test_counts_and_p_value_of_mcnemars_exact_test():
@@ -30,27 +40,27 @@ def test_outcome(gained, lost, outcome):
 
 
 def test_without_a_champion_only_the_accuracy_counts():
-    assert gate.judge(0.5, 0.5, None, 0.1).passed
-    verdict = gate.judge(0.41, 0.5, None, 0.1)
+    assert judge(0.5, None).passed
+    verdict = judge(0.41, None)
     assert not verdict.passed
-    assert str(verdict) == "not passed: accuracy 0.410 is below min_accuracy 0.5"
+    assert str(verdict) == "refused: accuracy 0.410 is below min_accuracy 0.5"
 
 
 def test_a_better_model_passes_and_the_reason_has_the_numbers():
-    verdict = gate.judge(0.9, 0.5, comparison(9, 1), 0.1)
+    verdict = judge(0.9, comparison(9, 1))
     assert verdict.passed
     counts = "9 pictures right that the champion gets wrong, and 1 the other way round (McNemar p = 0.021)"
     assert counts in str(verdict)
 
 
 def test_an_undecided_comparison_leaves_the_champion_where_it_is():
-    verdict = gate.judge(0.9, 0.5, comparison(5, 4), 0.1)
+    verdict = judge(0.9, comparison(5, 4))
     assert not verdict.passed
     assert "not shown to be better than the champion, which therefore stays" in str(verdict)
 
 
 def test_every_reason_is_told_at_once():
-    verdict = gate.judge(0.4, 0.5, comparison(1, 9, same=10), 0.1)
+    verdict = judge(0.4, comparison(1, 9, same=10))
     assert len(verdict.reasons) == 3
     assert "below min_accuracy" in verdict.reasons[0] and "worse than the champion" in verdict.reasons[1]
     assert "1 class is worse than the champion's by more than max_class_regression 0.1: a" in verdict.reasons[2]
@@ -69,9 +79,9 @@ def test_a_class_that_got_worse_stops_a_better_model():
     assert found.outcome == "better"
     assert [change.label for change in found.regressed(0.1)] == ["b"]
     assert found.regressed(0.15) == []
-    verdict = gate.judge(0.9, 0.5, found, 0.1)
+    verdict = judge(0.9, found)
     assert not verdict.passed and "b (recall 1.00 to 0.85)" in str(verdict)
-    assert gate.judge(0.9, 0.5, found, 0.15).passed
+    assert judge(0.9, found, regression=0.15).passed
 
 
 def test_one_picture_more_or_less_is_no_regression():
@@ -81,3 +91,9 @@ def test_one_picture_more_or_less_is_no_regression():
 
 def test_a_class_without_test_pictures_is_not_compared():
     assert [change.label for change in comparison(3, 2).classes] == ["a"]
+
+
+def test_a_model_that_is_no_better_than_guessing_is_refused_unless_that_is_allowed():
+    verdict = judge(0.82, None, beaten=False)
+    assert not verdict.passed and str(verdict).startswith("refused: no better than guessing: accuracy 0.600")
+    assert judge(0.82, None, beaten=False, must=False).passed

@@ -26,7 +26,7 @@ def evaluated(colours_dataset, colours_model, tmp_path_factory) -> tuple[list[st
     """The pictures of the test split as files, and what the evaluation kept of the answers to them."""
     folder = tmp_path_factory.mktemp("same")
     outputs = [str(folder / name) for name in ("report", "summary", "predictions")]
-    evaluate_model(colours_dataset, colours_model, *outputs, Settings(0.5, 0.1, ""))
+    evaluate_model(colours_dataset, colours_model, *outputs, Settings(0.5, True, 0.1, ""))
     files = []
     for example in read_examples(colours_dataset, "test"):
         files.append(str(folder / f"{example.object_id}.jpg"))

@@ -1,10 +1,14 @@
 import subprocess
 import sys
+from dataclasses import asdict
 
 import pytest
 
 from components.evaluate.settings import Settings
+from components.shared import verdict
 from components.shared.errors import PipelineError
+
+GOOD = Settings(0.5, True, 0.1, "")
 
 
 @pytest.mark.parametrize(
@@ -19,12 +23,12 @@ from components.shared.errors import PipelineError
 )
 def test_what_is_not_allowed(change, reason):
     with pytest.raises(PipelineError, match=reason):
-        Settings(**{"min_accuracy": 0.5, "max_class_regression": 0.1, "champion": ""} | change)
+        Settings(**asdict(GOOD) | change)
 
 
 @pytest.mark.parametrize("champion", ["", "s3://bucket/model", "service:museum-classifier", "."])
 def test_what_a_champion_can_be(champion):
-    assert Settings(0.5, 0.1, champion).champion == champion
+    assert Settings(0.5, True, 0.1, champion).champion == champion
 
 
 def test_a_wrong_value_stops_a_run_before_it_starts(tmp_path):
@@ -32,3 +36,14 @@ def test_a_wrong_value_stops_a_run_before_it_starts(tmp_path):
     done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 2 and done.stderr.strip().startswith("error: min_accuracy=1.5 is not allowed")
     assert not list(tmp_path.iterdir())
+
+
+def test_a_refused_model_is_no_champion(tmp_path):
+    verdict.Verdict(False, ("accuracy 0.410 is below min_accuracy 0.5",)).save(str(tmp_path))
+    with pytest.raises(PipelineError, match=r"its evaluation refused this model \(accuracy 0.410 is .* that passed"):
+        Settings(0.5, True, 0.1, str(tmp_path))
+    verdict.Verdict(True, ("accuracy 0.710 is at least min_accuracy 0.5",)).save(str(tmp_path))
+    assert Settings(0.5, True, 0.1, str(tmp_path)).champion == str(tmp_path)
+    (tmp_path / "verdict.json").write_text("{}")
+    with pytest.raises(PipelineError, match="is no verdict of the evaluate step"):
+        Settings(0.5, True, 0.1, str(tmp_path))

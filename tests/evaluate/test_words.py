@@ -8,7 +8,7 @@ from tests.helpers.findings import analysis, findings
 @pytest.mark.parametrize(
     "skill, judgement, kind",
     [
-        (0.0, "No better than guessing: always answering class", "fail"),
+        (0.0, "No better than guessing: accuracy ", "fail"),
         (1.0, "Weak, though better than guessing, except for", "warn"),
         (2.0, "Fair: it passed the gate.", "warn"),
         (6.0, "Good: it passed the gate.", "ok"),

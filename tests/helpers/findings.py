@@ -2,8 +2,9 @@
 
 import numpy as np
 
-from components.evaluate import gate, metrics
+from components.evaluate import gate, guessing, metrics
 from components.evaluate.findings import Findings
+from components.evaluate.settings import Settings
 
 
 def probabilities(n: int, classes: int, skill: float, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
@@ -24,11 +25,13 @@ def analysis(n: int = 400, classes: int = 7, skill: float = 2.0, seed: int = 0, 
 
 def findings(found: metrics.Analysis, minimum: float = 0.0, columns: dict[str, list[str]] | None = None) -> Findings:
     """Everything else as it might be."""
+    guesses = guessing.compare(found)
     return Findings(
         analysis=found,
+        guessing=guesses,
         slices=metrics.slices(found.correct, columns or {}),
         comparison=None,
-        verdict=gate.judge(found.scores["accuracy"], minimum, None, 0.1),
+        verdict=gate.judge(Settings(minimum, False, 0.1, ""), found.scores["accuracy"], guesses, None),
         card={"name": "museum-classifier", "created": "2026-01-02", "snapshot": "ab" * 32},
         temperature=1.5,
         saved_model_accuracy=found.scores["accuracy"],
