@@ -7,7 +7,7 @@ from rich.markup import escape
 
 from cli import runs
 from cli.shell import command, relative
-from components.shared.verdict import Verdict
+from components.artifacts.verdict import Verdict
 
 REPORTS = {
     "profile": "query/profile",

@@ -15,10 +15,10 @@ from rich.console import Console
 from cli import closing, events, runs
 from cli.display import Board, Display, Stage
 from cli.process_group import ProcessGroup
+from components.artifacts.verdict import Verdict
+from components.artifacts.verdict import load as load_verdict
 from components.shared.errors import PipelineError
 from components.shared.storage import storage
-from components.shared.verdict import Verdict
-from components.shared.verdict import load as load_verdict
 
 STAGES = ("query", "fetch", "assemble", "tensorboard", "train", "evaluate", "serve")
 SHARDED = ("fetch",)

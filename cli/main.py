@@ -308,7 +308,7 @@ def _local(root: str) -> Path:
 def _model(options) -> str:
     """The model to use, a refused one only if it is named; what was refused is said."""
     from cli import runs
-    from components.shared import verdict
+    from components.artifacts import verdict
 
     if options.model:
         if why := verdict.refusal(options.model):

@@ -2,10 +2,10 @@
 
 from dataclasses import dataclass
 
+from components.artifacts.verdict import Verdict
 from components.evaluate.gate import Comparison
 from components.evaluate.guessing import Guessing
 from components.evaluate.metrics import Analysis, Slice
-from components.shared.verdict import Verdict
 
 
 @dataclass(frozen=True)

@@ -6,9 +6,9 @@ from typing import Sequence
 import numpy as np
 from scipy.stats import binomtest
 
+from components.artifacts.verdict import Verdict
 from components.evaluate.guessing import SIGNIFICANCE, Guessing
 from components.evaluate.settings import Settings
-from components.shared.verdict import Verdict
 
 
 @dataclass(frozen=True)

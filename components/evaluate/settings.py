@@ -3,7 +3,7 @@
 import os
 from dataclasses import dataclass
 
-from components.shared import verdict
+from components.artifacts import verdict
 from components.shared.parameters import between, dns_name, refuse
 from components.shared.storage import storage
 

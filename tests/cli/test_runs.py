@@ -6,8 +6,8 @@ import sys
 import pytest
 
 from cli import main, runs
+from components.artifacts.verdict import Verdict
 from components.shared.errors import PipelineError
-from components.shared.verdict import Verdict
 
 
 def finished(root, name, status):

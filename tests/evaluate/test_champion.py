@@ -1,9 +1,9 @@
 import pytest
 
+from components.artifacts import verdict
 from components.evaluate import champion
 from components.serve import kserve, objects
 from components.serve.objects import Model, Surroundings, Versions
-from components.shared import verdict
 from components.shared.errors import PipelineError
 from components.shared.kubernetes import connect
 from tests.fakes.kube_api import KubeApi

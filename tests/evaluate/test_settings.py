@@ -4,8 +4,8 @@ from dataclasses import asdict
 
 import pytest
 
+from components.artifacts import verdict
 from components.evaluate.settings import Settings
-from components.shared import verdict
 from components.shared.errors import PipelineError
 
 GOOD = Settings(0.5, True, 0.1, "")
