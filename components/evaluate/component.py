@@ -28,14 +28,12 @@ def evaluate(
     from components.evaluate.evaluator import evaluate_model
     from components.evaluate.settings import Settings
     from components.shared.errors import reported
-    from components.shared.storage.storage import published_uri
 
     arguments = {name: value for name, value in locals().items() if name in Settings.__annotations__}
     with reported():
-        result = evaluate_model(
-            dataset.path, classifier.path, report.path, summary.path, predictions.path, Settings(**arguments)
-        )
-        result.leave_verdict(classifier.path, published_uri(classifier.uri))
+        paths = (dataset.path, classifier.path, report.path, summary.path, predictions.path)
+        result = evaluate_model(*paths, Settings(**arguments))
+        result.leave_verdict(classifier.path, classifier.uri)
     print(result)
     metrics.metadata.update(result.metrics())
     classification.log_confusion_matrix(result.labels, result.confusion_matrix)

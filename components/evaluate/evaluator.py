@@ -13,6 +13,7 @@ from components.evaluate.gate import Comparison
 from components.evaluate.metrics import Analysis
 from components.evaluate.settings import Settings
 from components.evaluate.testset import TestSet
+from components.shared.storage import storage
 
 # Kubeflow keeps the confusion matrix as metadata; its store takes 4 MB, and its viewer draws a cell an element.
 _MATRIX_CLASSES = 40
@@ -57,14 +58,14 @@ class EvaluationResult:
             values["champion_p_value"] = found.comparison.p_value
         return {name: round(value, 6) for name, value in values.items()}
 
-    def leave_verdict(self, *classifiers: str) -> None:
-        """Writes the verdict beside the classifier: into its folder, and to its URI.
+    def leave_verdict(self, classifier_dir: str, classifier_uri: str) -> None:
+        """Writes the verdict beside the classifier: into its folder, and to where it will be found afterwards.
 
         Not if it was compared with itself (a recurring run that trained nothing new, against the model in service):
         such a verdict says only that nothing is to be changed.
         """
         if not self.is_champion:
-            for place in dict.fromkeys(classifiers):
+            for place in dict.fromkeys((classifier_dir, storage.published_uri(classifier_uri))):
                 self.findings.verdict.save(place)
 
     def __str__(self) -> str:
