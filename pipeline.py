@@ -253,6 +253,7 @@ def pipeline(
     set_resources(assembled, "assemble", secrets)
 
     viewer = tensorboard_step(
+        dataset=assembled.outputs["dataset"],
         snapshot=assembled.outputs["Output"],
         viewer_image=image("data"),
         store_secret=secret_store,
@@ -309,6 +310,7 @@ def pipeline(
             server_image=image("serve"),
             replicas=serve_replicas,
             canary_percent=serve_canary_percent,
+            run_created=dsl.PIPELINE_JOB_CREATE_TIME_UTC_PLACEHOLDER,
         ).set_caching_options(False)
         set_resources(served, "serve", secrets)
 

@@ -1,7 +1,8 @@
 """The state of a source: a text that changes when what the source holds has changed.
 
 KFP looks a step up in its cache by its parameters. A table that was corrected under its old name would give the old
-result, so the state travels as a parameter: the probe step, which is never cached, asks for it in every run.
+result, so the state travels as a parameter: the probe step, which is never cached, asks for it in every run. The same
+holds for the pipeline root: a result in another store may not be readable with this run's credentials.
 """
 
 import hashlib
@@ -16,20 +17,26 @@ from components.shared.errors import PipelineError
 from components.shared.storage import storage
 
 
-def source_state(parameters: Mapping[str, object]) -> str:
-    """A hash of what the source and `label_map` tell about their content; equal as long as that is.
+def source_state(parameters: Mapping[str, object], root: str = "") -> str:
+    """A hash of `root` and of what the source and `label_map` tell about their content; equal as long as these are.
 
     Where it cannot be told, it is one that never was: the query step then runs, and says what is wrong.
 
     Args:
         parameters: Those of `Settings` that say where the source is.
+        root: Where the run keeps its artifacts.
     """
     try:
         settings = Settings(**parameters)
-        parts = [settings.source, open_source(settings).state(), file_state(settings.label_map)]
+        parts = [root, settings.source, open_source(settings).state(), file_state(settings.label_map)]
     except PipelineError as error:
         return f"unknown at {time.time():.0f}: {error}"
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:32]
+
+
+def pipeline_root(uri: str) -> str:
+    """The root of the run that has the artifact `uri`: KFP puts it at ROOT/PIPELINE/RUN/TASK/SALT/NAME."""
+    return uri.rsplit("/", 5)[0] if storage.local_path(uri) is None else ""
 
 
 def today() -> str:

@@ -16,6 +16,7 @@ def serve(
     server_image: str,
     replicas: int,
     canary_percent: int,
+    run_created: str,
     summary: Output[Markdown],
 ):
     """Deploys `classifier` as `service` and smoke-tests it with pictures of the test split."""

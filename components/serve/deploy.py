@@ -1,12 +1,12 @@
 """The serve step: puts a classifier into service, tries it with pictures of the test split, or takes it back."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from components.artifacts import classifier, dataset
 from components.serve import local, objects, smoke
 from components.serve.deployment import Settings
 from components.serve.kserve import KServe
-from components.serve.rollout import Patience, Rollout, Smoke
+from components.serve.rollout import Patience, Rollout, Smoke, Superseded
 from components.serve.services import interruptible
 from components.shared import kubernetes
 from components.shared.errors import PipelineError
@@ -17,14 +17,19 @@ _KINDS = {"deployment": Rollout, "kserve": KServe}
 
 @dataclass(frozen=True)
 class Deployment:
-    """What is in service now: its version, where it is and with what share of the traffic, how the smoke test went."""
+    """What is in service now: its version, where it is and with what share of the traffic, how the smoke test went.
+
+    `result` is None where a newer run has deployed under that name: `where` says so, and `version` is empty.
+    """
 
     service: str
     version: str
     where: str
-    result: smoke.SmokeResult
+    result: smoke.SmokeResult | None
 
     def __str__(self) -> str:
+        if self.result is None:
+            return f"{self.service} stays as it is: {self.where}"
         return f"{self.service} {self.version} on {self.where}: {self.result}"
 
 
@@ -68,9 +73,13 @@ def _deploy_to_cluster(
     cluster = kubernetes.connect()
     environment = access.pod_environment(model.uri)
     around = objects.surroundings(cluster.own_pod(), environment, _has_own_account(cluster))
+    around = replace(around, created=settings.run_created)
     rollout = _KINDS[settings.serving](cluster, settings.service, patience)
     image, replicas, percent = settings.server_image, settings.replicas, settings.canary_percent
-    version, share, result = rollout.deploy(model, image, replicas, percent, around, try_server)
+    try:
+        version, share, result = rollout.deploy(model, image, replicas, percent, around, try_server)
+    except Superseded as error:  # as wanted: a newer run's model is in service
+        return Deployment(settings.service, "", str(error), None)
     return Deployment(settings.service, version, f"{rollout.public_url}, with {share}", result)
 
 
@@ -82,6 +91,8 @@ def _has_own_account(cluster: kubernetes.Cluster) -> bool:
 
 
 def _summary(deployment: Deployment, digest: str, accuracy: float, data: dataset.DatasetInfo) -> str:
+    if deployment.result is None:
+        return f"# {deployment.service} was not changed\n\n{deployment.where}. To deploy this model, start a new run.\n"
     rows = {
         "Version": f"{deployment.version} (model {digest[:12]})",
         "Where": deployment.where,

@@ -20,6 +20,7 @@ class Settings:
         server_image: the server's image.
         replicas: pods of the version in service.
         canary_percent: share of the traffic for the new version; 0 or 100 for all of it.
+        run_created: when the run was created, as ISO 8601: of two that deploy under one name the newer one wins.
     """
 
     serving: str
@@ -27,6 +28,7 @@ class Settings:
     server_image: str
     replicas: int
     canary_percent: int
+    run_created: str = ""
 
     def __post_init__(self) -> None:
         choice("serving", self.serving, SERVING)

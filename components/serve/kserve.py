@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 
 from components.serve import objects, pods
 from components.serve.objects import (
+    CREATED_ANNOTATION,
     DIGEST_ANNOTATION,
     PREVIOUS_ANNOTATION,
     RUN_ANNOTATION,
@@ -23,10 +24,10 @@ from components.serve.objects import (
     Model,
     Surroundings,
 )
-from components.serve.rollout import Patience, RolloutError, Smoke
+from components.serve.rollout import Patience, RolloutError, Smoke, Superseded
 from components.serve.smoke import SmokeResult
 from components.shared.errors import PipelineError
-from components.shared.kubernetes import FIELD_MANAGER, Cluster, Object
+from components.shared.kubernetes import FIELD_MANAGER, Cluster, Conflict, Object
 
 KIND = ("serving.kserve.io/v1beta1", "InferenceService")
 # KServe finds the predictor's container by this name.
@@ -39,6 +40,7 @@ _POD_FIELDS = ("imagePullSecrets",)
 SPLIT = "canaryTrafficPercent"
 # Predictors that stay, to be rolled back to.
 HISTORY = 2
+_ATTEMPTS = 10
 
 
 def predictor(service: str, model: Model, image: str, replicas: int, around: Surroundings) -> Object:
@@ -117,11 +119,13 @@ class KServe:
         canary = canary_percent if before and 0 < canary_percent < 100 else 0
         try:
             former = _previous(before, version)
-            self._apply(wanted | _split_until_tried(before, version), former, around.run)
+            self._apply(wanted | _split_until_tried(before, version), former, around)
             tried = smoke(self._wait_until_ready(version))
-            self._apply(wanted | ({SPLIT: canary} if canary else {}), former, around.run)
+            self._apply(wanted | ({SPLIT: canary} if canary else {}), former, around)
             if not canary:
                 smoke(self.public_url)
+        except Superseded:
+            raise
         except BaseException as error:
             self._restore(before)
             if isinstance(error, PipelineError):
@@ -157,16 +161,27 @@ class KServe:
                 f"{self._service} is in service by serving=deployment: choose another with serve_name="
             )
 
-    def _apply(self, wanted: Object, previous: list[Object], run: str = "") -> None:
-        live = self._live()
-        notes = live.get("metadata", {}).get("annotations") or {}
-        same = bool(live) and version_of(live["spec"]["predictor"]) == version_of(wanted)
-        manifest = inference_service(self._service, wanted, previous)
-        manifest["metadata"]["annotations"] |= {
-            RUN_ANNOTATION: run or (notes.get(RUN_ANNOTATION, "") if same else ""),
-            SINCE_ANNOTATION: (notes.get(SINCE_ANNOTATION, "") if same else "") or objects.now(),
-        }
-        self._cluster.apply(manifest)
+    def _apply(self, wanted: Object, previous: list[Object], around: Surroundings | None = None) -> None:
+        """Changes the service; of two runs that deploy here, `around` tells which is newer. Raises Superseded."""
+        for attempt in range(_ATTEMPTS):
+            live = self._live()
+            notes = live.get("metadata", {}).get("annotations") or {}
+            same = bool(live) and version_of(live["spec"]["predictor"]) == version_of(wanted)
+            newest, run = notes.get(CREATED_ANNOTATION, ""), around.run if around else ""
+            if around and newest > around.created and not same:
+                raise Superseded(f"a newer run (of {newest}) has deployed {version_of(live['spec']['predictor'])}")
+            manifest = inference_service(self._service, wanted, previous)
+            manifest["metadata"]["annotations"] |= {
+                RUN_ANNOTATION: run or (notes.get(RUN_ANNOTATION, "") if same else ""),
+                SINCE_ANNOTATION: (notes.get(SINCE_ANNOTATION, "") if same else "") or objects.now(),
+                CREATED_ANNOTATION: max(newest, around.created if around else ""),
+            }
+            try:
+                self._cluster.apply(manifest, live.get("metadata", {}).get("resourceVersion", ""))
+                return
+            except Conflict:  # KServe notes its status there as well
+                if attempt == _ATTEMPTS - 1:
+                    raise
 
     def _live(self) -> Object:
         return self._cluster.get(*KIND, self._service) or {}

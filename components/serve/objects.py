@@ -21,6 +21,8 @@ DIGEST_ANNOTATION = "museum-classifier/sha256"
 # The KFP run that deployed a version, and when the version came into service.
 RUN_ANNOTATION = "museum-classifier/run"
 SINCE_ANNOTATION = "museum-classifier/since"
+# When that run was created, as ISO 8601: of two runs that deploy under one name the newer one wins.
+CREATED_ANNOTATION = "museum-classifier/run-created"
 # On the Service that people call: the versions it knows of, and how many pods the main one shall have.
 MAIN_ANNOTATION = "museum-classifier/main"
 PREVIOUS_ANNOTATION = "museum-classifier/previous"
@@ -82,6 +84,7 @@ class Surroundings:
         pod: fields of the pod's spec: pull secrets, DNS.
         pull_policy: when the image is pulled; empty for Kubernetes' own rule.
         run: id of the KFP run of the step; empty if it is in none.
+        created: when that run was created, as ISO 8601.
         service_account: name of the pod's account.
     """
 
@@ -92,6 +95,7 @@ class Surroundings:
     service_account: str
     pull_policy: str = ""
     run: str = ""
+    created: str = ""
 
 
 @dataclass(frozen=True)
@@ -103,16 +107,20 @@ class Versions:
         previous: what a rollback goes back to; empty if there is none.
         canary: the version that has a share of the traffic beside `main`; empty if there is none.
         since: when `main` came into service, as ISO 8601; empty if that was not noted.
+        created: when the newest run that deployed here was created, as ISO 8601; empty if that was not noted.
         minimum: pods that were asked for.
         pods: pods that `main` has, or had before the canary came.
+        revision: resourceVersion of the Service that says so; empty if there is none.
     """
 
     main: str = ""
     previous: str = ""
     canary: str = ""
     since: str = ""
+    created: str = ""
     minimum: int = 0
     pods: int = 0
+    revision: str = ""
 
 
 def surroundings(step_pod: Object, environment: list[Object], own_account: bool) -> Surroundings:
@@ -124,7 +132,9 @@ def surroundings(step_pod: Object, environment: list[Object], own_account: bool)
     variables = [entry for entry in step.get("env", []) if entry["name"] not in {*_IDENTITY, *absent}]
     kept = [entry for entry in variables if _ENVIRONMENT.fullmatch(entry["name"])]
     given = {entry["name"] for entry in kept}
-    given_volumes = [entry for entry in spec.get("volumes", []) if not STEP_VOLUMES.match(entry["name"])]
+    # Only what the step's own container mounts: Argo's, for its sidecar, name Secrets that a server does not need.
+    mounted = {mount["name"] for mount in step.get("volumeMounts", []) if not STEP_VOLUMES.match(mount["name"])}
+    given_volumes = [entry for entry in spec.get("volumes", []) if entry["name"] in mounted]
     volumes = [entry for entry in given_volumes if "secret" in entry or "configMap" in entry]
     names = {entry["name"] for entry in volumes}
     return Surroundings(
@@ -152,7 +162,12 @@ def deployment(service: str, version: str, model: Model, image: str, replicas: i
         "metadata": {
             "name": f"{service}-{version}",
             "labels": {**LABELS, **selector, "app.kubernetes.io/managed-by": FIELD_MANAGER},
-            "annotations": {URI_ANNOTATION: model.uri, DIGEST_ANNOTATION: model.digest, RUN_ANNOTATION: around.run},
+            "annotations": {
+                URI_ANNOTATION: model.uri,
+                DIGEST_ANNOTATION: model.digest,
+                RUN_ANNOTATION: around.run,
+                CREATED_ANNOTATION: around.created,
+            },
         },
         "spec": {
             "replicas": replicas,
@@ -233,11 +248,19 @@ def public_service(service: str, versions: Versions) -> Object:
         PREVIOUS_ANNOTATION: versions.previous,
         MINIMUM_ANNOTATION: str(versions.minimum),
         SINCE_ANNOTATION: versions.since,
+        CREATED_ANNOTATION: versions.created,
     }
     if versions.canary:
         notes |= {CANARY_ANNOTATION: versions.canary, PODS_ANNOTATION: str(versions.pods)}
     selector = {SERVICE_LABEL: service} if versions.canary else _selector(service, versions.main)
     return _service(service, service, selector, notes)
+
+
+def reserved_service(service: str) -> Object:
+    """The Service that people call before it leads anywhere: who creates it has the name."""
+    found = _service(service, service, {}, {})
+    del found["spec"]["selector"]
+    return found
 
 
 def now() -> str:

@@ -2,6 +2,10 @@
 
 What is in service stands in the Service that people call (objects.Versions): in its selector, and in its annotations
 what a rollback and the end of a canary go back to. The Deployments hold the rest.
+
+Two runs may deploy under one name at once. The run that was created later wins, in whatever order they end: that
+Service has its time, and is changed only by who has read it as it is. Whom another run has overtaken tries again, or
+gives way.
 """
 
 import time
@@ -11,8 +15,8 @@ from typing import Callable
 from components.serve import objects, pods
 from components.serve.objects import SERVICE_LABEL, VERSION_LABEL, Model, Surroundings, Versions
 from components.serve.smoke import SmokeResult
-from components.shared.errors import PipelineError
-from components.shared.kubernetes import Cluster, ClusterError, Forbidden, Object
+from components.shared.errors import PipelineError, TransientError
+from components.shared.kubernetes import Cluster, ClusterError, Conflict, Forbidden, Object
 
 DEPLOYMENT, SERVICE = ("apps/v1", "Deployment"), ("v1", "Service")
 AUTOSCALER = ("autoscaling/v2", "HorizontalPodAutoscaler")
@@ -21,6 +25,8 @@ BUDGET = ("policy/v1", "PodDisruptionBudget")
 HISTORY = 3
 # A canary's share is made of whole pods, and nobody wants a hundred of them for one percent.
 MOST_CANARY_PODS = 20
+# How often a rollout begins again because another run has changed the service meanwhile.
+_ATTEMPTS = 5
 Smoke = Callable[[str], SmokeResult]
 
 
@@ -37,6 +43,10 @@ class RolloutError(PipelineError):
     """The new version does not start or answers wrongly; what was in service before still is."""
 
 
+class Superseded(RolloutError):
+    """A newer run has deployed under this name: its version stays in service."""
+
+
 @dataclass(frozen=True)
 class _Before:
     """What a failed rollout goes back to: the versions, the autoscaler, and the new version's own Deployment."""
@@ -51,6 +61,7 @@ class Rollout:
 
     def __init__(self, cluster: Cluster, service: str, patience: Patience = Patience()) -> None:
         self._cluster, self._service, self._patience = cluster, service, patience
+        self._reserved = ""  # resourceVersion of the Service that this rollout has created
 
     def deploy(
         self, model: Model, image: str, replicas: int, canary_percent: int, around: Surroundings, smoke: Smoke
@@ -61,30 +72,55 @@ class Rollout:
             smoke: tries the server behind a URL, which may still lead nowhere; raises PipelineError if it is not good.
 
         Raises:
+            Superseded: a run that was created later has deployed under this name.
             RolloutError: it did not work out; the version that was in service still is.
         """
         version = objects.version_of(model, image)
-        if self.versions().canary:
-            self._end_canary(keep=version)
-        before = self._look(version)
-        try:
-            pods_wanted = _pods_to_start(before.versions, replicas)
-            canary = canary_percent % 100 and before.versions.main not in ("", version)
-            old, new = canary_pods(canary_percent, pods_wanted) if canary else (0, pods_wanted)
-            self._cluster.apply(objects.deployment(self._service, version, model, image, new, around))
-            self._cluster.apply(objects.version_service(self._service, version))
-            self._wait_until_ready(version)
-            result = smoke(self.url(f"{self._service}-{version}"))
-            self._check_unchanged(before.versions)
-            if canary:
-                return version, self._start_canary(before.versions, version, old, new), result
-            self._switch(_next(before.versions, version, replicas))
-            smoke(self.public_url)
-        except BaseException as error:
-            self._take_back(version, before, error)
-            raise
-        self._retire(keep=(version,))
-        return version, "all of the traffic", result
+        own = self._cluster.get(*DEPLOYMENT, f"{self._service}-{version}")
+        for attempt in range(_ATTEMPTS):
+            before = None
+            try:
+                if self.versions().canary:
+                    self._end_canary(keep=version)
+                before = _Before(self.versions(), self._autoscaler(), own)
+                _check_order(before.versions, version, around.created)
+                wanted = (model, image, replicas, canary_percent)
+                return version, *self._put(version, before.versions, wanted, around, smoke)
+            except BaseException as error:
+                if attempt < _ATTEMPTS - 1 and self._is_overtaken(error, version, before):
+                    print(f"another run has changed {self._service} meanwhile, trying again: {error}", flush=True)
+                    continue
+                self._take_back(version, before or _Before(self.versions(), self._autoscaler(), own), error)
+                raise
+        raise AssertionError("the last attempt returns or raises")
+
+    def _put(
+        self, version: str, before: Versions, wanted: tuple[Model, str, int, int], around: Surroundings, smoke: Smoke
+    ) -> tuple[str, SmokeResult]:
+        """Starts the version, tries it and moves the traffic. Raises Conflict: the service has changed meanwhile."""
+        model, image, replicas, canary_percent = wanted
+        before = replace(before, created=max(before.created, around.created))
+        pods_wanted = _pods_to_start(before, replicas)
+        canary = canary_percent % 100 and before.main not in ("", version)
+        old, new = canary_pods(canary_percent, pods_wanted) if canary else (0, pods_wanted)
+        self._cluster.apply(objects.deployment(self._service, version, model, image, new, around))
+        self._cluster.apply(objects.version_service(self._service, version))
+        self._wait_until_ready(version)
+        result = smoke(self.url(f"{self._service}-{version}"))
+        if canary:
+            return self._start_canary(before, version, old, new), result
+        self._switch(_next(before, version, replicas))
+        smoke(self.public_url)
+        self._retire(keep=(version,), until=around.created)
+        return "all of the traffic", result
+
+    def _is_overtaken(self, error: BaseException, version: str, before: _Before | None) -> bool:
+        """Whether a failure may come from another run, which has put its own version into service meanwhile."""
+        if isinstance(error, Conflict):
+            return True
+        if before is None or isinstance(error, (Superseded, TransientError)) or not isinstance(error, PipelineError):
+            return False
+        return self.versions().main not in (before.versions.main, version)
 
     def rollback(self, version: str = "") -> tuple[str, str]:
         """Ends the canary, if there is one; else puts `version`, or else the previous one, back into service.
@@ -112,7 +148,11 @@ class Rollout:
             if isinstance(error, PipelineError):
                 raise RolloutError(f"version {previous} does not start: {error}; {self._still(now.main)}") from error
             raise
-        self._switch(_next(now, previous, now.minimum))
+        try:
+            self._switch(_next(now, previous, now.minimum))
+        except Conflict as error:
+            self._scale(previous, 0)
+            raise RolloutError(f"a run has changed {self._service} meanwhile: start the rollback again") from error
         self._retire(keep=(previous,))
         return previous, now.main
 
@@ -122,6 +162,9 @@ class Rollout:
         if found is None:
             return Versions()
         selector, notes = found["spec"].get("selector") or {}, found["metadata"].get("annotations") or {}
+        revision = found["metadata"]["resourceVersion"]
+        if not selector and SERVICE_LABEL in found["metadata"].get("labels", {}):
+            return Versions(revision=revision)  # another run has just taken the name: objects.reserved_service
         if SERVICE_LABEL not in selector:
             raise RolloutError(f"there is another Service called {self._service}: choose another with serve_name=")
         main = selector.get(VERSION_LABEL) or notes.get(objects.MAIN_ANNOTATION, "")
@@ -132,8 +175,10 @@ class Rollout:
             previous=notes.get(objects.PREVIOUS_ANNOTATION, ""),
             canary=notes.get(objects.CANARY_ANNOTATION, ""),
             since=notes.get(objects.SINCE_ANNOTATION, ""),
+            created=notes.get(objects.CREATED_ANNOTATION, ""),
             minimum=int(notes.get(objects.MINIMUM_ANNOTATION, running) or 1),
             pods=int(notes.get(objects.PODS_ANNOTATION, running)),
+            revision=revision,
         )
 
     @property
@@ -145,19 +190,17 @@ class Rollout:
         """Where a Service of this namespace is reached from a pod."""
         return f"http://{name}.{self._cluster.namespace}.svc"
 
-    def _look(self, version: str) -> _Before:
-        deployment = self._cluster.get(*DEPLOYMENT, f"{self._service}-{version}")
-        return _Before(self.versions(), self._autoscaler(), deployment)
-
-    def _check_unchanged(self, before: Versions) -> None:
-        """Two runs may deploy at once: the one that was tried against an older version must not win."""
-        now = self.versions().main
-        if now != before.main:
-            raise RolloutError(f"another run has put {now or 'nothing'} into service meanwhile: run this step again")
+    def _publish(self, wanted: Versions) -> None:
+        """Says in the Service that people call what is in service. Raises Conflict: it is not at `wanted.revision`."""
+        revision = wanted.revision
+        if not revision:
+            revision = self._cluster.create(objects.reserved_service(self._service))["metadata"]["resourceVersion"]
+            self._reserved = revision
+        self._cluster.apply(objects.public_service(self._service, wanted), revision)
 
     def _switch(self, wanted: Versions) -> None:
-        """All traffic to `wanted.main`."""
-        self._cluster.apply(objects.public_service(self._service, wanted))
+        """All traffic to `wanted.main`. Raises Conflict: as _publish."""
+        self._publish(wanted)
         if not self._extra(objects.autoscaler(self._service, wanted.main, wanted.minimum)):
             self._scale(wanted.main, wanted.minimum)
         self._extra(objects.disruption_budget(self._service))
@@ -190,7 +233,7 @@ class Rollout:
         try:
             self._scale(before.main, old)
             self._wait_until_ready(before.main)
-            self._cluster.apply(objects.public_service(self._service, replace(before, canary=version)))
+            self._publish(replace(before, canary=version))
         except BaseException:
             self._scale(before.main, before.pods)
             raise
@@ -208,36 +251,53 @@ class Rollout:
     def _take_back(self, version: str, before: _Before, cause: BaseException) -> None:
         """The traffic stays with, or returns to, what had it; the failed version goes. Raises RolloutError."""
         try:
-            self._undo(version, before)
+            self._retried_undo(version, before)
             main = self.versions().main
         except PipelineError as error:
             message = f"version {version} failed ({cause}) and could not be taken back: {error}"
             raise RolloutError(f"{message}; delete Deployment {self._service}-{version} yourself") from error
         if isinstance(cause, PipelineError):
-            raise RolloutError(f"version {version} was taken back: {cause}; {self._still(main)}") from cause
+            kind = Superseded if isinstance(cause, Superseded) else RolloutError
+            raise kind(f"version {version} was taken back: {cause}; {self._still(main)}") from cause
+
+    def _retried_undo(self, version: str, before: _Before) -> None:
+        for _ in range(_ATTEMPTS - 1):
+            try:
+                return self._undo(version, before)
+            except Conflict:  # another run is at it: look again at what there is
+                time.sleep(self._patience.poll)
+        self._undo(version, before)
 
     def _undo(self, version: str, before: _Before) -> None:
         now, was = self.versions(), before.versions
-        if not was.main and now.main in ("", version):
+        if not was.main and (now.main == version or now.revision and now.revision == self._reserved):
             self._cluster.delete(*SERVICE, self._service)
             self._drop(AUTOSCALER, BUDGET)
         elif version in (now.main, now.canary) or now.main == was.main:
-            self._cluster.apply(objects.public_service(self._service, was))
+            self._publish(replace(was, revision=now.revision))
             if before.autoscaler:
                 self._extra(objects.again(before.autoscaler))
             elif now.main == version:
                 self._drop(AUTOSCALER)
         if before.deployment:
             self._cluster.apply(objects.again(before.deployment))
-            if version != was.main:
-                self._scale(version, 0)
+        now = self.versions()
+        if version in (now.main, now.canary):  # deployed again, or by another run as well
             return
+        if before.deployment:
+            return self._scale(version, 0)
         self._cluster.delete(*DEPLOYMENT, f"{self._service}-{version}")
         self._cluster.delete(*SERVICE, f"{self._service}-{version}")
 
-    def _retire(self, keep: tuple[str, ...]) -> None:
-        """Takes the pods from all versions but `keep`, and all else from the oldest."""
+    def _retire(self, keep: tuple[str, ...], until: str = "") -> None:
+        """Takes the pods from all versions but `keep`, and all else from the oldest.
+
+        Args:
+            until: leaves alone what a run deploys that was created later; empty for all.
+        """
         found = self._cluster.find(*DEPLOYMENT, f"{SERVICE_LABEL}={self._service}")
+        if until:
+            found = [entry for entry in found if _created(entry) <= until]
         others = [entry for entry in found if entry["metadata"]["labels"][VERSION_LABEL] not in keep]
         previous = self.versions().previous
         # The previous version first, whatever its age: a rollback may have made an old one current.
@@ -264,6 +324,8 @@ class Rollout:
             live = self._cluster.get(*DEPLOYMENT, name)
             if live is None:
                 raise RolloutError(f"Deployment {name} was deleted meanwhile")
+            if not live["spec"]["replicas"]:
+                raise RolloutError(f"another run has taken the pods of {name}")
             if _is_ready(live):
                 return
             found = self._cluster.find("v1", "Pod", f"{SERVICE_LABEL}={self._service},{VERSION_LABEL}={version}")
@@ -298,12 +360,23 @@ def _pods_to_start(before: Versions, replicas: int) -> int:
     return max(replicas, before.pods) if before.pods > before.minimum else replicas
 
 
+def _check_order(before: Versions, version: str, created: str) -> None:
+    """Raises Superseded: what is in service is of a run that was created after `created`, and is another version."""
+    if before.created > created and before.main != version:
+        raise Superseded(f"a newer run (of {before.created}) has deployed {before.main}")
+
+
+def _created(deployment: Object) -> str:
+    """When the run was created that deployed it, as ISO 8601; empty if that was not noted."""
+    return (deployment["metadata"].get("annotations") or {}).get(objects.CREATED_ANNOTATION, "")
+
+
 def _next(before: Versions, version: str, replicas: int) -> Versions:
     """`version` in service. Deployed again, a version keeps the previous one that it had."""
     same = before.main == version
     previous = before.previous if same else before.main
     since = (before.since if same else "") or objects.now()
-    return Versions(main=version, previous=previous, since=since, minimum=replicas)
+    return replace(before, main=version, previous=previous, canary="", since=since, minimum=replicas)
 
 
 def _is_ready(live: Object) -> bool:

@@ -50,6 +50,10 @@ class Forbidden(ClusterError):
     """This account may not do that (401, 403)."""
 
 
+class Conflict(ClusterError):
+    """The object is not any more what the caller has read, or, to be created, is there already (409)."""
+
+
 class NotThere(ClusterError):
     """There is no such thing (404); of a list: the cluster knows no such kind of object."""
 
@@ -70,10 +74,25 @@ class Cluster:
     namespace: str
     attempts: int = _ATTEMPTS
 
-    def apply(self, manifest: Object) -> Object:
-        """Creates the object, or changes it to what `manifest` says (server-side apply); returns it as stored."""
+    def apply(self, manifest: Object, revision: str = "") -> Object:
+        """Creates the object, or changes it to what `manifest` says (server-side apply); returns it as stored.
+
+        Args:
+            revision: the object's resourceVersion as the caller has read it; empty if that does not matter.
+
+        Raises:
+            Conflict: it has another one by now.
+        """
         query = {"fieldManager": FIELD_MANAGER, "force": "true"}
-        return self._call("PATCH", *_reference(manifest), query=query, body=manifest)
+        if revision:
+            manifest = {**manifest, "metadata": {**manifest["metadata"], "resourceVersion": revision}}
+        return self._call("PATCH", *_reference(manifest), query=query, body=manifest, exclusive=bool(revision))
+
+    def create(self, manifest: Object) -> Object:
+        """Creates the object and returns it as stored. Raises Conflict: there is one of that name."""
+        version, kind, _ = _reference(manifest)
+        query = {"fieldManager": FIELD_MANAGER}
+        return self._call("POST", version, kind, "", query=query, body=manifest, media=_JSON, exclusive=True)
 
     def patch(self, api_version: str, kind: str, name: str, change: Object) -> Object:
         """Changes only the fields that `change` names (a merge patch) of an object that is there; returns it."""
@@ -109,7 +128,7 @@ class Cluster:
             },
         }
         path = f"/apis/authorization.k8s.io/v1/namespaces/{self.namespace}/localsubjectaccessreviews"
-        return bool(self._send("POST", path, f"what {account} may do", body=body, media=_JSON)["status"]["allowed"])
+        return bool(self._send("POST", path, f"a review of what {account} may do", body=body, media=_JSON)["status"]["allowed"])
 
     def delete(self, api_version: str, kind: str, name: str) -> None:
         """Deletes the object and, after it, all that it owns; that there is none is fine."""
@@ -150,14 +169,12 @@ class Cluster:
         except (ApiException, HTTPError):
             return None  # not started, gone with its node, or the connection broke: the caller looks again
 
-    def _call(
-        self, method: str, api_version: str, kind: str, name: str, query=None, body=None, absent_is_fine=False, media=""
-    ) -> Any:
+    def _call(self, method: str, api_version: str, kind: str, name: str, query=None, body=None, **options: Any) -> Any:
         what = f"{kind} {name} in {self.namespace}" if name else f"{kind}s in {self.namespace}"
-        return self._send(method, self._path(api_version, kind, name), what, query, body, absent_is_fine, media)
+        return self._send(method, self._path(api_version, kind, name), what, query, body, **options)
 
     def _send(
-        self, method: str, path: str, what: str, query=None, body=None, absent_is_fine: bool = False, media: str = ""
+        self, method: str, path: str, what: str, query=None, body=None, absent_is_fine=False, media="", exclusive=False
     ) -> Any:
         from kubernetes.client import ApiException
         from urllib3.exceptions import HTTPError
@@ -170,6 +187,8 @@ class Cluster:
                 if error.status == 404 and absent_is_fine:
                     return None
                 cause = _explain(error)
+                if error.status == 409 and exclusive:
+                    raise Conflict(f"cannot {_VERBS[method]} {what}: {cause}") from error
                 if error.status not in _PASSING:
                     refused = _REFUSALS.get(error.status, ClusterError)
                     raise refused(f"cannot {_VERBS[method]} {what}: {cause}") from error
@@ -203,7 +222,7 @@ class Cluster:
 
 
 _REFUSALS = {401: Forbidden, 403: Forbidden, 404: NotThere}
-_VERBS = {"GET": "read", "POST": "ask", "PATCH": "apply", "DELETE": "delete"}
+_VERBS = {"GET": "read", "POST": "create", "PATCH": "apply", "DELETE": "delete"}
 # JSON is YAML: the client sends the dictionary as JSON and the apply media type takes it.
 _APPLY, _MERGE, _JSON = "application/apply-patch+yaml", "application/merge-patch+json", "application/json"
 

@@ -1,16 +1,23 @@
-"""What the Kubeflow Pipelines UI needs to offer TensorBoard for a run, written before training starts.
+"""How one gets from a run's page in the Kubeflow Pipelines UI to its curves, written before training starts.
 
-The UI reads an artifact named `mlpipeline_ui_metadata`; its button "Start TensorBoard" creates a Viewer from it, which
-the viewer controller runs as `tensorboard --logdir=<source>` in the image given here (as arguments up to KFP 2.15, so
-the image has no entry point). What it does with `pod_template_spec` depends on the version: the older takes it in place
-of the administrator's template; the newer adds its plain variables to it and withholds every secret from an image that
-does not begin with the UI's VIEWER_TENSORBOARD_TF_IMAGE_NAME.
+The UI's server makes a Viewer, which the viewer controller runs as `tensorboard --logdir=<source>` in the image given
+here, and shows it under an address of its own (frontend/server/handlers/tensorboard.ts). The UI of a full Kubeflow asks
+it to at the button "Start TensorBoard" of an artifact named `mlpipeline_ui_metadata`; the standalone one of KFP 2.17
+cannot ("Namespace is required"). So this step asks, and writes the address into a Markdown artifact, whose links work.
+What the server does with `pod_template_spec` depends on its version: older ones take it in place of the administrator's
+template; newer ones add its plain variables to that and withhold every Secret from an image that does not begin with
+the UI's VIEWER_TENSORBOARD_TF_IMAGE_NAME.
 """
 
 import json
 import os
+import urllib.error
+import urllib.request
 from pathlib import Path
+from urllib.parse import urlencode
 
+from components.shared.kubernetes import in_step
+from components.shared.storage import access
 from components.shared.storage.access import KFP_PROVIDER, pod_environment, s3_settings
 
 _KEYS = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN")
@@ -24,14 +31,32 @@ while it runs, one folder a training (on a cluster) and model. To look at them:
 
     tensorboard --logdir {source}
 
-or press "Start TensorBoard" on the step named tensorboard in the Kubeflow Pipelines UI.
+or open the artifact `link` of the step named tensorboard in the Kubeflow Pipelines UI.
 """
+# Where a step reaches the UI's server: in its own namespace, or where Kubeflow Pipelines is.
+UI_NAMESPACES = ("", "kubeflow")
+_UI_SECONDS = 75  # the server itself waits for the Viewer for a minute
+_LINK = """# [TensorBoard: the curves, while it trains]({path})
+
+It may take half a minute to start. Should the link lead nowhere any more (Kubeflow Pipelines keeps the last 50 viewers),
+all runs are at http://localhost:6006 after
+
+{forward}
+"""
+_NO_LINK = """# TensorBoard
+
+The UI could not be asked for it ({reason}). Press "Start TensorBoard" at the artifact `mlpipeline_ui_metadata`, where
+your UI has that button; or open http://localhost:6006, which shows all runs, after
+
+{forward}
+"""
+_FORWARD = "    kubectl -n {namespace} port-forward service/museum-classifier-tensorboard 6006"
 
 
 def write_viewer(
-    logs_uri: str, logs_path: str, ui_metadata_path: str, viewer_image: str, store_secret: str = ""
+    logs_uri: str, logs_path: str, ui_metadata_path: str, link_path: str, viewer_image: str, store_secret: str = ""
 ) -> None:  # fmt: skip
-    """Writes the viewer's description to `ui_metadata_path`, and a README into the folder `logs_path`.
+    """Has the viewer started; writes its description, a page with the link to it, and a README into the logs' folder.
 
     Args:
         logs_uri: where training will write its events. TensorBoard knows a `minio://` store as `s3://` only.
@@ -41,15 +66,81 @@ def write_viewer(
     scheme, _, rest = logs_uri.partition("://")
     source = f"s3://{rest}" if scheme == "minio" else logs_uri
     output: dict = {"type": "tensorboard", "source": source, "image": viewer_image}
+    spec: dict = {"containers": [{}], "volumes": []}
     if source.startswith("s3://"):
-        output["pod_template_spec"] = {"spec": {"containers": [{"env": _environment(logs_uri, store_secret)}]}}
+        spec["containers"] = [{"env": _environment(logs_uri, store_secret)}]
     elif secrets := _secrets(logs_uri):
-        output["pod_template_spec"] = {"spec": _with_key_file(secrets[0]["name"], secrets[0]["key"])}
+        spec = _with_key_file(secrets[0]["name"], secrets[0]["key"])
+    output["pod_template_spec"] = {"spec": _restricted(spec)}
+    Path(link_path).parent.mkdir(parents=True, exist_ok=True)
+    Path(link_path).write_text(_page(output), encoding="utf-8")
     Path(ui_metadata_path).parent.mkdir(parents=True, exist_ok=True)
     Path(ui_metadata_path).write_text(json.dumps({"outputs": [output]}, indent=1), encoding="utf-8")
     # The artifact must have a file: an empty folder is not uploaded.
     Path(logs_path).mkdir(parents=True, exist_ok=True)
     Path(logs_path, "README.txt").write_text(_README.format(uri=logs_uri, source=source), encoding="utf-8")
+
+
+def _page(output: dict) -> str:
+    """The Markdown page that leads to the viewer, which is started for it."""
+    if not in_step():
+        return "# TensorBoard\n\n    python pipeline.py tensorboard\n"
+    namespace = (access.SERVICE_ACCOUNT / "namespace").read_text().strip()
+    forward = _FORWARD.format(namespace=namespace)
+    query = {"logdir": output["source"], "image": output["image"], "namespace": namespace}
+    query["podtemplatespec"] = json.dumps(output["pod_template_spec"])
+    reason = ""
+    for where in dict.fromkeys(place or namespace for place in UI_NAMESPACES):
+        try:
+            return _LINK.format(path=_started(f"http://ml-pipeline-ui.{where}", query), forward=forward)
+        except OSError as error:
+            reason = reason or f"http://ml-pipeline-ui.{where}: {getattr(error, 'reason', error)}"
+    print(f"warning: the UI does not start TensorBoard: {reason}", flush=True)
+    return _NO_LINK.format(reason=reason, forward=forward)
+
+
+def _started(server: str, query: dict[str, str]) -> str:
+    """Path, below the UI's own address, of a viewer that its server has started. Raises OSError: it has not."""
+    address = f"{server}/apps/tensorboard?{urlencode(query)}"
+    with urllib.request.urlopen(urllib.request.Request(address, method="POST"), timeout=_UI_SECONDS) as response:
+        text = response.read(10_000).decode(errors="replace").strip()
+    if not text.lstrip("/").startswith("apps/tensorboard/"):  # KFP before 2.17 answers with an address in the cluster
+        with urllib.request.urlopen(f"{server}/apps/tensorboard?{urlencode(query)}", timeout=_UI_SECONDS) as response:
+            text = _proxied(response.read(10_000))
+    return text.lstrip("/")
+
+
+def _proxied(answer: bytes) -> str:
+    """The path in a server's answer to GET. Raises OSError: it is none."""
+    try:
+        path = json.loads(answer).get("proxyPath", "")
+    except (ValueError, AttributeError):
+        path = ""
+    if not path:
+        raise OSError("it tells no address")
+    return path
+
+
+def _restricted(spec: dict) -> dict:
+    """The pod's spec as Pod Security "restricted" wants it, with a disk for what TensorBoard writes."""
+    container, *others = spec["containers"]
+    limits = {"cpu": "1", "memory": "1Gi", "ephemeral-storage": "1Gi"}
+    container = {
+        **container,
+        "securityContext": {
+            "allowPrivilegeEscalation": False,
+            "readOnlyRootFilesystem": True,
+            "capabilities": {"drop": ["ALL"]},
+        },
+        "resources": {"requests": {"cpu": "50m", "memory": "256Mi", "ephemeral-storage": "64Mi"}, "limits": limits},
+        "volumeMounts": [*container.get("volumeMounts", []), {"name": "tmp", "mountPath": "/tmp"}],
+    }
+    return {
+        "automountServiceAccountToken": False,
+        "securityContext": {"runAsNonRoot": True, "seccompProfile": {"type": "RuntimeDefault"}},
+        "containers": [container, *others],
+        "volumes": [*spec.get("volumes", []), {"name": "tmp", "emptyDir": {"sizeLimit": "1Gi"}}],
+    }
 
 
 def _environment(logs_uri: str, store_secret: str) -> list[dict]:

@@ -61,7 +61,7 @@ class Servers:
         if obj["kind"] == "Deployment":
             self._events.put((event, obj))
         elif obj["kind"] == "Service":
-            selector = copy.deepcopy(obj["spec"]["selector"]) if event != "DELETED" else {}
+            selector = copy.deepcopy(obj["spec"].get("selector")) if event != "DELETED" else {}
             self._selectors.setdefault(obj["metadata"]["name"], []).append((time.monotonic(), selector))
 
     def _route(self, service: str) -> int | None:

@@ -113,6 +113,8 @@ class KubeStore:
             validated(obj)
             before = self._applied.setdefault(key, {}).get(manager, {})
             live = self._objects.get(key, {})
+            if (wanted := obj["metadata"].get("resourceVersion")) and wanted != live["metadata"]["resourceVersion"]:
+                raise Refusal(409, "Conflict", "the object has been modified; apply your changes to the latest version")
             changed = merged(copy.deepcopy(live), before, obj)
             self._applied[key][manager] = copy.deepcopy(obj)
             return self._store(key, validated(changed))

@@ -64,6 +64,8 @@ def step_pod(environment: dict[str, str] | None = None, image: str = IMAGE) -> O
             "volumes": [
                 *({"name": name, "emptyDir": {}} for name in [*empty, "dot-cache-scratch"]),
                 {"name": "argo-env-config", "configMap": {"name": NAME}},
+                # Argo's, for its sidecar that keeps logs: mounted nowhere in the step's own container.
+                {"name": "mlpipeline-minio-artifact", "secret": {"secretName": "mlpipeline-minio-artifact"}},
                 {"name": "certificates", "secret": {"secretName": "museum-ca"}},
                 {"name": token["name"], "projected": {"sources": [{"serviceAccountToken": {"path": "token"}}]}},
             ],

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from components.query import state
-from components.query.state import source_state
+from components.query.state import pipeline_root, source_state
 from components.shared.storage import storage
 from tests.fakes.bigquery_server import serve_bigquery
 from tests.fakes.museums import FlickrPhotos, serve
@@ -112,3 +112,14 @@ class _Clock:
 def test_a_mistake_is_left_for_the_query_step_to_report(tmp_path: Path) -> None:
     for parameters in ({"source": "table", "table": str(tmp_path / "missing.csv")}, {"source": "tabel"}):
         assert source_state(parameters).startswith("unknown at ")
+
+
+def test_another_root_is_another_state(tmp_path):
+    """What is in the cache may lie in a store that this run has no key for."""
+    run = "museum-classifier/0b1f6c1e-0000-4000-8000-000000000000/probe/1a2b/state"
+    assert pipeline_root(f"minio://mlpipeline/v2/artifacts/{run}") == "minio://mlpipeline/v2/artifacts"
+    assert pipeline_root(f"s3://second/team/{run}") == "s3://second/team"
+    assert pipeline_root(str(tmp_path / run)) == ""
+    sample = {"source": "sample"}
+    states = {source_state(sample, root) for root in ("", "minio://mlpipeline/v2/artifacts", "s3://second/team")}
+    assert len(states) == 3 and source_state(sample, "s3://second/team") in states

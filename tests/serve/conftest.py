@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -59,12 +60,12 @@ def questions(tmp_path, classifier_dir):
 def put(kube, servers, questions):
     """Deploys a model; `look` is called with the URL before each smoke test."""
 
-    def put(model: Model, replicas: int = 1, canary: int = 0, image: str = IMAGE, look=lambda url: None):
+    def put(model: Model, replicas: int = 1, canary: int = 0, image: str = IMAGE, look=lambda url: None, created=""):
         def smoke_test(url: str) -> smoke.SmokeResult:
             look(url)
             return smoke.try_service(url, questions, model.digest, pause=0.01)
 
-        around = objects.surroundings(step_pod(), [], own_account=True)
+        around = replace(objects.surroundings(step_pod(), [], own_account=True), created=created)
         rollout = Rollout(kubernetes.connect(), "colours", PATIENCE)
         return rollout.deploy(model, image, replicas, canary, around, smoke_test)
 

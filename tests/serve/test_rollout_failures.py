@@ -2,12 +2,15 @@
 
 import os
 import signal
+import time
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 
 import pytest
 
 from components.serve import objects, services, smoke
 from components.serve.objects import Model
-from components.serve.rollout import Patience, Rollout, RolloutError
+from components.serve.rollout import Patience, Rollout, RolloutError, Superseded
 from components.shared import kubernetes
 from components.shared.errors import PipelineError
 from tests.fakes.step_pod import step_pod
@@ -104,25 +107,80 @@ def test_a_version_deployed_again_that_fails_keeps_its_old_form(kube, servers, p
     assert served(servers) == ["first"] and autoscaler(kube) == (first, 2, 8)
 
 
-def test_of_two_runs_that_deploy_at_once_the_later_one_gives_way(kube, servers, put, models):
-    first, _, _ = put(models[0])
+OLDER, NEWER = "2026-11-29T10:00:00Z", "2026-11-29T10:00:01Z"
 
-    def another_run(url: str):
-        if url == servers.url(f"colours-{version(models[0], 'serve:2')}"):
-            put(models[1])
 
+def once(action):
+    """A `look` that does `action` at its first call only."""
+    left = [action]
+    return lambda url: left.pop()() if left else None
+
+
+def test_an_older_run_gives_way_to_a_newer_one(kube, servers, put, models):
+    first, _, _ = put(models[0], created=OLDER)
+    newer = once(lambda: put(models[1], created=NEWER))
     second = version(models[1])
-    with pytest.raises(RolloutError, match=f"was taken back: .*; colours still serves {second}"):
-        put(models[0], image="serve:2", look=another_run)
+    with pytest.raises(Superseded, match=f"a newer run \\(of {NEWER}\\) has deployed {second}"):
+        put(models[0], image="serve:2", created=OLDER, look=newer)
     assert served(servers) == ["second"] and autoscaler(kube) == (second, 1, 4)
     assert replicas(kube) == {first: 0, second: 1}
 
 
-def test_what_was_tried_against_an_older_version_is_not_put_before_a_newer_one(kube, servers, put, models):
+def test_a_newer_run_tries_again_after_an_older_one(kube, servers, put, models):
+    """The older one ends while the newer one's version is being tried, and takes no pods from it."""
+    put(models[0], created=OLDER)
+    older = once(lambda: put(models[0], image="serve:2", created=OLDER))
+    second, share, _ = put(models[1], created=NEWER, look=older)
+    assert served(servers) == ["second"] and share == "all of the traffic"
+    assert autoscaler(kube) == (second, 1, 4)
+    assert note(kube.one("Service", "colours"))["museum-classifier/previous"] == version(models[0], "serve:2")
+
+
+@pytest.mark.parametrize("starts", [(OLDER, NEWER), (NEWER, OLDER)])
+def test_two_first_deployments_at_once(kube, servers, put, models, starts):
+    model = {OLDER: models[0], NEWER: models[1]}
+
+    def run(created: str):
+        try:
+            return put(model[created], created=created)[1]
+        except Superseded as error:
+            return str(error)
+
+    with ThreadPoolExecutor(2) as both:
+        ends = list(both.map(run, starts))
+    assert served(servers) == ["second"] and autoscaler(kube)[0] == version(models[1])
+    assert ends[starts.index(NEWER)] == "all of the traffic"
+    assert {name for name, count in replicas(kube).items() if count} == {version(models[1])}
+
+
+def test_a_deployment_of_the_same_model_by_two_runs_is_no_conflict(kube, servers, put, models):
+    put(models[0], created=NEWER)
+    name, share, _ = put(models[0], created=OLDER)
+    assert share == "all of the traffic" and replicas(kube) == {name: 1}
+    assert note(kube.one("Service", "colours"))["museum-classifier/run-created"] == NEWER
+
+
+def test_the_switch_is_made_only_on_what_was_read(kube, servers, put, models):
     put(models[0])
-    rollout, now = Rollout(kubernetes.connect(), "colours", PATIENCE), version(models[0])
-    with pytest.raises(RolloutError, match=f"another run has put {now} into service meanwhile: run this step again"):
-        rollout._check_unchanged(objects.Versions(main="0123456789"))
+    rollout = Rollout(kubernetes.connect(), "colours", PATIENCE)
+    before, read = kube.one("Service", "colours"), rollout.versions()
+    kube.change("Service", "colours", lambda obj: obj["metadata"]["annotations"].update(by="another run"))
+    for revision in (read.revision, ""):  # as read before, and as if there had been none
+        with pytest.raises(kubernetes.Conflict):
+            rollout._publish(replace(read, main="0123456789", revision=revision))
+    assert kube.one("Service", "colours")["spec"] == before["spec"]
+
+
+def test_a_service_that_keeps_changing_ends_the_rollout(kube, servers, put, models):
+    first, _, _ = put(models[0])
+
+    def look(url: str):
+        if "colours" not in url or url != servers.url("colours"):
+            kube.change("Service", "colours", lambda obj: obj["metadata"]["annotations"].update(at=str(time.time())))
+
+    with pytest.raises(RolloutError, match=f"was taken back: cannot apply Service.*still serves {first}"):
+        put(models[1], look=look)
+    assert served(servers) == ["first"] and replicas(kube) == {first: 1}
 
 
 def test_a_version_that_crashes_says_why(kube, servers, put, models):
