@@ -128,7 +128,8 @@ class Cluster:
             },
         }
         path = f"/apis/authorization.k8s.io/v1/namespaces/{self.namespace}/localsubjectaccessreviews"
-        return bool(self._send("POST", path, f"a review of what {account} may do", body=body, media=_JSON)["status"]["allowed"])
+        found = self._send("POST", path, f"a review of what {account} may do", body=body, media=_JSON)
+        return bool(found["status"]["allowed"])
 
     def delete(self, api_version: str, kind: str, name: str) -> None:
         """Deletes the object and, after it, all that it owns; that there is none is fine."""

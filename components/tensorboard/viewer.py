@@ -11,8 +11,8 @@ the UI's VIEWER_TENSORBOARD_TF_IMAGE_NAME.
 
 import json
 import os
-import urllib.error
 import urllib.request
+from http.client import HTTPException
 from pathlib import Path
 from urllib.parse import urlencode
 
@@ -33,13 +33,13 @@ while it runs, one folder a training (on a cluster) and model. To look at them:
 
 or open the artifact `link` of the step named tensorboard in the Kubeflow Pipelines UI.
 """
-# Where a step reaches the UI's server: in its own namespace, or where Kubeflow Pipelines is.
-UI_NAMESPACES = ("", "kubeflow")
+# Where a step reaches the UI's server: in its own namespace, or where Kubeflow Pipelines usually is.
+UI_SERVERS = ("http://ml-pipeline-ui.{namespace}", "http://ml-pipeline-ui.kubeflow")
 _UI_SECONDS = 75  # the server itself waits for the Viewer for a minute
 _LINK = """# [TensorBoard: the curves, while it trains]({path})
 
-It may take half a minute to start. Should the link lead nowhere any more (Kubeflow Pipelines keeps the last 50 viewers),
-all runs are at http://localhost:6006 after
+It may take half a minute to start. Should the link lead nowhere any more (Kubeflow Pipelines keeps the last 50
+viewers), all runs are at http://localhost:6006 after
 
 {forward}
 """
@@ -90,11 +90,11 @@ def _page(output: dict) -> str:
     query = {"logdir": output["source"], "image": output["image"], "namespace": namespace}
     query["podtemplatespec"] = json.dumps(output["pod_template_spec"])
     reason = ""
-    for where in dict.fromkeys(place or namespace for place in UI_NAMESPACES):
+    for server in dict.fromkeys(address.format(namespace=namespace) for address in UI_SERVERS):
         try:
-            return _LINK.format(path=_started(f"http://ml-pipeline-ui.{where}", query), forward=forward)
-        except OSError as error:
-            reason = reason or f"http://ml-pipeline-ui.{where}: {getattr(error, 'reason', error)}"
+            return _LINK.format(path=_started(server, query), forward=forward)
+        except (OSError, HTTPException) as error:
+            reason = reason or f"{server}: {error}"
     print(f"warning: the UI does not start TensorBoard: {reason}", flush=True)
     return _NO_LINK.format(reason=reason, forward=forward)
 
@@ -102,23 +102,23 @@ def _page(output: dict) -> str:
 def _started(server: str, query: dict[str, str]) -> str:
     """Path, below the UI's own address, of a viewer that its server has started. Raises OSError: it has not."""
     address = f"{server}/apps/tensorboard?{urlencode(query)}"
-    with urllib.request.urlopen(urllib.request.Request(address, method="POST"), timeout=_UI_SECONDS) as response:
-        text = response.read(10_000).decode(errors="replace").strip()
-    if not text.lstrip("/").startswith("apps/tensorboard/"):  # KFP before 2.17 answers with an address in the cluster
-        with urllib.request.urlopen(f"{server}/apps/tensorboard?{urlencode(query)}", timeout=_UI_SECONDS) as response:
-            text = _proxied(response.read(10_000))
-    return text.lstrip("/")
-
-
-def _proxied(answer: bytes) -> str:
-    """The path in a server's answer to GET. Raises OSError: it is none."""
-    try:
-        path = json.loads(answer).get("proxyPath", "")
-    except (ValueError, AttributeError):
-        path = ""
-    if not path:
-        raise OSError("it tells no address")
+    # One that is there already: asked to make it again, the server takes the image's tag for another version.
+    path = _proxy_path(_answer(address, "GET")) or _answer(address, "POST")
+    if not path.startswith("apps/tensorboard/"):
+        raise OSError("it is older than Kubeflow Pipelines 2.17 and tells no address")
     return path
+
+
+def _answer(address: str, method: str) -> str:
+    with urllib.request.urlopen(urllib.request.Request(address, method=method), timeout=_UI_SECONDS) as response:
+        return response.read(10_000).decode(errors="replace").strip()
+
+
+def _proxy_path(answer: str) -> str:
+    try:
+        return str(json.loads(answer).get("proxyPath", ""))
+    except (ValueError, AttributeError):
+        return ""
 
 
 def _restricted(spec: dict) -> dict:

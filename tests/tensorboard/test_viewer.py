@@ -5,7 +5,9 @@ import time
 
 import pytest
 
+from components.tensorboard import viewer
 from components.tensorboard.viewer import write_viewer
+from tests.fakes.kfp_ui import KfpUi
 
 IMAGE = "registry.example/museum-classifier-data:1"
 
@@ -17,7 +19,7 @@ def written(tmp_path, monkeypatch):
 
     def write(uri: str) -> dict:
         metadata = tmp_path / "deep" / "mlpipeline_ui_metadata"
-        write_viewer(uri, str(tmp_path / "logs"), str(metadata), IMAGE, "my-store")
+        write_viewer(uri, str(tmp_path / "logs"), str(metadata), str(tmp_path / "link"), IMAGE, "my-store")
         return json.loads(metadata.read_text())["outputs"][0]
 
     return write
@@ -25,7 +27,7 @@ def written(tmp_path, monkeypatch):
 
 def test_the_ui_finds_the_logs_and_the_image(written, tmp_path):
     output = written("gs://bucket/run/logs")
-    assert output == {"type": "tensorboard", "source": "gs://bucket/run/logs", "image": IMAGE}
+    assert (output["type"], output["source"], output["image"]) == ("tensorboard", "gs://bucket/run/logs", IMAGE)
     assert "gs://bucket/run/logs" in (tmp_path / "logs" / "README.txt").read_text()
 
 
@@ -74,8 +76,8 @@ def test_tensorboard_is_at_gs_whom_the_launcher_names(written, pod, google, tmp_
     pod["configmaps/kfp-launcher"] = {"data": {"providers": providers}}
     output = written("gs://bucket/run/logs")
     spec = output["pod_template_spec"]["spec"]
-    ((volume,), (container,)) = spec["volumes"], spec["containers"]
-    ((mount,), (variable,)) = container["volumeMounts"], container["env"]
+    ((volume, _), (container,)) = spec["volumes"], spec["containers"]
+    ((mount, _), (variable,)) = container["volumeMounts"], container["env"]
     assert (mount["name"], mount["readOnly"], volume["secret"]["secretName"]) == (volume["name"], True, "gcp")
     (item,) = volume["secret"]["items"]
     assert item["key"] == "sa.json"
@@ -95,3 +97,57 @@ def test_tensorboard_is_at_gs_whom_the_launcher_names(written, pod, google, tmp_
         process.kill()
         process.wait()
     assert set(google.exchanged) == {"viewer@test"}
+
+
+@pytest.mark.parametrize("uri", ["gs://bucket/run/logs", "s3://bucket/run/logs"])
+def test_the_viewers_pod_meets_the_restricted_standard(written, uri):
+    import kubernetes_validate
+
+    spec = written(uri)["pod_template_spec"]["spec"]
+    (container,) = spec["containers"]
+    assert spec["securityContext"] == {"runAsNonRoot": True, "seccompProfile": {"type": "RuntimeDefault"}}
+    assert container["securityContext"]["capabilities"] == {"drop": ["ALL"]}
+    assert container["securityContext"]["allowPrivilegeEscalation"] is False
+    assert "/tmp" in [mount["mountPath"] for mount in container["volumeMounts"]]
+    # As the viewer controller completes it.
+    pod = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "viewer"}, "spec": spec}
+    container |= {"name": "viewer-pod", "image": IMAGE}
+    kubernetes_validate.validate(pod, "1.34", strict=True)
+
+
+@pytest.fixture
+def step(pod, monkeypatch):
+    """Makes this process a step in namespace kubeflow; returns a function that sets the UI's servers that it asks."""
+    monkeypatch.setenv("KFP_POD_NAME", "museum-classifier-x")
+    return lambda *servers: monkeypatch.setattr(viewer, "UI_SERVERS", servers)
+
+
+def test_one_click_leads_to_the_curves(step, written, tmp_path):
+    with KfpUi() as ui:
+        step("http://127.0.0.1:1", ui.url)
+        output = written("gs://bucket/run/logs")
+        ((name, query),) = ui.viewers.items()
+        assert (query["logdir"], query["image"], query["namespace"]) == ("gs://bucket/run/logs", IMAGE, "kubeflow")
+        assert json.loads(query["podtemplatespec"]) == output["pod_template_spec"]
+        page = (tmp_path / "link").read_text()
+        # Relative to the page that shows it, so it holds by whatever address and prefix the UI is reached.
+        assert f"](apps/tensorboard/proxy/signed.{name}/)" in page
+        assert "kubectl -n kubeflow port-forward service/museum-classifier-tensorboard 6006" in page
+        written("gs://bucket/run/logs")  # the step is retried: the viewer is there
+        assert (tmp_path / "link").read_text() == page and len(ui.viewers) == 1
+
+
+@pytest.mark.parametrize("kind", [{"old": True}, {"refuse": 401}, {"refuse": 500}])
+def test_a_ui_that_does_not_start_it_leaves_the_other_ways(step, written, tmp_path, capsys, kind):
+    with KfpUi(**kind) as ui:
+        step(ui.url)
+        written("gs://bucket/run/logs")
+    page = (tmp_path / "link").read_text()
+    assert "](apps/" not in page and "Start TensorBoard" in page and "port-forward" in page
+    assert capsys.readouterr().out.count("warning: the UI does not start TensorBoard: http://127.0.0.1:") == 1
+
+
+def test_no_ui_at_all_is_no_failure(step, written, tmp_path):
+    step("http://127.0.0.1:1")
+    written("gs://bucket/run/logs")
+    assert "could not be asked" in (tmp_path / "link").read_text()
