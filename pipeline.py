@@ -213,7 +213,7 @@ def pipeline(
         max_failed_fraction=fetch_max_failed_fraction,
         contact=fetch_contact,
         expected_classes=check_expected_classes,
-        state=probed.output,
+        state=probed.outputs["Output"],
     )
     set_resources(selected, "query", secrets)
 
