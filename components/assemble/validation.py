@@ -10,6 +10,7 @@ import pyarrow as pa
 from components.artifacts import dataset
 from components.assemble.duplicates import Found
 from components.assemble.settings import Settings
+from components.shared import hashing
 
 OUTCOMES = ("ok", "warn", "fail")
 # So many names are listed in a reason; the report has all.
@@ -98,12 +99,24 @@ def _failed_pictures(subject: Subject, settings: Settings) -> Iterator[Finding]:
     failed = [status for status in statuses if status != "ok"]
     share = len(failed) / max(len(statuses), 1)
     if share > settings.max_failed_fraction:
-        commonest = max(sorted(set(failed)), key=failed.count)
+        commonest = ", ".join(f"{status} ({count})" for status, count in Counter(sorted(failed)).most_common(3))
         yield Finding(
             "fail",
             f"{share:.1%} of the pictures failed, mostly {commonest}; max_failed_fraction allows "
             f"{settings.max_failed_fraction:.1%}",
         )
+
+
+def _blank_pictures(subject: Subject, settings: Settings) -> Iterator[Finding]:
+    """White, black or transparent: a placeholder of the museum, or what a damaged file left."""
+    columns = (subject.examples[name].to_pylist() for name in ("object_id", "status", "message"))
+    blank = [
+        f"{object_id} ({message.rpartition(' ')[2]})"
+        for object_id, status, message in zip(*columns) if status == "ok" and (message or "").startswith(hashing.BLANK)
+    ]  # fmt: skip
+    if blank:
+        pictures = "picture shows" if len(blank) == 1 else "pictures show"
+        yield Finding("warn", f"{len(blank)} {pictures} nothing, every pixel has the same colour: {_listed(blank)}")
 
 
 def _conflicts(subject: Subject, settings: Settings) -> Iterator[Finding]:
@@ -217,6 +230,7 @@ def _listed(names: Sequence[str]) -> str:
 _RULES = (
     _lost_objects,
     _failed_pictures,
+    _blank_pictures,
     _conflicts,
     _emptied_splits,
     _small_classes,

@@ -119,7 +119,7 @@ def _convert(row: dict[str, Any], pictures: "_Pictures", records_: "_Records") -
     )
     uri, span = records_.write(row["split"], record)
     return {
-        **_failure(row, OK, ""),
+        **_failure(row, OK, row["message"]),
         "encoded_sha256": sha256,
         "thumbnail": row["thumbnail"],
         "width": width,

@@ -27,10 +27,12 @@ class Failure(Exception):
 # No later attempt will find it otherwise. Everything else may: credentials are renewed, servers are mended.
 _FINAL = frozenset(
     {
-        "ok", "no_address", "bad_address", "not_an_image", "truncated", "corrupt", "too_large", "too_many_pixels",
+        "ok", "no_address", "bad_address", "not_an_image", "unsupported", "truncated", "corrupt", "too_large", "too_many_pixels",
         "too_thin", "redirect_loop", "too_many_redirects", "robots", "noai", "private_address",
     }
 )  # fmt: skip
+# The host itself could not be reached: nothing is said of the picture.
+UNREACHABLE = frozenset({"host_down", "refused", "dns", "timeout"})
 # Of the statuses below 500, those that say something of us or of this moment, not of the picture.
 _PASSING_STATUSES = frozenset({"http_401", "http_403", "http_407", "http_408", "http_425", "http_429"})
 

@@ -17,7 +17,7 @@ import pyarrow.json
 import pyarrow.parquet as pq
 
 from components.fetch import parts, pool
-from components.fetch.failure import is_lifted, may_pass
+from components.fetch.failure import UNREACHABLE, is_lifted, may_pass
 from components.fetch.outcome import Outcome
 from components.fetch.rows import Row, Rows
 from components.fetch.settings import Limits, Settings
@@ -32,6 +32,8 @@ __all__ = ["FetchError", "FetchSummary", "Limits", "Settings", "fetch_shard"]
 LOG_NAME = "fetch-log.parquet"
 # Shards that pipeline.py lets run at the same time; processes of one shard, each of some 95 MB.
 _SIDE_BY_SIDE = _MOST_PROCESSES = 8
+# Share of a shard's pictures whose host cannot be reached: then it is down, also for the other shards.
+_MOST = 0.5
 _SUMMED = ["status", "bytes", "message", "image_uri"]
 # What the log says of an object besides its own columns.
 LOG_SCHEMA = pa.schema(
@@ -111,7 +113,8 @@ def fetch_shard(
             retried pod starts with an empty disk.
 
     Raises:
-        FetchError: more than `max_failed_fraction` of the pictures could not be had.
+        FetchError: so many pictures could not be had that it is more than `max_failed_fraction` of the whole
+            collection, whatever the other shards bring; or the host of most of them is down.
         PipelineError: the input is not usable.
         OSError: the disk is full.
     """
@@ -125,8 +128,8 @@ def fetch_shard(
         work.fetch()
         work.write_log()
     summary = work.summary(time.monotonic() - started)
-    if summary.failed > settings.max_failed_fraction * summary.objects:
-        raise FetchError(_failed_text(summary, settings, work.publish_log()))
+    if too_many := _too_many(summary, settings.max_failed_fraction, rows.total):
+        raise FetchError(_failed_text(summary, too_many, work.publish_log()))
     work.finish()
     return summary
 
@@ -287,9 +290,23 @@ def _counted(reasons: dict[str, int], most: int = 0) -> str:
     return ", ".join(f"{count} {reason}" for reason, count in items)
 
 
-def _failed_text(summary: FetchSummary, settings: Settings, log: str) -> str:
+def _too_many(summary: FetchSummary, fraction: float, total: int) -> str:
+    """Why this shard's failures end the run; empty if the whole collection is still to be judged, by assemble.
+
+    A small shard may well have more failures than `fraction`: three bad pictures of four say nothing of the thousands.
+    """
+    if summary.failed > fraction * total:
+        whole = "" if total == summary.objects else f" of all {total}"
+        return f"more than max_failed_fraction={fraction:g}{whole}"
+    unreachable = sum(summary.reasons.get(reason, 0) for reason in UNREACHABLE)
+    if unreachable > max(fraction, _MOST) * summary.objects:
+        return f"{unreachable} of them because their host cannot be reached"
+    return ""
+
+
+def _failed_text(summary: FetchSummary, too_many: str, log: str) -> str:
     return (
-        f"{summary.failed} of {summary.objects} pictures of shard {summary.shard} could not be had, more than "
-        f"max_failed_fraction={settings.max_failed_fraction:g}; commonest reasons: {_counted(summary.reasons, 3)} "
+        f"{summary.failed} of {summary.objects} pictures of shard {summary.shard} could not be had, "
+        f"{too_many}; commonest reasons: {_counted(summary.reasons, 3)} "
         f"(such as {summary.example[:300]}); each picture's reason is in {log}"
     )

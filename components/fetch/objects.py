@@ -13,6 +13,8 @@ from dataclasses import replace
 from typing import AsyncIterator, Iterator
 from urllib.parse import urlsplit
 
+import numpy as np
+
 from components.fetch.budget import Budget
 from components.fetch.deadline import Deadline
 from components.fetch.download import Body, Downloader
@@ -26,6 +28,8 @@ from components.shared.errors import PipelineError
 from components.shared.storage import storage
 
 _TURN = Turns()
+# Levels of 255 by which the pixels of one colour may differ after a JPEG's rounding.
+_FLAT = 2
 _STORED = ("gs", "s3", "minio", "file")
 
 
@@ -145,15 +149,26 @@ def _shrunk_in_turn(encoded: imaging.EncodedImage, body: Body, settings: Setting
 
 
 def _shrunk(encoded: imaging.EncodedImage, body: Body, settings: Settings, last_sha256: str) -> Outcome:
-    """Decodes, resizes and encodes. Raises Failure with the picture's reason."""
+    """Decodes, resizes and encodes. Raises Failure with the picture's reason.
+
+    A picture of one colour is a placeholder, or what is left of a damaged one: its message says so, and assemble warns.
+    """
     with _failures(body, last_sha256):
         decoded = encoded.decode(settings.image_size)
         pixels = imaging.resize_short_side(decoded.pixels, settings.image_size)
+        thumbnail, message = hashing.thumbnail(pixels), ""
+        if hashing.is_flat(thumbnail) and np.ptp(pixels, axis=(0, 1)).max() <= _FLAT:
+            message = f"{hashing.BLANK}: every pixel is {'transparent' if encoded.is_transparent() else _colour(pixels)}"
         picture = imaging.encode_jpeg(pixels, settings.jpeg_quality)
     return Outcome(
         "ok", body.http_status, 1, len(body.data), decoded.width, decoded.height, body.sha256, picture=picture,
-        encoded_sha256=hashlib.sha256(picture).hexdigest(), thumbnail=hashing.thumbnail(pixels),
+        encoded_sha256=hashlib.sha256(picture).hexdigest(), thumbnail=thumbnail,
+        message=message,
     )  # fmt: skip
+
+
+def _colour(pixels: np.ndarray) -> str:
+    return "#{:02x}{:02x}{:02x}".format(*pixels[0, 0].tolist())
 
 
 @contextlib.contextmanager

@@ -38,6 +38,7 @@ class Rows:
 
     Attributes:
         shards: Shards of the whole collection.
+        total: Objects of the whole collection.
         named: Paths and URIs of the collection that the user typed, as the query step wrote them down.
 
     Raises:
@@ -58,6 +59,7 @@ class Rows:
         if missing:
             raise PipelineError(f"{path} has no column {', '.join(missing)}; it has {', '.join(self.schema.names)}")
         self.named = _named(self._file.metadata.metadata or {})
+        self.total = self._file.metadata.num_rows
         self.count, self.digest = self._measure()
 
     def batches(self) -> Iterator[pa.RecordBatch]:

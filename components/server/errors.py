@@ -5,6 +5,7 @@ from components.shared.imaging import ImageError
 # Status and words for ImageError's reasons; its own text is for logs, and may repeat what was sent.
 _IMAGE_ERRORS = {
     "not_an_image": (415, "this is not a picture of a known kind: send JPEG, PNG, WebP, GIF, TIFF, BMP or AVIF"),
+    "unsupported": (415, "this kind of picture cannot be read: send JPEG, PNG, WebP, GIF, TIFF, BMP or AVIF of 8 bits"),
     "too_many_pixels": (413, "this picture has too many pixels: send at most 20 million"),
     "truncated": (422, "the picture is cut off: its last part is missing"),
     "too_thin": (422, "the picture is a mere line: send one that is less narrow"),

@@ -14,6 +14,8 @@ SIDE = 16
 CHROMA_SIDE = 8
 THUMBNAIL_BYTES = SIDE * SIDE + 2 * CHROMA_SIDE * CHROMA_SIDE
 _FREQUENCIES = 8
+# Begins the message of a picture of one colour, in fetch's log and in the index.
+BLANK = "shows nothing"
 # What is cut off a picture: shares of its width and height, at the left, right, top and bottom.
 Cuts = tuple[float, float, float, float]
 WHOLE: Cuts = (0.0, 0.0, 0.0, 0.0)
@@ -26,6 +28,11 @@ def thumbnail(pixels: np.ndarray) -> bytes:
     parts = [luma.resize((SIDE, SIDE), Image.Resampling.BOX)]
     parts += [chroma.resize((CHROMA_SIDE, CHROMA_SIDE), Image.Resampling.BOX) for chroma in chromas]
     return b"".join(part.tobytes() for part in parts)
+
+
+def is_flat(thumbnail: bytes) -> bool:
+    """Whether the picture may be of one colour."""
+    return max(thumbnail[: SIDE * SIDE]) - min(thumbnail[: SIDE * SIDE]) <= 1
 
 
 def perceptual_hashes(lumas: np.ndarray, cuts: Cuts = WHOLE) -> np.ndarray:

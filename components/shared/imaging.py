@@ -4,20 +4,24 @@ A *stored picture* has its short side resized to `image_size`, aspect kept. The 
 `input_size(image_size)` pixels of the stored picture. Everything is sRGB, `[height, width, 3] uint8`.
 """
 
+import contextlib
 import functools
 import io
 import math
+import re
 import threading
 import warnings
 from typing import NamedTuple
 
 import numpy as np
 import simplejpeg
-from PIL import Image, ImageCms, UnidentifiedImageError
+from PIL import Image, PngImagePlugin, UnidentifiedImageError
 
 # Importing a plugin registers its format; Image.init() would load forty more.
 from PIL import AvifImagePlugin, BmpImagePlugin, GifImagePlugin, Jpeg2KImagePlugin  # noqa: F401
-from PIL import JpegImagePlugin, PngImagePlugin, TiffImagePlugin, WebPImagePlugin  # noqa: F401
+from PIL import JpegImagePlugin, TiffImagePlugin, WebPImagePlugin  # noqa: F401
+
+from components.shared import jpegs, picture_kinds, pixels
 
 try:
     import cykooz_resizer
@@ -41,14 +45,18 @@ SHRINK_MARGIN = 1.25
 
 # Explicit, because Pillow also opens formats that run interpreters (EPS) or that no web server means as a picture.
 _FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "TIFF", "BMP", "AVIF", "JPEG2000")
-_GREY = ("1", "L", "LA", "I", "I;16", "I;16B", "F")
 _ORIENTATION_TAG = 0x0112
+# Colour profiles of printing presses have some megabytes, XMP of retouched scans more; Pillow allows one.
+PngImagePlugin.MAX_TEXT_CHUNK = 16 << 20
+_TOO_LONG = ("MAX_TEXT_CHUNK", "MAX_TEXT_MEMORY")
+# Pillow's and libtiff's words for what they know of and cannot do.
+_UNSUPPORTED = re.compile(r"unknown|unsupported|not supported|cannot handle|not implemented|no codec|cannot decode", re.I)
 
 
 class ImageError(ValueError):
     """Bytes that are no usable picture; `reason` is one of REASONS."""
 
-    REASONS = ("not_an_image", "truncated", "corrupt", "too_many_pixels", "too_thin")
+    REASONS = ("not_an_image", "unsupported", "truncated", "corrupt", "too_many_pixels", "too_thin")
 
     def __init__(self, reason: str, message: str) -> None:
         super().__init__(message)
@@ -89,19 +97,33 @@ class EncodedImage:
         """
         picture = self._picture
         width, height = picture.size
-        if picture.format in ("JPEG", "MPO") and picture.mode in ("L", "RGB"):
-            pixels = _decode_jpeg(self._data, picture, short_side)
-        else:
-            pixels = np.asarray(_to_rgb(_reduced(_load(picture, short_side), short_side)))
+        try:
+            decoded = self._decode(short_side)
+        except (ImageError, MemoryError):
+            raise
+        except Exception as error:  # Pillow raises nearly anything on modes that it can load and not convert
+            raise ImageError("unsupported", f"{picture.format} of mode {picture.mode}: {error}") from error
         # After loading: Pillow turns a TIFF and then forgets its tag, and finds a PNG's tag at the end of the file.
         orientation = _orientation(picture)
-        profile = picture.info.get("icc_profile")
-        if profile and picture.mode != "CMYK":
-            pixels = _to_srgb(pixels, profile, "L" if picture.mode in _GREY else "RGB")
         # Pillow gives the size of a TIFF as it is shown, of everything else as it is stored.
         if orientation >= 5 and picture.format != "TIFF":
             width, height = height, width
-        return DecodedImage(_orient(pixels, orientation), width, height)
+        return DecodedImage(_orient(decoded, orientation), width, height)
+
+    def is_transparent(self) -> bool:
+        """Whether nothing of it shows. To be called after `decode`."""
+        picture = self._picture
+        if not picture.has_transparency_data:
+            return False
+        alpha = picture.convert("RGBA") if picture.mode in ("1", "L", "P", "RGB") else picture
+        return alpha.getchannel(len(alpha.getbands()) - 1).getextrema()[1] == 0
+
+    def _decode(self, short_side: int | None) -> np.ndarray:
+        picture = self._picture
+        if picture.format in ("JPEG", "MPO") and picture.mode in ("L", "RGB"):
+            return pixels.rgb_to_srgb(_decode_jpeg(self._data, picture, short_side), picture)
+        picture = _load(picture, short_side, self._data)
+        return np.asarray(pixels.to_srgb(picture, self._data[:32], _factor(picture, short_side)))
 
 
 def decode(data: bytes, short_side: int | None = None) -> np.ndarray:
@@ -180,13 +202,13 @@ def _open(data: bytes) -> Image.Image:
         with warnings.catch_warnings():
             # The limits are checked below; Pillow's own warning would only fill the log.
             warnings.simplefilter("ignore")
-            picture = Image.open(io.BytesIO(data), formats=_FORMATS)
+            picture = _opened(data)
     except Image.DecompressionBombError as error:
         raise ImageError("too_many_pixels", str(error)) from error
-    except UnidentifiedImageError as error:
-        raise ImageError("not_an_image", f"not a picture: begins with {data[:16]!r}") from error
     except Exception as error:  # Pillow's parsers raise nearly anything on damaged headers
-        raise ImageError("corrupt", f"unreadable header: {error}") from error
+        raise _unopened(data, error) from error
+    if kind := picture_kinds.misread(picture, data):
+        raise _unsupported(kind)
     width, height = picture.size
     if min(width, height) < 1:
         raise ImageError("corrupt", f"{width} x {height} pixels")
@@ -199,6 +221,43 @@ def _open(data: bytes) -> Image.Image:
     if width * height > limit:
         raise ImageError("too_many_pixels", f"{width} x {height} pixels, more than {limit // 10**6} million")
     return picture
+
+
+def _opened(data: bytes) -> Image.Image:
+    try:
+        return Image.open(io.BytesIO(data), formats=_FORMATS)
+    except ValueError as error:
+        if not any(name in str(error) for name in _TOO_LONG):
+            raise
+    return Image.open(io.BytesIO(_without_long_texts(data)), formats=_FORMATS)
+
+
+def _without_long_texts(png: bytes) -> bytes:
+    """A PNG without its compressed texts (XMP, comments), which Pillow reads before the pixels and may refuse."""
+    kept, at = [png[:8]], 8
+    while at < len(png):
+        end = at + 12 + int.from_bytes(png[at : at + 4], "big")
+        if png[at + 4 : at + 8] not in (b"tEXt", b"zTXt", b"iTXt"):
+            kept.append(png[at:end])
+        at = end
+    return b"".join(kept)
+
+
+def _unopened(data: bytes, error: Exception) -> ImageError:
+    """Why Pillow could not open `data`."""
+    if kind := picture_kinds.unsupported(data):
+        return _unsupported(kind)
+    if isinstance(error, UnidentifiedImageError):
+        if picture_kinds.is_known(data):
+            return ImageError("corrupt", f"a damaged picture, or cut off: {len(data)} bytes")
+        return ImageError("not_an_image", picture_kinds.described(data))
+    if _UNSUPPORTED.search(str(error)):
+        return _unsupported(f"a picture ({error})")
+    return ImageError("corrupt", f"unreadable header: {error}")
+
+
+def _unsupported(kind: str) -> ImageError:
+    return ImageError("unsupported", f"{kind}, which cannot be read here: convert it to JPEG or PNG")
 
 
 def _shrinks(picture: Image.Image) -> bool:
@@ -226,13 +285,22 @@ def _decode_jpeg(data: bytes, picture: Image.Image, short_side: int | None) -> n
     eighths = _eighths(min(width, height), smallest)
     if width * height * eighths * eighths > MAX_PIXELS * 64:
         raise ImageError("too_many_pixels", f"{width} x {height} pixels cannot be decoded within the limit")
+    least = math.ceil(height * eighths / 8)
     try:
-        return simplejpeg.decode_jpeg(data, "RGB", min_height=math.ceil(height * eighths / 8))
+        return simplejpeg.decode_jpeg(data, "RGB", min_height=least)
     except ValueError as error:
         if "premature end" in str(error).lower():
-            raise ImageError("truncated", str(error)) from error
+            return _decode_ended(data, "RGB", least, error)
     # Harmless oddities (bytes between segments) stop the strict decoder; Pillow tells them from real damage.
-    return np.asarray(_load(picture, short_side).convert("RGB"))
+    return np.asarray(_load(picture, short_side, data).convert("RGB"))
+
+
+def _decode_ended(data: bytes, colours: str, min_height: int, error: Exception) -> np.ndarray:
+    """A JPEG that lacks nothing but its end marker: whole to the eye. Raises ImageError(truncated) if more is gone."""
+    if jpegs.has_all_scans(data):
+        with contextlib.suppress(ValueError):
+            return simplejpeg.decode_jpeg(data + jpegs.END, colours, min_height=min_height)
+    raise ImageError("truncated", str(error)) from error
 
 
 def _eighths(short_side: int, smallest: int) -> int:
@@ -243,7 +311,7 @@ def _eighths(short_side: int, smallest: int) -> int:
     return next(eighths for eighths in (1, 2, 4, 8) if eighths == 8 or eighths * short_side >= 8 * smallest)
 
 
-def _load(picture: Image.Image, short_side: int | None) -> Image.Image:
+def _load(picture: Image.Image, short_side: int | None, data: bytes) -> Image.Image:
     if short_side:
         smallest = math.ceil(short_side * SHRINK_MARGIN)
         scale = max(1.0, min(picture.size) / smallest)
@@ -254,75 +322,26 @@ def _load(picture: Image.Image, short_side: int | None) -> Image.Image:
         picture.load()
     except Exception as error:  # the decoders raise nearly anything on damaged data
         text = str(error).lower()
-        reason = "truncated" if "truncated" in text or "incomplete" in text or "end of file" in text else "corrupt"
-        raise ImageError(reason, str(error)) from error
+        if any(name.lower() in text for name in _TOO_LONG):  # texts after the pixels
+            return _load(_open(_without_long_texts(data)), short_side, b"")
+        if kind := picture_kinds.unsupported(data) if picture.format in ("JPEG", "MPO") else "":
+            raise _unsupported(kind) from error
+        if _UNSUPPORTED.search(text):
+            raise _unsupported(picture_kinds.unsupported(data) or f"a {picture.format} ({error})") from error
+        if "truncated" not in text and "incomplete" not in text and "end of file" not in text:
+            raise ImageError("corrupt", str(error)) from error
+        if picture.mode != "CMYK" or data.endswith(jpegs.END):
+            raise ImageError("truncated", str(error)) from error
+        _decode_ended(data, "CMYK", 1, error)
+        return _load(_open(data + jpegs.END), short_side, data + jpegs.END)
     return picture
 
 
-def _reduced(picture: Image.Image, short_side: int | None) -> Image.Image:
-    """A picture of many megapixels in averaged blocks, because each conversion that follows would copy it whole."""
-    if not short_side or picture.width * picture.height <= LARGE_PIXELS or picture.mode in ("1", "I;16", "I;16B"):
-        return picture
-    factor = int(min(picture.size) / (short_side * SHRINK_MARGIN))
-    if factor < 2:
-        return picture
-    if picture.mode in ("P", "PA"):
-        picture = picture.convert("RGBA" if picture.has_transparency_data else "RGB")
-    return picture.reduce(factor)
-
-
-def _to_rgb(picture: Image.Image) -> Image.Image:
-    """Any mode to RGB: high bit depths scaled, transparency laid on white."""
-    if picture.mode in ("F", "I") or picture.mode.startswith("I;"):
-        return Image.fromarray(_eight_bits(np.asarray(picture))).convert("RGB")
-    if picture.mode == "CMYK":
-        return _cmyk_to_rgb(picture)
-    if picture.mode == "LAB":
-        return ImageCms.profileToProfile(picture, ImageCms.createProfile("LAB"), _SRGB, outputMode="RGB")
-    if picture.has_transparency_data:
-        with_alpha = picture.convert("RGBA")
-        white = Image.new("RGBA", picture.size, "white")
-        return Image.alpha_composite(white, with_alpha).convert("RGB")
-    return picture.convert("RGB")
-
-
-def _eight_bits(values: np.ndarray) -> np.ndarray:
-    """Grey values of 16 or 32 bits, or floats, as `uint8`: by their nominal range, never stretched to the contrast."""
-    if values.dtype == np.uint16:
-        return (values // 257).astype(np.uint8)
-    values = np.nan_to_num(values.astype(np.float32), posinf=0, neginf=0)
-    top = float(values.max(initial=0))
-    nominal = next((limit for limit in (1.0, 255.0, 65535.0) if top <= limit), top)
-    return np.clip(values * (255.0 / nominal) + 0.5, 0, 255).astype(np.uint8)
-
-
-def _cmyk_to_rgb(picture: Image.Image) -> Image.Image:
-    profile = picture.info.get("icc_profile")
-    transform = _transform(profile, "CMYK") if profile else None
-    return ImageCms.applyTransform(picture, transform) if transform else picture.convert("RGB")
-
-
-def _to_srgb(pixels: np.ndarray, profile: bytes, mode: str) -> np.ndarray:
-    transform = _transform(profile, mode)
-    if transform is None:
-        return pixels
-    source = Image.fromarray(pixels if mode == "RGB" else np.ascontiguousarray(pixels[..., 0]))
-    return np.asarray(ImageCms.applyTransform(source, transform))
-
-
-_SRGB = ImageCms.createProfile("sRGB")
-
-
-@functools.lru_cache(maxsize=64)
-def _transform(profile: bytes, mode: str) -> ImageCms.ImageCmsTransform | None:
-    """The way from `profile` to sRGB; None if it is sRGB already, damaged, or made for another mode."""
-    try:
-        source = ImageCms.ImageCmsProfile(io.BytesIO(profile))
-        if mode == "RGB" and "srgb" in ImageCms.getProfileDescription(source).lower():
-            return None
-        return ImageCms.buildTransform(source, _SRGB, mode, "RGB")
-    except (ImageCms.PyCMSError, OSError, ValueError):
-        return None
+def _factor(picture: Image.Image, short_side: int | None) -> int:
+    """How many pixels of a large picture may be averaged: each conversion that follows would copy it whole."""
+    if not short_side or picture.width * picture.height <= LARGE_PIXELS:
+        return 1
+    return max(1, int(min(picture.size) / (short_side * SHRINK_MARGIN)))
 
 
 def _orientation(picture: Image.Image) -> int:

@@ -275,6 +275,21 @@ class Handler(BaseHTTPRequestHandler):
         body[len(body) // 2 : len(body) // 2 + 64] = bytes(64)
         self._reply(200, bytes(body), type="image/png")
 
+    def serve_blank(self, count: int, mode: str) -> None:
+        """A picture without a picture."""
+        buffer = io.BytesIO()
+        Image.new(mode, (90, 70), {"RGB": "white", "L": 30, "RGBA": (20, 80, 20, 0)}[mode]).save(
+            buffer, "PNG" if mode == "RGBA" else "JPEG"
+        )
+        self._reply(200, buffer.getvalue())
+
+    def serve_heic(self, count: int) -> None:
+        self._reply(200, b"\0\0\0\x18ftypheic\0\0\0\0mif1heic" + bytes(1000), type="image/heic")
+
+    def serve_without_end(self, count: int) -> None:
+        """A JPEG that lacks its end marker, and nothing else."""
+        self._reply(200, self._picture()[:-2])
+
     def serve_thin(self, count: int) -> None:
         self._reply(200, large_png(3000, 2), type="image/png")
 

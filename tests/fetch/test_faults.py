@@ -72,6 +72,13 @@ MATRIX = {
         "claims-10-gb": ("/claims-much", "too_large", 1),
     },
     "50-megapixel PNG": {"50-megapixel-png": ("/large-png", "too_many_pixels", 1)},
+    "a picture of one colour, or wholly transparent": {
+        "white": ("/blank/RGB", "ok", 1),
+        "dark-grey": ("/blank/L", "ok", 1),
+        "transparent": ("/blank/RGBA", "ok", 1),
+    },
+    "HEIC, JPEG XL, 12-bit or lossless JPEG, TIFF of floats, ...": {"heic": ("/heic", "unsupported", 1)},
+    "JPEG that lacks only its end marker": {"without-end": ("/without-end", "ok", 1)},
     "3000 x 2 pixels": {"thin": ("/thin", "too_thin", 1)},
     "200 kB of headers": {"200-kb-of-headers": ("/long-headers", "ok|bad_response", None)},
     "no HTTP": {"no-http": ("/garbage", "bad_response", 5)},
@@ -166,7 +173,8 @@ def test_fault(fetched, fault):
     assert row["status"] in status.split("|"), row
     assert attempts is None or row["attempts"] == attempts, row
     assert (fault in pictures) == (row["status"] == "ok")
-    assert bool(row["message"]) == (row["status"] != "ok")
+    blank = FAULTS[fault][0].startswith("/blank/")
+    assert bool(row["message"]) == (row["status"] != "ok" or blank)
 
 
 def test_what_cannot_pass_is_asked_once(fetched):
@@ -217,6 +225,12 @@ def test_summary_counts_every_object(fetched):
     assert summary.objects == len(log) == len(FAULTS)
     assert summary.failed == len(log) - len(pictures) == sum(summary.reasons.values())
     assert summary.metadata()["failed_private_address"] == summary.reasons["private_address"] >= 10
+
+
+@pytest.mark.parametrize("fault, said", [("white", "#ffffff"), ("dark-grey", "#1e1e1e"), ("transparent", "transparent")])
+def test_a_picture_without_a_picture_is_told(fetched, fault, said):
+    _, log, _, _ = fetched
+    assert log[fault]["message"] == f"shows nothing: every pixel is {said}"
 
 
 def test_log_keeps_the_objects_columns(fetched):

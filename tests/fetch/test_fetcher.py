@@ -22,8 +22,8 @@ from tests.fakes.image_server import Server, jpeg
 from tests.helpers.fetched_shards import QUICK, SHARD, read_log, read_tar, write_objects
 
 
-def fetch(folder: Path, addresses: dict[str, str], limits=QUICK, **settings):
-    objects = write_objects(folder / "objects.parquet", addresses)
+def fetch(folder: Path, addresses: dict[str, str], limits=QUICK, others: int = 3, **settings):
+    objects = write_objects(folder / "objects.parquet", addresses, others)
     values = {"image_size": 32, "requests_per_second": 0, **settings}
     return fetch_shard(SHARD, objects, str(folder / "out"), str(folder / "out"), Settings(**values), limits)
 
@@ -112,6 +112,28 @@ def test_the_threshold_itself_is_allowed(tmp_path):
     metadata = summary.metadata()
     assert metadata["objects"] == 2 and metadata["ok"] == 1 and metadata["failed_http_404"] == 1
     assert all(isinstance(value, (int, float, str)) for value in json.loads(json.dumps(metadata)).values())
+
+
+def test_a_small_shard_may_have_more_failures_than_the_collection(tmp_path):
+    """One of four is a quarter, of the whole it is little: assemble knows the whole."""
+    with Server() as server:
+        addresses = {f"o{k}": f"{server.url}{'/status/404' if k == 0 else f'/ok/{k}'}" for k in range(4)}
+        assert fetch(tmp_path, addresses, others=16, image_base=server.url, max_failed_fraction=0.2).failed == 1
+
+
+def test_a_shard_that_is_too_many_for_the_whole_fails(tmp_path):
+    with Server() as server:
+        addresses = {f"o{k}": f"{server.url}/status/404/{k}" for k in range(5)}
+        with pytest.raises(FetchError, match="5 of 5 pictures .* max_failed_fraction=0.2 of all 24"):
+            fetch(tmp_path, addresses, others=19, image_base=server.url, max_failed_fraction=0.2)
+
+
+def test_a_shard_whose_host_is_down_fails(tmp_path):
+    """However large the collection is: the other shards will not find it otherwise."""
+    limits = replace(QUICK, host_patience=0, attempts=1)
+    addresses = {f"o{k}": f"http://no-such-host.invalid/{k}.jpg" for k in range(3)}
+    with pytest.raises(FetchError, match="3 of them because their host cannot be reached"):
+        fetch(tmp_path, addresses, limits, others=1000, max_failed_fraction=0.2)
 
 
 def test_a_host_that_never_answers_ends_soon(tmp_path):

@@ -142,7 +142,7 @@ def test_only_faults_that_can_pass_are_tried_again(tmp_path):
     with Server() as server:
         addresses = {"fine": "/ok/1", "gone": "/status/410", "down": "/flaky/500/5/2", "html": "/html"}
         objects = write_objects(
-            tmp_path / "objects.parquet", {name: server.url + path for name, path in addresses.items()}
+            tmp_path / "objects.parquet", {name: server.url + path for name, path in addresses.items()}, others=0
         )
         with pytest.raises(FetchError) as caught:
             fetch(tmp_path, objects, settings_for(server, max_failed_fraction=0.5))
@@ -157,7 +157,7 @@ def test_only_faults_that_can_pass_are_tried_again(tmp_path):
 @pytest.mark.parametrize("status", [401, 403])
 def test_what_a_museum_refuses_today_it_may_give_tomorrow(tmp_path, status):
     with Server() as server:
-        objects = write_objects(tmp_path / "objects.parquet", {"a": f"{server.url}/flaky/{status}/1/1"})
+        objects = write_objects(tmp_path / "objects.parquet", {"a": f"{server.url}/flaky/{status}/1/1"}, others=0)
         with pytest.raises(FetchError):
             fetch(tmp_path, objects, settings_for(server, max_failed_fraction=0.5))
         assert fetch(tmp_path, objects, settings_for(server)).failed == 0
