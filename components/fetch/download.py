@@ -12,12 +12,15 @@ import time
 import zlib
 from dataclasses import dataclass
 from typing import AsyncIterator
+from urllib.parse import urljoin
 from urllib.request import getproxies, proxy_bypass
 
 import aiohttp
 from yarl import URL
 
 from components.fetch.budget import Budget, Claim
+from components.fetch.codings import Unpacker
+from components.fetch.connections import Connector
 from components.fetch.deadline import Deadline
 from components.fetch.failure import Failure, Retry
 from components.fetch.hosts import Host
@@ -25,13 +28,12 @@ from components.fetch.places import hosts_of, named_hosts
 from components.fetch.resolver import GuardedResolver, PrivateAddressError
 from components.fetch.robots import MAX_BYTES, Robots, check_headers
 from components.fetch.settings import Limits, Settings
+from components.shared import addresses
 
 _CHUNK = 1 << 16
 # A connection stops reading at twice this: large enough that most pictures come without a stop.
 _BUFFER = 1 << 18
-# As RFC 3986 wants it: such an address is sent byte for byte, so that a signature in it stays valid.
-_PLAIN = re.compile(r"[!#-;=?-\[\]_a-z~]+")
-_DEFAULT_PORT = {"http": 80, "https": 443}
+_RANGE = re.compile(r"bytes 0-(\d{1,18})/(\d{1,18})")
 
 
 @dataclass(frozen=True)
@@ -63,7 +65,7 @@ class Downloader:
 
     async def __aenter__(self) -> "Downloader":
         self._session = aiohttp.ClientSession(
-            connector=_Connector(limit=0, resolver=self._resolver, ttl_dns_cache=300, keepalive_timeout=30),
+            connector=Connector(limit=0, resolver=self._resolver, ttl_dns_cache=300, keepalive_timeout=30),
             headers={
                 "User-Agent": self._settings.user_agent,
                 # JPEG first: a server that negotiates would re-encode it for whoever prefers AVIF.
@@ -74,7 +76,8 @@ class Downloader:
             timeout=aiohttp.ClientTimeout(
                 total=None, sock_connect=self._limits.connect_timeout, sock_read=self._limits.read_timeout
             ),
-            cookie_jar=aiohttp.DummyCookieJar(),
+            # Some hosts answer only whoever brings their cookie back; literal addresses have cookies like names.
+            cookie_jar=aiohttp.CookieJar(unsafe=True),
             auto_decompress=False,
             read_bufsize=_BUFFER,
             trust_env=bool(self._proxies),
@@ -102,13 +105,15 @@ class Downloader:
 
     async def _follow(self, url: URL, deadline: Deadline, claim: Claim, polite: bool, max_bytes: int) -> Body:
         """Follows redirects by hand: each hop's address, host and robots.txt are looked at anew."""
-        seen: list[URL] = []
+        seen: list[tuple[URL, str]] = []
         while True:
-            if url in seen:
+            # Redirected to itself with a new cookie it is another question.
+            step = url, self._session.cookie_jar.filter_cookies(url).output()
+            if step in seen:
                 raise Failure("redirect_loop", f"redirected in a circle: {url}")
             if len(seen) > self._limits.redirects:
                 raise Failure("too_many_redirects", f"more than {self._limits.redirects} redirects")
-            seen.append(url)
+            seen.append(step)
             if polite:
                 await self._robots.check(str(url.origin()), str(url))
             result = await self._request(url, deadline, claim, polite, max_bytes)
@@ -137,12 +142,12 @@ class Downloader:
             self._resolver.check_literal(url.host or "", url.port or 0)
 
     async def _receive(self, url: URL, response, host: Host, claim: Claim, polite: bool, max_bytes: int) -> Body | URL:
-        if response.status != 200:
+        if not _is_whole(response):
             await _drain(response)
         if response.status in (301, 302, 303, 307, 308):
             host.answered()
             return _redirection(url, response)
-        if response.status != 200:
+        if not _is_whole(response):
             failure = _refusal(response)
             if failure.retry is Retry.LATER:
                 host.refused(failure.retry_after)
@@ -192,31 +197,11 @@ class Downloader:
             await asyncio.sleep(min(self._limits.max_backoff, self._limits.backoff * 2 ** min(attempt, 10)))
 
 
-class _Connector(aiohttp.TCPConnector):
-    """Keeps connections, but not those on which the server sent more than it had announced: aiohttp would take the
-    surplus for the answer to the next request, and one object would get another's picture."""
-
-    async def _get(self, key, traces):
-        connection = await super()._get(key, traces)
-        while connection is not None and connection.protocol.should_close:
-            connection.close()
-            connection = await super()._get(key, traces)
-        return connection
-
-
 def _url(address: str) -> URL:
     try:
-        url = URL(address, encoded=bool(_PLAIN.fullmatch(address)))
-        if _is_usable(url):
-            return url.with_fragment(None)
-    except ValueError:
-        pass
-    raise Failure("bad_address", f"no usable address: {address[:200]!r}")
-
-
-def _is_usable(url: URL) -> bool:
-    """Whether it can be asked for. Raises UnicodeError, a ValueError, if its host is no possible name."""
-    return url.scheme in _DEFAULT_PORT and bool(url.port and url.host) and bool(url.raw_host.encode("idna"))
+        return URL(addresses.http_url(address), encoded=True)
+    except ValueError as error:
+        raise Failure("bad_address", str(error)) from error
 
 
 def _redirection(url: URL, response: aiohttp.ClientResponse) -> URL:
@@ -224,13 +209,9 @@ def _redirection(url: URL, response: aiohttp.ClientResponse) -> URL:
     if not location:
         raise Failure("bad_response", "a redirect without a Location", http_status=response.status)
     try:
-        target = url.join(URL(location, encoded=bool(_PLAIN.fullmatch(location))))
-        usable = _is_usable(target)
+        return URL(addresses.http_url(urljoin(str(url), addresses.clean(location))), encoded=True)
     except ValueError as error:
-        raise Failure("bad_address", f"redirected to {location[:200]!r}") from error
-    if not usable:
-        raise Failure("bad_address", f"redirected to {location[:200]!r}: only http and https are followed")
-    return target.with_fragment(None)
+        raise Failure("bad_address", f"redirected to {location[:200]!r}: only http and https are followed") from error
 
 
 def _refusal(response: aiohttp.ClientResponse) -> Failure:
@@ -261,23 +242,28 @@ async def _drain(response: aiohttp.ClientResponse) -> None:
         await response.content.read()
 
 
+def _is_whole(response: aiohttp.ClientResponse) -> bool:
+    """Whether the body is all there is: 203 is 200 by way of a proxy that changed something, 206 may be all bytes."""
+    if response.status == 206:
+        match = _RANGE.fullmatch(response.headers.get("Content-Range", "").strip())
+        return bool(match) and int(match[1]) + 1 == int(match[2])
+    return response.status in (200, 203)
+
+
 async def _read(response: aiohttp.ClientResponse, claim: Claim, max_bytes: int) -> bytes:
     """Reads the body, never more than `max_bytes`, unpacking gzip and deflate on the way."""
-    encoding = response.headers.get("Content-Encoding", "identity").strip().lower()
-    if encoding not in ("", "identity", "gzip", "x-gzip", "deflate"):
-        raise Failure("bad_response", f"Content-Encoding: {encoding}, which was not asked for")
-    if encoding in ("", "identity"):
+    unpacker = Unpacker(response.headers.getall("Content-Encoding", []), max_bytes)
+    if unpacker.unknown:
+        raise Failure("bad_response", f"Content-Encoding: {unpacker.unknown}, which was not asked for")
+    if not unpacker.is_needed:
         return await _read_plain(response, claim, max_bytes)
     await claim.expect(max_bytes)
-    unpack = zlib.decompressobj(zlib.MAX_WBITS if encoding == "deflate" else 32 + zlib.MAX_WBITS)
-    data = bytearray()
     async for chunk in response.content.iter_chunked(_CHUNK):
-        data += unpack.decompress(chunk, max_bytes + 1 - len(data))
-        if len(data) > max_bytes:
+        if unpacker.feed(chunk) > max_bytes:
             raise _too_large(max_bytes)
-    if not unpack.eof:
+    if not unpacker.is_complete:
         raise Failure("incomplete", "the compressed body is cut off", Retry.AGAIN, response.status)
-    return bytes(data)
+    return unpacker.data
 
 
 async def _read_plain(response: aiohttp.ClientResponse, claim: Claim, max_bytes: int) -> bytes:

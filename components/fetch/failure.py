@@ -27,8 +27,8 @@ class Failure(Exception):
 # No later attempt will find it otherwise. Everything else may: credentials are renewed, servers are mended.
 _FINAL = frozenset(
     {
-        "ok", "no_address", "bad_address", "not_an_image", "unsupported", "truncated", "corrupt", "too_large", "too_many_pixels",
-        "too_thin", "redirect_loop", "too_many_redirects", "robots", "noai", "private_address",
+        "ok", "no_address", "bad_address", "not_an_image", "unsupported", "truncated", "corrupt", "too_large",
+        "too_many_pixels", "too_thin", "redirect_loop", "too_many_redirects", "robots", "noai", "private_address",
     }
 )  # fmt: skip
 # The host itself could not be reached: nothing is said of the picture.

@@ -4,14 +4,12 @@ import asyncio
 import contextlib
 import hashlib
 import math
-import posixpath
 import random
 import time
 import traceback
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import AsyncIterator, Iterator
-from urllib.parse import urlsplit
 
 import numpy as np
 
@@ -23,14 +21,12 @@ from components.fetch.outcome import Outcome
 from components.fetch.settings import Limits, Settings
 from components.fetch.stores import Stores
 from components.fetch.turns import Turns
-from components.shared import hashing, imaging
+from components.shared import addresses, hashing, imaging
 from components.shared.errors import PipelineError
-from components.shared.storage import storage
 
 _TURN = Turns()
 # Levels of 255 by which the pixels of one colour may differ after a JPEG's rounding.
 _FLAT = 2
-_STORED = ("gs", "s3", "minio", "file")
 
 
 class Objects:
@@ -103,7 +99,7 @@ class Objects:
 
     @contextlib.asynccontextmanager
     async def _body(self, address: str, deadline: Deadline) -> AsyncIterator[Body]:
-        scheme = urlsplit(address).scheme
+        scheme = address.partition(":")[0]
         if scheme in ("http", "https"):
             async with self._downloader.get(address, deadline) as body:
                 yield body
@@ -116,26 +112,12 @@ class Objects:
 
 def located(image_uri: str, image_base: str) -> str:
     """The address with its base: a URI of a known scheme, or a local path. Raises Failure(bad_address)."""
-    if not image_uri:
+    if not addresses.clean(image_uri):
         raise Failure("no_address", "the object has no picture address")
     try:
-        scheme = urlsplit(image_uri).scheme.lower()
-    except ValueError as error:  # http://[::1
-        raise Failure("bad_address", f"no usable address: {image_uri[:200]!r}") from error
-    if scheme in ("http", "https", "sample", *_STORED):
-        return scheme + image_uri[len(scheme) :]
-    if scheme:
-        raise Failure("bad_address", f"{scheme}: is not supported; use http, https, gs, s3, file or a path")
-    if image_uri.startswith("//"):
-        return f"https:{image_uri}"
-    remote = storage.local_path(image_base) is None
-    if not image_base or (image_uri.startswith("/") and not remote):
-        return image_uri
-    # An HTTP server keeps to its own tree; for folders and buckets the base is a promise that `..` must not break.
-    relative = posixpath.normpath(image_uri.lstrip("/"))
-    if relative.startswith("..") and not image_base.startswith("http"):
-        raise Failure("bad_address", f"{image_uri[:200]} leads out of image_base")
-    return storage.join(image_base, image_uri)
+        return addresses.absolute(image_uri, image_base)
+    except addresses.AddressError as error:
+        raise Failure("bad_address", str(error)) from error
 
 
 def _opened(body: Body, last_sha256: str) -> imaging.EncodedImage:
@@ -158,7 +140,8 @@ def _shrunk(encoded: imaging.EncodedImage, body: Body, settings: Settings, last_
         pixels = imaging.resize_short_side(decoded.pixels, settings.image_size)
         thumbnail, message = hashing.thumbnail(pixels), ""
         if hashing.is_flat(thumbnail) and np.ptp(pixels, axis=(0, 1)).max() <= _FLAT:
-            message = f"{hashing.BLANK}: every pixel is {'transparent' if encoded.is_transparent() else _colour(pixels)}"
+            shown = "transparent" if encoded.is_transparent() else _colour(pixels)
+            message = f"{hashing.BLANK}: every pixel is {shown}"
         picture = imaging.encode_jpeg(pixels, settings.jpeg_quality)
     return Outcome(
         "ok", body.http_status, 1, len(body.data), decoded.width, decoded.height, body.sha256, picture=picture,

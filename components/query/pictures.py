@@ -6,6 +6,7 @@ import duckdb
 
 from components.query.database import column_names, identifier, literal
 from components.query.settings import QueryError
+from components.shared.addresses import AROUND
 from components.shared.storage import storage
 
 # The columns that may hold an address, the best first.
@@ -28,7 +29,7 @@ def create_pictures(database: duckdb.DuckDBPyConnection, relation: str, base: st
     found = [columns[name] for name in ADDRESS_COLUMNS if name in columns]
     if not found or "object_id" not in columns:
         raise QueryError(_missing(list(columns.values())))
-    address = f"coalesce({', '.join(f'nullif(trim(CAST({identifier(name)} AS VARCHAR)), {_EMPTY})' for name in found)})"
+    address = f"coalesce({', '.join(map(_cleaned, found))})"
     primary = f"CAST({identifier(columns['is_primary'])} AS VARCHAR)" if "is_primary" in columns else "''"
     database.execute(f"""
         CREATE TABLE pictures AS
@@ -45,15 +46,26 @@ def create_pictures(database: duckdb.DuckDBPyConnection, relation: str, base: st
 
 
 def absolute(address: str, base: str) -> str:
-    """SQL that puts `base` before the SQL expression `address` where that is relative."""
+    """SQL for addresses.absolute: puts `base` before the SQL expression `address` where that is relative."""
+    scheme, _, rest = base.partition("://")
+    on_web = scheme.lower() in ("http", "https")
     prefix = literal(base.rstrip("/") + "/")
-    has_scheme = f"regexp_matches({address}, '^([A-Za-z][A-Za-z0-9+.-]*:|/)')"
-    joined = f"{prefix} || regexp_replace({address}, '^(\\./)+', '')"
-    if storage.local_path(base) is None:
-        # On a server, /images/1.jpg is below the server's base, not a file of this machine.
-        has_scheme = f"regexp_matches({address}, '^[A-Za-z][A-Za-z0-9+.-]*:')"
-        joined = f"{prefix} || regexp_replace({address}, '^(\\.?/)+', '')"
-    return f"CASE WHEN {has_scheme} THEN {address} ELSE {joined} END"
+    complete, start = "[A-Za-z][A-Za-z0-9+.-]*:", "(\\.?/)+"
+    if storage.local_path(base) is not None:
+        complete, start = f"{complete}|/", "(\\./)+"  # only elsewhere is /images/1.jpg below the base
+    cases = [
+        f"WHEN starts_with({address}, '//') THEN 'https:' || {address}",
+        f"WHEN regexp_matches({address}, '^({complete})') THEN {address}",
+        f"ELSE {prefix} || regexp_replace({address}, '^{start}', '') END",
+    ]
+    if on_web:
+        host = literal(f"//{rest.partition('/')[0]}/")
+        cases.insert(0, f"WHEN starts_with({address}, {host}) THEN {literal(scheme + ':')} || {address}")
+        cases.insert(-1, f"WHEN starts_with({address}, '?') THEN {literal(base)} || {address}")
+    if on_web and "?" in base:
+        value = f"replace(replace(replace({address}, '&', '%26'), '#', '%23'), '+', '%2B')"
+        cases[-1] = f"ELSE {literal(base)} || {value} END"
+    return " ".join(["CASE", *cases])
 
 
 def base_of(table: str, image_base: str) -> str:
@@ -63,7 +75,8 @@ def base_of(table: str, image_base: str) -> str:
     return os.path.abspath(local) if local is not None else base
 
 
-_EMPTY = "''"
+def _cleaned(column: str) -> str:
+    return f"nullif(trim(CAST({identifier(column)} AS VARCHAR), {literal(AROUND)}), '')"
 
 
 def _missing(columns: list[str]) -> str:

@@ -1,10 +1,12 @@
 """`pipeline.py predict`: the server's answer without a server."""
 
+import os
+
 from components.artifacts.classifier import Classifier
 from components.server import remote
 from components.server.errors import RequestError
 from components.server.picture import check
-from components.shared import imaging
+from components.shared import addresses, imaging
 from components.shared.errors import PipelineError
 from components.shared.storage import storage
 
@@ -28,12 +30,18 @@ def _ranking(model: Classifier, image: str) -> Ranking:
         data = _read(image)
         check(data)
         row = model.predict([data])[0]
-    except (RequestError, imaging.ImageError) as error:
+    except (RequestError, imaging.ImageError, addresses.AddressError) as error:
         raise PipelineError(f"{image}: {error}") from error
     return model.ranking(row)
 
 
 def _read(image: str) -> bytes:
-    if image.startswith(("http://", "https://")):
-        return remote.fetch(image, LIMIT, allow_private=True)
-    return storage.read_bytes(image)
+    # A file of this very name goes before all that its name could mean.
+    address = image if os.path.exists(image) else addresses.absolute(image)
+    if address.startswith(("http://", "https://")):
+        return remote.fetch(address, LIMIT, allow_private=True)
+    with storage.open_read(address) as file:
+        data = file.read(LIMIT + 1)  # no more: a device has no end
+    if len(data) > LIMIT:
+        raise PipelineError(f"{image}: more than {LIMIT // 10**6} MB, so no picture is expected in it")
+    return data

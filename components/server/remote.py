@@ -30,6 +30,7 @@ def fetch(url: str, limit: int, allow_private: bool = False, seconds: float = SE
     Raises:
         RequestError: 400 for a URL that is not allowed, 413 for too much, 422 for one that cannot be fetched.
     """
+    url = _read(url)
     with _Deadline(seconds) as deadline:
         for _ in range(REDIRECTS + 1):
             try:
@@ -37,7 +38,7 @@ def fetch(url: str, limit: int, allow_private: bool = False, seconds: float = SE
                 deadline.left()  # hung up on, which looks like the end of the body
                 if location is None:
                     return body
-                url = urljoin(url, location)
+                url = _read(urljoin(url, addresses.clean(location)))
             except (OSError, http.client.HTTPException, ValueError) as error:
                 cause = TimeoutError() if deadline.over else error
                 raise _failed(f"cannot fetch the URL: {_plain(cause)}") from error
@@ -133,17 +134,20 @@ def _connect(url: str, allow_private: bool, deadline: _Deadline) -> tuple[_Pinne
     raise problem
 
 
+def _read(url: str) -> str:
+    """The URL as fetch reads it. Raises RequestError 400."""
+    try:
+        return addresses.http_url(addresses.absolute(url))
+    except addresses.AddressError as error:
+        raise RequestError(400, "this is no URL: give http://... or https://...", "bad_url") from error
+
+
 def _split(url: str) -> tuple[SplitResult, int]:
     """The parts of `url` and its port. Raises RequestError 400."""
-    try:
-        parts = urlsplit(url)
-        port = parts.port or _PORTS[parts.scheme]
-        url.encode("ascii")
-    except (ValueError, KeyError) as error:
-        raise RequestError(400, "this is no URL: give http://... or https://..., in ASCII", "bad_url") from error
-    if parts.username is not None or not parts.hostname or any(character <= " " for character in url):
-        raise RequestError(400, "this URL is not allowed: no user name, no spaces", "bad_url")
-    return parts, port
+    parts = urlsplit(url)
+    if parts.username is not None:
+        raise RequestError(400, "this URL is not allowed: no user name", "bad_url")
+    return parts, parts.port or _PORTS[parts.scheme]
 
 
 def _addresses(host: str, port: int, allow_private: bool, deadline: _Deadline) -> list[str]:
@@ -174,7 +178,7 @@ def _get(connection: _Pinned, target: str) -> http.client.HTTPResponse:
 
 
 def _body(response: http.client.HTTPResponse, limit: int) -> bytes:
-    if response.status != 200:
+    if response.status not in (200, 203):
         raise _failed(f"the URL's server answered {response.status}")
     body = response.read(limit + 1)
     if len(body) > limit:

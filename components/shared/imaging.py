@@ -50,7 +50,7 @@ _ORIENTATION_TAG = 0x0112
 PngImagePlugin.MAX_TEXT_CHUNK = 16 << 20
 _TOO_LONG = ("MAX_TEXT_CHUNK", "MAX_TEXT_MEMORY")
 # Pillow's and libtiff's words for what they know of and cannot do.
-_UNSUPPORTED = re.compile(r"unknown|unsupported|not supported|cannot handle|not implemented|no codec|cannot decode", re.I)
+_UNSUPPORTED = re.compile(r"unknown|unsupported|not supported|cannot handle|not implemented|no codec", re.I)
 
 
 class ImageError(ValueError):

@@ -203,6 +203,45 @@ class Handler(BaseHTTPRequestHandler):
         body = self._picture()
         self._reply(200, body + b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nevil", length=len(body))
 
+    def serve_raw(self, count: int, kind: str) -> None:
+        """A whole answer in one packet, with a head or a length that strict parsers refuse."""
+        body = self._picture()
+        length = b"Content-Length: %d\r\n" % len(body)
+        chunks = b"%x\r\n%s\r\n0\r\n\r\n" % (len(body), body)
+        head, content = {
+            "surplus": (length, body + b"\0" * 1000),
+            "surplus-answer": (length, body + b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nevil"),
+            "surplus-and-close": (length + b"Connection: close\r\n", body + b"\r\n"),
+            "chunked-with-length": (length + b"Transfer-Encoding: chunked\r\n", chunks),
+            "chunked-with-wrong-length": (b"Content-Length: 3\r\nTransfer-Encoding: Chunked\r\n", chunks),
+            "length-twice": (length * 2, body),
+            "early-hints": (b"\r\n", b"HTTP/1.1 200 OK\r\n" + length + b"\r\n" + body),
+            "two-lengths": (length + b"Content-Length: 5\r\n", body),
+        }[kind]
+        status = b"103 Early Hints\r\nLink: </a>" if kind == "early-hints" else b"200 OK"
+        end = b"" if kind == "early-hints" else b"\r\n"
+        self.wfile.write(b"HTTP/1.1 " + status + b"\r\n" + head + end + content)
+        self.close_connection = "close" in kind
+
+    def serve_coding(self, count: int, coding: str, number: str, packed: str = "") -> None:
+        body = self._picture(number)
+        raw = zlib.compressobj(wbits=-15)
+        pack = {"gzip": gzip.compress, "zlib": zlib.compress, "raw": lambda data: raw.compress(data) + raw.flush()}
+        self._reply(200, pack[packed](body) if packed else body, Content_Encoding=coding)
+
+    def serve_fine_status(self, count: int, status: str, content_range: str = "") -> None:
+        body = self._picture()
+        size = len(body)
+        ranges = {"all": f"bytes 0-{size - 1}/{size}", "part": f"bytes 0-{size - 1}/{size + 50}"}
+        self._reply(int(status), body, **({"Content_Range": ranges[content_range]} if content_range else {}))
+
+    def serve_cookie(self, count: int, kind: str) -> None:
+        """Whoever brings no cookie is sent away with one: to this address, or to another that wants it."""
+        if "seen=yes" in self.headers.get("Cookie", ""):
+            return self._reply(200, self._picture())
+        target = {"self": "/cookie/self", "other": "/cookie/checked", "checked": "/cookie/checked"}[kind]
+        self._reply(302, b"", Location=target, **({} if kind == "checked" else {"Set_Cookie": "seen=yes; Path=/"}))
+
     def serve_reset(self, count: int, times: str, number: str) -> None:
         """A TCP reset in the middle of the body, for the first `times` requests."""
         body = self._picture(number)

@@ -57,6 +57,23 @@ MATRIX = {
     },
     "the file itself is cut off": {"cut-file": ("/cut-file", "truncated", 2)},
     "body longer than Content-Length": {"longer-than-promised": ("/longer", "ok", None)},
+    "body longer than Content-Length, in one packet": {
+        name: (f"/raw/{name}", "ok", 1) for name in ("surplus", "surplus-answer", "surplus-and-close")
+    },
+    "chunked with a Content-Length, a Content-Length twice, 103 before 200": {
+        name: (f"/raw/{name}", "ok", 1)
+        for name in ("chunked-with-length", "chunked-with-wrong-length", "length-twice", "early-hints")
+    },
+    "two different lengths": {"two-lengths": ("/raw/two-lengths", "bad_response", 5)},
+    "203; 206 of all bytes": {
+        "203": ("/fine-status/203", "ok", 1),
+        "206-of-all": ("/fine-status/206/all", "ok", 1),
+    },
+    "206 of a part": {"206-of-a-part": ("/fine-status/206/part", "http_206", 1)},
+    "a cookie that must come back": {
+        "cookie-to-itself": ("/cookie/self", "ok", 1),
+        "cookie-to-another": ("/cookie/other", "ok", 1),
+    },
     "connection reset, then fine": {"reset-passes": ("/reset/2/11.jpg", "ok", 3)},
     "connection reset for ever": {"reset-for-ever": ("/reset/99/12.jpg", "reset|incomplete", 5)},
     "accepts, never answers": {"never-answers": ("/never", "timeout|deadline", None)},
@@ -64,7 +81,17 @@ MATRIX = {
         "slow-drip": ("/drip", "deadline", 1),
         "slow-drip-of-headers": ("/drip-headers", "deadline", 1),
     },
-    "gzip that was not asked for": {"gzip": ("/gzip", "ok", 1)},
+    "gzip or deflate that was not asked for": {
+        "gzip": ("/gzip", "ok", 1),
+        "x-gzip": ("/coding/x-gzip/1/gzip", "ok", 1),
+        "deflate": ("/coding/deflate/2/zlib", "ok", 1),
+        "raw-deflate": ("/coding/deflate/3/raw", "ok", 1),
+        "gzip-in-chunks-of-s3": ("/coding/aws-chunked,gzip/4/gzip", "ok", 1),
+    },
+    "gzip that it is not; `utf-8`, `none`, `aws-chunked` for a coding": {
+        f"coding-{number}": (f"/coding/{coding}/{number}", "ok", 1)
+        for number, coding in enumerate(("gzip", "utf-8", "none", "aws-chunked", "UTF-8, identity", "binary"), 5)
+    },
     "brotli that was not asked for": {"unasked-brotli": ("/brotli", "bad_response", 1)},
     "gzip bomb, endless body, Content-Length of 10 GB": {
         "gzip-bomb": ("/bomb", "too_large", 1),
@@ -111,6 +138,19 @@ MATRIX = {
         "noimageai-for-us": ("/header/X-Robots-Tag/museum-classifier: noimageai", "noai", 1),
         "tdm-reservation": ("/header/TDM-Reservation/1", "noai", 1),
     },
+    "`#`, blanks and other letters in a name": {
+        "number-sign": ("/ok/No. #5.jpg", "ok", 1),
+        "relative-number-sign": ("ok/No. #6.jpg", "ok", 1),
+        "fragment": ("/ok/7.jpg#page=2", "ok", 1),
+        "letters": ("/ok/Étude №8.jpg", "ok", 1),
+    },
+    "blanks, tabs, line ends or a byte order mark around it": {
+        "tab": ("\t{}/ok/1.jpg", "ok", 1),
+        "line-end": ("\n{}/ok/2.jpg\r\n", "ok", 1),
+        "byte-order-mark": ("\ufeff{}/ok/3.jpg", "ok", 1),
+        "no-break-blank": ("\u00a0{}/ok/4.jpg", "ok", 1),
+        "capitals": ("{}/ok/5.jpg", "ok", 1),
+    },
     "`noai` for other agents": {"noai-for-others": ("/header/X-Robots-Tag/otherbot: noai", "ok", 1)},
     "no address": {"no-address": ("", "no_address", 1)},
     "unknown scheme, no host, impossible port or name": {
@@ -156,7 +196,8 @@ def fetched(tmp_path_factory):
     bomb(), large_png(*LARGE)  # made beforehand: the server should not be slow on top of all
     with Server() as server:
         addresses = {
-            name: f"{server.url}{path}" if path.startswith("/") else path for name, (path, *_) in FAULTS.items()
+            name: f"{server.url}{path}" if path.startswith("/") else path.format(server.url.replace("http", "HTTP"))
+            for name, (path, *_) in FAULTS.items()
         }
         objects = write_objects(folder / "objects.parquet", addresses)
         settings = Settings(image_base=f"{server.url}/", image_size=64, max_failed_fraction=1, requests_per_second=0)

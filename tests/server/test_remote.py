@@ -39,6 +39,17 @@ def _chunked(handler):
 
 
 @pytest.mark.parametrize(
+    "written",
+    ["{}/No. #5.jpg", "\ufeff{}/a.jpg", "\t{}/a.jpg\n", "{}/a.jpg#page=2", "{}/\u00c9tude \u21168.jpg", "{}/moved there"],
+)
+def test_addresses_are_read_as_fetch_reads_them(written):
+    answers = dict.fromkeys(["/No.%20%235.jpg", "/a.jpg", "/%C3%89tude%20%E2%84%968.jpg"], web.reply(body=PICTURE))
+    answers["/moved%20there"] = web.reply(302, Location="/No. #5.jpg")
+    with web.serving(answers) as url:
+        assert fetch(written.format(url)) == fetch(written.format(url.replace("http:", "HTTP:"))) == PICTURE
+
+
+@pytest.mark.parametrize(
     "url",
     [
         "http://127.0.0.1/", "http://localhost:8080/", "http://[::1]/", "http://169.254.169.254/latest/meta-data/",
@@ -54,10 +65,10 @@ def test_private_addresses_are_refused(server, url):
 @pytest.mark.parametrize(
     "url",
     [
-        "file:///etc/passwd", "ftp://example.org/a", "gopher://127.0.0.1/", "//example.org/a", "example.org", "",
+        "file:///etc/passwd", "ftp://example.org/a", "gopher://127.0.0.1/", "/etc/passwd", "example.org", "",
         "http://", "http://:80/", "http://user@example.org/", "http://user:word@example.org/", "http://a b/",
         "http://example.org:99999/", "http://exa\r\nmple.org/", "http://example.org/\r\nX: y",
-        "http://ex\u00e4mple.org/",
+        "http://ex\u2100mple.org/",
     ],
 )  # fmt: skip
 def test_urls_that_are_none(server, url):

@@ -12,7 +12,7 @@ from PIL import Image, ImageCms
 
 from components.shared import imaging
 from components.shared.imaging import ImageError
-from tests.shared.picture_files import png, tiff
+from tests.helpers.picture_files import png, tiff
 
 
 def scene(width=320, height=240):

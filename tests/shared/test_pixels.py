@@ -13,8 +13,8 @@ from PIL import Image, ImageCms
 
 from components.shared import imaging
 from components.shared.imaging import ImageError
-from tests.shared import profiles
-from tests.shared.picture_files import bmp, png, tiff
+from tests.helpers import color_profiles as profiles
+from tests.helpers.picture_files import bmp, png, tiff
 
 # Columns from black to white, rows from opaque to clear; RGB has a ramp down each of its ways.
 RAMP = np.linspace(0, 1, 8)

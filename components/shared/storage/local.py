@@ -5,7 +5,7 @@ import shutil
 import threading
 from contextlib import contextmanager
 from typing import Iterator
-from urllib.parse import unquote, urlsplit
+from urllib.parse import unquote
 
 from components.shared.storage import base
 from components.shared.storage.base import Chunk, FileInfo, NotFound, StorageError
@@ -14,10 +14,11 @@ from components.shared.storage.base import Chunk, FileInfo, NotFound, StorageErr
 
 def path_of(uri: str) -> str | None:
     """The path of a `file://` URI or a plain path; None for any other scheme."""
-    scheme, separator, _ = uri.partition("://")
+    scheme, separator, rest = uri.partition("://")
     if not separator:
         return uri
-    return unquote(urlsplit(uri).path) if scheme == "file" else None
+    # Not by urlsplit: a `#` or `?` belongs to the name of a file.
+    return unquote("/" + rest.partition("/")[2]) if scheme.lower() == "file" else None
 
 
 @contextmanager
