@@ -44,7 +44,8 @@ def test_a_good_set_is_ok(tmp_path, pictures):
 def test_pictures_that_show_nothing_are_told(tmp_path, pictures):
     """A white one and a transparent one: fetch says what they are, the check warns."""
     said = {"white": "shows nothing: every pixel is #ffffff", "clear": "shows nothing: every pixel is transparent"}
-    blank = [Item(name, "Dutch", "train", stored(Image.new("L", (160, 128), 200)), columns={"message": said[name]}) for name in said]
+    flat = stored(Image.new("L", (160, 128), 200))
+    blank = [Item(name, "Dutch", "train", flat, columns={"message": text}) for name, text in said.items()]
     outcome, reasons = check(tmp_path, items(pictures, EVEN) + blank)
     assert outcome == "warn"
     assert reasons == [
@@ -69,7 +70,13 @@ def test_pictures_that_show_nothing_are_told(tmp_path, pictures):
             "warn",
             "1 class has fewer than 3 test examples: French (2)",
         ),
-        ({"max_failed_fraction": 0.1}, 2, EVEN, "fail", "11.1% of the pictures failed, mostly timeout (2); max_failed_fraction allows 10.0%"),
+        (
+            {"max_failed_fraction": 0.1},
+            2,
+            EVEN,
+            "fail",
+            "11.1% of the pictures failed, mostly timeout (2); max_failed_fraction allows 10.0%",
+        ),
         ({"max_imbalance": 2}, 0, EVEN | {"train": (9, 3)}, "warn", "3 times the training examples"),
         ({"expected_classes": "Dutch, Flemish"}, 0, EVEN, "fail", "unexpected classes: French"),
         ({"expected_classes": "Dutch,French,Flemish"}, 0, EVEN, "warn", "expected classes are absent: Flemish"),

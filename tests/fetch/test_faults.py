@@ -175,6 +175,10 @@ ELSEWHERE = {
     "a picture on which the decoder crashes": "test_crash.test_pictures_that_crash_the_decoder",
     "robots.txt forbids it, or asks for more than 60 s between requests":
         "test_robots.test_a_crawl_delay_beyond_reason_is_a_refusal",
+    "robots.txt that cannot be understood (a web page, no text)":
+        "test_robots.test_where_it_cannot_be_understood_nothing_is_fetched",
+    "robots.txt that does not allow training (Content-Signal, Content-Usage)":
+        "test_robots.test_a_host_that_does_not_want_training_is_left_alone",
     "5xx for robots.txt": "test_robots.test_status_of_robots_txt",
     "certificate not trusted": "test_download.test_tls_certificates_are_checked",
     "file or object that is not there": "test_fetcher.test_s3",
@@ -268,7 +272,9 @@ def test_summary_counts_every_object(fetched):
     assert summary.metadata()["failed_private_address"] == summary.reasons["private_address"] >= 10
 
 
-@pytest.mark.parametrize("fault, said", [("white", "#ffffff"), ("dark-grey", "#1e1e1e"), ("transparent", "transparent")])
+@pytest.mark.parametrize(
+    "fault, said", [("white", "#ffffff"), ("dark-grey", "#1e1e1e"), ("transparent", "transparent")]
+)
 def test_a_picture_without_a_picture_is_told(fetched, fault, said):
     _, log, _, _ = fetched
     assert log[fault]["message"] == f"shows nothing: every pixel is {said}"

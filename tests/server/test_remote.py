@@ -40,8 +40,11 @@ def _chunked(handler):
 
 @pytest.mark.parametrize(
     "written",
-    ["{}/No. #5.jpg", "\ufeff{}/a.jpg", "\t{}/a.jpg\n", "{}/a.jpg#page=2", "{}/\u00c9tude \u21168.jpg", "{}/moved there"],
-)
+    [
+        "{}/No. #5.jpg", "\ufeff{}/a.jpg", "\t{}/a.jpg\n", "{}/a.jpg#page=2", "{}/\u00c9tude \u21168.jpg",
+        "{}/moved there",
+    ],
+)  # fmt: skip
 def test_addresses_are_read_as_fetch_reads_them(written):
     answers = dict.fromkeys(["/No.%20%235.jpg", "/a.jpg", "/%C3%89tude%20%E2%84%968.jpg"], web.reply(body=PICTURE))
     answers["/moved%20there"] = web.reply(302, Location="/No. #5.jpg")
