@@ -152,7 +152,9 @@ def test_rules_of_the_host_that_a_redirect_leads_to():
         assert list(other.asked) == ["/robots.txt"]
 
 
-@pytest.mark.parametrize("status, expected", [(404, "ok"), (403, "ok"), (410, "ok"), (204, "ok"), (500, "robots_unavailable")])
+@pytest.mark.parametrize(
+    "status, expected", [(404, "ok"), (403, "ok"), (410, "ok"), (204, "ok"), (500, "robots_unavailable")]
+)
 def test_status_of_robots_txt(status, expected):
     """RFC 9309: what is not there allows everything, a server in trouble allows nothing."""
     with Server(robots=status) as server:
