@@ -4,15 +4,21 @@ import os
 import shutil
 import threading
 import uuid
+from collections import Counter
 from http.server import ThreadingHTTPServer
 
 import pytest
 
+from components.shared.cores import available_cores
 from components.shared.storage import access, base
 from tests.fakes.google_server import GoogleServer
 from tests.fakes.object_stores import forget_clients, point_at_s3, start_gcs, start_seaweedfs
 from tests.fakes.secrets_api import TOKEN, Api, certificate, forget_environment
 from tests.helpers import colour_model
+from tests.helpers.process_state import differences, process_state
+
+# Nothing but errors of TensorFlow, whose other messages tests do not read; for processes that tests start as well.
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
 # They take a minute and more each. What starts last must be short, or one process works alone in the end.
 LONGEST = (
@@ -32,14 +38,39 @@ LONGEST = (
 )
 
 
+@pytest.hookimpl(optionalhook=True)  # also without pytest-xdist
 def pytest_xdist_auto_num_workers() -> int:
     """One more than cores: a third of the time is waiting, for servers, deadlines and processes that start."""
-    return min(4, len(os.sched_getaffinity(0)) + 1)
+    return min(4, available_cores() + 1)
 
 
+@pytest.hookimpl(trylast=True)  # after pytest-randomly's shuffling, which stays within the files and among the others
 def pytest_collection_modifyitems(items: list) -> None:
     order = {name: number for number, name in enumerate(LONGEST)}
     items.sort(key=lambda item: order.get(item.nodeid.partition("::")[0], len(order)))
+
+
+def pytest_terminal_summary(terminalreporter) -> None:
+    """One line for all that cannot run here: how many tests, and what they lack."""
+    lacking = Counter(_reason(report) for report in terminalreporter.stats.get("skipped", []))
+    if lacking:
+        reasons = "; ".join(f"{reason} ({count})" for reason, count in sorted(lacking.items()))
+        terminalreporter.write_line(f"{lacking.total()} tests cannot run here: {reasons}")
+
+
+def _reason(report: pytest.TestReport) -> str:
+    text = report.longrepr[2] if isinstance(report.longrepr, tuple) else str(report.longrepr)
+    return text.removeprefix("Skipped: ")
+
+
+@pytest.fixture(autouse=True)
+def nothing_is_left():
+    """Fails a test that changes something of the whole process and does not put it back, so that no other meets it."""
+    before = process_state()
+    yield
+    left = differences(before, process_state())
+    if left:
+        pytest.fail("left behind:\n" + "\n".join(left), pytrace=False)
 
 
 @pytest.fixture(scope="session")

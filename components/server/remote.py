@@ -152,7 +152,8 @@ def _split(url: str) -> tuple[SplitResult, int]:
 
 def _addresses(host: str, port: int, allow_private: bool, deadline: _Deadline) -> list[str]:
     """The checked addresses of `host`. Raises RequestError, TimeoutError."""
-    if not _lookups.acquire(blocking=False):
+    lookups = _lookups
+    if not lookups.acquire(blocking=False):
         raise busy("too many names are being looked up: try again in a second, or send the picture itself")
     found: concurrent.futures.Future = concurrent.futures.Future()
 
@@ -162,7 +163,7 @@ def _addresses(host: str, port: int, allow_private: bool, deadline: _Deadline) -
         except Exception as error:  # whatever it is belongs to whoever waits for the result
             found.set_exception(error)
         finally:
-            _lookups.release()
+            lookups.release()
 
     threading.Thread(target=look_up, daemon=True).start()
     try:

@@ -133,8 +133,7 @@ class _Handler(BaseHTTPRequestHandler):
         if self.command == "GET" and query.get("watch") in ("true", "True", "1"):
             return 200, kube.watch(match, query)
         if self.command == "GET":
-            items = kube.find(match, query)
-            return 200, {"kind": "List", "apiVersion": match["version"], "metadata": {}, "items": items}
+            return 200, kube.find(match, query)
         if match["plural"] == "localsubjectaccessreviews":
             asked = body["spec"]["resourceAttributes"]
             resource = "/".join(filter(None, (asked["resource"], asked.get("subresource"))))
@@ -148,7 +147,8 @@ class _Handler(BaseHTTPRequestHandler):
         if "apply-patch" in media:
             if "fieldManager" not in query:
                 raise Refusal(400, "BadRequest", "fieldManager is required for apply patch")
-            return 200, kube.apply(match, body, query["fieldManager"])
+            new, stored = kube.apply(match, body, query["fieldManager"], query.get("force") == "true")
+            return 201 if new else 200, stored
         return 200, kube.patch(match, body)
 
     def _send_elsewhere(self, answer: Any) -> None:

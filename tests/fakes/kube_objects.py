@@ -21,6 +21,19 @@ class Refusal(Exception):
         self.status, self.reason, self.message = status, reason, message
 
 
+# Kinds whose status changes by its own path only.
+_WITH_STATUS = ("Deployment", "HorizontalPodAutoscaler", "Job", "Pod", "Service")
+
+
+def with_status_of(obj: Object, before: Object | None) -> Object:
+    """`obj` with the status that is stored: one that comes with the object is not heard."""
+    if obj["kind"] not in _WITH_STATUS:
+        return obj
+    given = {name: value for name, value in obj.items() if name != "status"}
+    first = {"status": {"phase": "Pending"}} if obj["kind"] == "Pod" else {}
+    return given | ({"status": before["status"]} if "status" in (before or {}) else {} if before else first)
+
+
 def now() -> str:
     """The time as Kubernetes writes it."""
     return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
@@ -53,16 +66,34 @@ def check_unchanged(before: Object | None, after: Object) -> None:
             raise Refusal(422, "Invalid", f"spec.{field}: field is immutable")
 
 
+def check_version(live: Object | None, obj: Object) -> None:
+    """Raises Refusal if `obj` was made of another state than the one that is stored."""
+    wanted = obj["metadata"].get("resourceVersion")
+    if wanted and live is not None and wanted != live["metadata"]["resourceVersion"]:
+        raise Refusal(409, "Conflict", "the object has been modified; apply your changes to the latest version")
+
+
 def selected(obj: Object, query: dict[str, str]) -> bool:
     """Whether `obj` is among those that the label and field selectors of `query` mean."""
     labels = obj["metadata"].get("labels", {})
-    pairs = [pair.partition("=") for pair in query.get("labelSelector", "").split(",") if pair]
-    if any(labels.get(name) != value.lstrip("=") if equals else name not in labels for name, equals, value in pairs):
+    requirements = re.findall(r"[^,(]+(?:\([^)]*\))?", query.get("labelSelector", ""))
+    if not all(_has_label(labels, text.strip()) for text in requirements):
         return False
-    for name, _, value in (pair.partition("=") for pair in query.get("fieldSelector", "").split(",") if pair):
+    for name, operator, value in re.findall(r"([^,=!]+)(!=|==?)([^,]*)", query.get("fieldSelector", "")):
         found: Any = obj
         for part in name.split("."):
             found = found.get(part, {})
-        if found != value:
+        if (found == value) == (operator == "!="):
             return False
     return True
+
+
+def _has_label(labels: dict[str, str], requirement: str) -> bool:
+    """One requirement of a label selector: `a`, `!a`, `a=1`, `a==1`, `a!=1`, `a in (1, 2)`, `a notin (1, 2)`."""
+    if found := re.fullmatch(r"(\S+)\s+(in|notin)\s+\((.*)\)", requirement):
+        name, operator, values = found.groups()
+        return (labels.get(name) in re.split(r"\s*,\s*", values)) == (operator == "in")
+    if found := re.fullmatch(r"([^=!]+)(!=|==?)(.*)", requirement):
+        name, operator, value = found.groups()
+        return (labels.get(name) == value) == (operator != "!=")
+    return (requirement.lstrip("!") in labels) != requirement.startswith("!")

@@ -12,8 +12,18 @@ import uuid
 from contextlib import contextmanager
 from typing import Any, Callable, Iterator
 
-from tests.fakes.kube_merge import merge_patched, merged
-from tests.fakes.kube_objects import Object, Refusal, check_unchanged, now, plural, selected, validated
+from tests.fakes.kube_merge import conflict, merge_patched, merged
+from tests.fakes.kube_objects import (
+    Object,
+    Refusal,
+    check_unchanged,
+    check_version,
+    now,
+    plural,
+    selected,
+    validated,
+    with_status_of,
+)
 
 Controller = Callable[[str, Object], None]
 
@@ -26,7 +36,7 @@ class KubeStore:
         self.controllers: list[Controller] = []
         self._objects: dict[tuple[str, str, str], Object] = {}  # (version, plural, name)
         self._applied: dict[tuple[str, str, str], dict[str, Object]] = {}  # ... -> field manager -> what it applied
-        self._events: list[tuple[int, str, Object]] = []
+        self._events: list[tuple[int, str, Object, Object | None]] = []  # revision, type, object, as it was before
         self._revision = 0
         self.lock = threading.RLock()
         self._changed = threading.Condition(self.lock)
@@ -87,42 +97,57 @@ class KubeStore:
                 raise Refusal(404, "NotFound", f'{match["plural"]} "{match["name"]}" not found')
             return copy.deepcopy(self._objects[key])
 
-    def find(self, match: re.Match, query: dict[str, str]) -> list[Object]:
+    def find(self, match: re.Match, query: dict[str, str]) -> Object:
+        """A list, with the revision from which a watch goes on."""
         with self.lock:
             key = (match["version"], match["plural"])
             found = [entry for name, entry in sorted(self._objects.items()) if name[:2] == key]
-            return copy.deepcopy([entry for entry in found if selected(entry, query)])
+            items = copy.deepcopy([entry for entry in found if selected(entry, query)])
+            metadata = {"resourceVersion": str(self._revision)}
+            return {"kind": "List", "apiVersion": match["version"], "metadata": metadata, "items": items}
 
     def create(self, match: re.Match, obj: Object) -> Object:
         with self.lock:
             key = (match["version"], match["plural"], obj["metadata"]["name"])
             if key in self._objects:
                 raise Refusal(409, "AlreadyExists", f'{match["plural"]} "{key[2]}" already exists')
-            return self._store(key, validated(obj))
+            return self._store(key, with_status_of(validated(obj), None))
 
     def replace(self, match: re.Match, obj: Object) -> Object:
         with self.lock:
-            self.read(match)
-            return self._store((match["version"], match["plural"], match["name"]), validated(obj))
+            return self._change(match, self.read(match), obj)
 
-    def apply(self, match: re.Match, obj: Object, manager: str) -> Object:
+    def apply(self, match: re.Match, obj: Object, manager: str, force: bool) -> tuple[bool, Object]:
+        """Whether it is new, and the object."""
         with self.lock:
             key = (match["version"], match["plural"], match["name"])
             if obj.get("metadata", {}).get("name") != match["name"]:
                 raise Refusal(400, "BadRequest", "the name of the object does not match the name on the URL")
             validated(obj)
+            check_version(self._objects.get(key), obj)
+            others = {name: applied for name, applied in self._applied.get(key, {}).items() if name != manager}
+            live = self._objects.get(key)
+            for name, applied in {} if force else others.items():
+                if path := conflict(live, applied, obj):
+                    raise Refusal(409, "Conflict", f'Apply failed with 1 conflict: conflict with "{name}": {path}')
             before = self._applied.setdefault(key, {}).get(manager, {})
-            live = self._objects.get(key, {})
-            if (wanted := obj["metadata"].get("resourceVersion")) and wanted != live["metadata"]["resourceVersion"]:
-                raise Refusal(409, "Conflict", "the object has been modified; apply your changes to the latest version")
-            changed = merged(copy.deepcopy(live), before, obj)
+            changed = validated(merged(copy.deepcopy(live or {}), before, obj, list(others.values())))
             self._applied[key][manager] = copy.deepcopy(obj)
-            return self._store(key, validated(changed))
+            return live is None, self._store(key, with_status_of(changed, live))
 
     def patch(self, match: re.Match, change: Object) -> Object:
         with self.lock:
-            changed = merge_patched(self.read(match), change)
-            return self._store((match["version"], match["plural"], match["name"]), validated(changed))
+            live = self.read(match)
+            return self._change(match, live, merge_patched(live, change))
+
+    def _change(self, match: re.Match, live: Object, changed: Object) -> Object:
+        """Stores what a request makes of `live`: its status, by the path of that, or all else."""
+        check_version(live, changed)
+        if match["sub"] == "status":
+            changed = live | {"status": changed.get("status", {})}
+        else:
+            changed = with_status_of(changed, live)
+        return self._store((match["version"], match["plural"], match["name"]), validated(changed))
 
     def delete(self, match: re.Match) -> Object:
         obj = self.read(match)
@@ -143,7 +168,8 @@ class KubeStore:
                 return
             del self._objects[key]
             self._applied.pop(key, None)
-            self._emit("DELETED", obj)
+            self._revision += 1
+            self._emit("DELETED", obj, obj)
             for entry in list(self._objects.values()):
                 owners = [owner["uid"] for owner in entry["metadata"].get("ownerReferences", [])]
                 if obj["metadata"]["uid"] in owners and not self._alive(owners):
@@ -157,9 +183,9 @@ class KubeStore:
                 events = [event for event in self._events if event[0] > seen]
                 if not events:
                     self._changed.wait(0.2)
-            for seen, kind, obj in events:
+            for seen, kind, obj, before in events:
                 if (obj["apiVersion"], plural(obj["kind"])) == (match["version"], match["plural"]):
-                    if selected(obj, query):
+                    if kind := _seen(kind, selected(obj, query), before is not None and selected(before, query)):
                         yield json.dumps({"type": kind, "object": obj}).encode() + b"\n"
 
     def _alive(self, uids: list[str]) -> bool:
@@ -169,23 +195,33 @@ class KubeStore:
         before = self._objects.get(key)
         metadata = obj["metadata"]
         check_unchanged(before, obj)
-        self._revision += 1
         metadata.setdefault("namespace", self.namespace)
         metadata.setdefault("uid", before["metadata"]["uid"] if before else str(uuid.uuid4()))
         metadata.setdefault("creationTimestamp", now())
         same = before is not None and before.get("spec") == obj.get("spec")
         generation = before["metadata"].get("generation", 1) if before else 0
         metadata["generation"] = generation if same else generation + 1
-        metadata["resourceVersion"] = str(self._revision)
         if before is not None and "status" not in obj and "status" in before:
             obj["status"] = before["status"]
+        metadata["resourceVersion"] = before["metadata"]["resourceVersion"] if before else ""
+        if obj == before:
+            return copy.deepcopy(obj)
+        self._revision += 1
+        metadata["resourceVersion"] = str(self._revision)
         self._objects[key] = obj
-        self._emit("MODIFIED" if before else "ADDED", obj)
+        self._emit("MODIFIED" if before else "ADDED", obj, before)
         return copy.deepcopy(obj)
 
-    def _emit(self, event: str, obj: Object) -> None:
+    def _emit(self, event: str, obj: Object, before: Object | None) -> None:
         with self._changed:
-            self._events.append((self._revision, event, copy.deepcopy(obj)))
+            self._events.append((self._revision, event, copy.deepcopy(obj), copy.deepcopy(before)))
             self._changed.notify_all()
         for controller in self.controllers:
             controller(event, copy.deepcopy(obj))
+
+
+def _seen(kind: str, selected: bool, selected_before: bool) -> str:
+    """The event as a watch with selectors sees it: what leaves the selection is deleted for it. Empty for none."""
+    if kind == "DELETED" or not selected:
+        return "DELETED" if selected_before else ""
+    return "MODIFIED" if selected_before else "ADDED"

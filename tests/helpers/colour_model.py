@@ -1,11 +1,12 @@
 """A real classifier in the layout that training writes, small enough to build in a test: which colour prevails?"""
 
-import fcntl
 import json
 import os
 from pathlib import Path
 
 import numpy as np
+
+from tests.helpers.once import once
 
 COLOURS = {"red": (220, 30, 30), "green": (30, 200, 40), "blue": (30, 50, 220)}
 
@@ -44,11 +45,7 @@ def build(
 
 def build_once(tmp_path_factory) -> str:
     """The classifier of three colours, built once for all of pytest's worker processes: TensorFlow starts slowly."""
-    base = tmp_path_factory.getbasetemp()
-    shared = (base.parent if os.environ.get("PYTEST_XDIST_WORKER") else base) / "classifier-of-colours"
-    with open(f"{shared}.lock", "w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        return str(shared) if (shared / "model_card.json").exists() else build(shared)
+    return str(once(tmp_path_factory, "classifier-of-colours", build))
 
 
 def card(labels: list[str], stored_size: int, size: int) -> dict:

@@ -10,7 +10,6 @@ import pytest
 
 from components.query import web
 from components.query.selection import Settings
-from components.query.settings import QueryError
 from components.shared.errors import PipelineError, TransientError
 from tests.fakes.museums import met_objects, serve
 

@@ -1,14 +1,11 @@
 """A tiny data set and short settings, for trainings that take seconds."""
 
 import functools
-import os
 
 import pytest
 
 from tests.helpers.stripes import write_dataset
 from tests.helpers.train_settings import settings
-
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
 
 @pytest.fixture(scope="session")

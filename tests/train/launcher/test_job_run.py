@@ -334,7 +334,7 @@ def kill_all_of(folder: Path) -> None:
 _LAUNCH = """
 import sys
 from components.shared.errors import reported
-from components.train import launch as launcher
+from components.train.launcher import launch as launcher
 from components.train.launcher.cluster_workers import Patience
 from tests.helpers.train_settings import settings
 
