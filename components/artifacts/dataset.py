@@ -1,19 +1,31 @@
-"""Reads an assembled data set: `dataset.json` and the examples it names, wherever their record files lie."""
+"""An assembled data set: a folder of small files that name the examples, wherever their record files lie.
 
+`dataset.json` is what DatasetInfo says. `examples.parquet` is the merged index of all shards, failures included, sorted
+by object_id: the columns of components.artifacts.index but `thumbnail`, and
+
+    kept      bool    whether the object is an example
+    reason    string  why it is not: its status if there is no record, or duplicate, near_duplicate, conflict
+    conflict  bool    whether an equal image has another label
+
+`labels.txt` has the labels. assemble writes them; train, evaluate and serve read them.
+"""
+
+import contextlib
 import hashlib
 import json
+import os
 from dataclasses import dataclass
-from typing import Any, Callable, Iterable, Iterator, Sequence
+from typing import TYPE_CHECKING, Any, Callable, Iterable, Iterator, Mapping, Sequence
 
-from components.artifacts import records
+from components.artifacts import objects, records
 from components.shared.errors import PipelineError
 from components.shared.storage import storage
 
-FILE_NAME = "dataset.json"
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+FILE_NAME, EXAMPLES = "dataset.json", "examples.parquet"
 FORMAT = 1
-SPLITS = ("train", "validation", "test")
-# Key of the metadata of objects.parquet under which query describes its selection, as JSON (see query/origin.py).
-SELECTION_KEY = "selection"
 
 
 @dataclass(frozen=True)
@@ -76,6 +88,47 @@ def load(path: str) -> DatasetInfo:
         raise PipelineError(
             f"{uri} is incomplete or was changed ({type(error).__name__}: {error}): run the assemble step again"
         ) from error
+
+
+def write(folder: str, content: Mapping[str, Any], examples: "pa.Table") -> None:
+    """Writes the data set into the local `folder`: `content` is dataset.json, `examples` the merged index.
+
+    dataset.json is written last and, if one stands there, removed first: where it is, it belongs to the others.
+    """
+    from pyarrow import parquet
+
+    with contextlib.suppress(FileNotFoundError):
+        os.unlink(os.path.join(folder, FILE_NAME))
+    with storage.replacing(os.path.join(folder, EXAMPLES)) as partial:
+        # Thumbnails are for finding duplicates and mislabels; no later step wants them.
+        parquet.write_table(examples.drop_columns(["thumbnail"]), partial)
+    with storage.replacing(os.path.join(folder, objects.LABELS)) as partial:
+        objects.write_labels(partial, content["labels"])
+    storage.write_bytes(
+        os.path.join(folder, FILE_NAME), json.dumps(content, indent=1, ensure_ascii=False).encode()
+    )
+
+
+def read_index(path: str, columns: Callable[[str], bool] = lambda name: True, filters: Any = None) -> "pa.Table":
+    """The merged index of the data set at `path` (as `load` takes it): the `columns` and rows that are wanted.
+
+    Raises:
+        PipelineError: it is missing or damaged.
+    """
+    import pyarrow as pa
+    from pyarrow import parquet
+
+    folder = os.path.dirname(path) or "." if path.endswith(".json") else path
+    uri = storage.join(folder, EXAMPLES)
+    if not storage.exists(uri):
+        raise PipelineError(f"{folder} has no {EXAMPLES}: it is not a data set as the assemble step writes it")
+    try:
+        with storage.open_read(uri) as file:
+            names = [name for name in parquet.read_schema(file).names if columns(name)]
+            file.seek(0)
+            return parquet.read_table(file, columns=names, filters=filters)
+    except pa.ArrowException as error:
+        raise PipelineError(f"{uri} is damaged ({error}): run the assemble step again") from error
 
 
 def _info(content: dict[str, Any]) -> DatasetInfo:

@@ -7,16 +7,17 @@ Source of the framing: https://www.tensorflow.org/tutorials/load_data/tfrecord#t
 """
 
 import hashlib
-import os
 import struct
+from contextlib import ExitStack
 from dataclasses import dataclass
-from typing import BinaryIO, Callable, Iterator
+from typing import Any, BinaryIO, Callable, Iterator
 
 import google_crc32c
 from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
 from google.protobuf.message import DecodeError
 
 from components.shared.errors import PipelineError
+from components.shared.storage import storage
 
 ENCODED = "image/encoded"
 FORMAT = "image/format"
@@ -47,6 +48,11 @@ FOOTER_BYTES = 4
 _MASK_DELTA = 0xA282EAD8
 # Longer than any picture that fetch stores: a damaged length must not make the reader allocate gigabytes.
 _MAX_RECORD_BYTES = 1 << 30
+
+
+def file_name(split: str, shard: str) -> str:
+    """`train-00003-of-00016.tfrecord`: the records that one shard of images has for one split."""
+    return f"{split}-{shard}.tfrecord"
 
 
 class RecordError(PipelineError):
@@ -125,8 +131,7 @@ class RecordWriter:
     """Writes a TFRecord file; it appears under its name only when closed without an error."""
 
     def __init__(self, path: str) -> None:
-        self._path, self._partial = path, f"{path}.partial"
-        self._file = open(self._partial, "wb")
+        self._path, self._stack = path, ExitStack()
         self._position = self._offset = 0
 
     def write(self, payload: bytes) -> Span:
@@ -141,14 +146,12 @@ class RecordWriter:
         return span
 
     def __enter__(self) -> "RecordWriter":
+        partial = self._stack.enter_context(storage.replacing(self._path))
+        self._file = self._stack.enter_context(open(partial, "wb"))
         return self
 
-    def __exit__(self, kind: object, *_: object) -> None:
-        self._file.close()
-        if kind is None:
-            os.replace(self._partial, self._path)
-        else:
-            os.unlink(self._partial)
+    def __exit__(self, *error: Any) -> None:
+        self._stack.__exit__(*error)
 
 
 def read_payloads(

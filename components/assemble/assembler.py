@@ -1,18 +1,16 @@
 """All indexes to one data set: dataset.json, the merged index, the report."""
 
-import contextlib
-import json
-import os
 from collections import Counter
 from dataclasses import asdict, dataclass
-from typing import Any, Iterator
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from components.artifacts.dataset import FILE_NAME, FORMAT, SELECTION_KEY, SPLITS, snapshot
+from components.artifacts import dataset, index, objects, records
+from components.artifacts.image_shard import OK
 from components.assemble import duplicates, validation
 from components.assemble.data_report import Findings, write_report
 from components.assemble.mislabels import find_suspects
@@ -20,7 +18,6 @@ from components.assemble.resolution import Resolution, resolve
 from components.assemble.settings import Settings
 from components.shared.errors import PipelineError
 
-OK = "ok"
 _SEEN_BY_TRAINING = ("object_id", "split", "label_index", "encoded_sha256")
 
 
@@ -71,23 +68,24 @@ def assemble_dataset(
     Raises:
         PipelineError: the indexes do not fit together, or a setting is wrong.
     """
-    labels = _read_labels(labels_path)
-    objects = pq.read_table(objects_path, columns=["object_id", "split"])
-    index = _read_indexes(index_paths)
-    found, resolution = _deduplicate(index, settings)
-    examples = _with_outcome(index, resolution)
-    content = _content(examples, labels, resolution, settings, _selection(objects_path))
+    labels = objects.read_labels(labels_path)
+    selected = pq.read_table(objects_path, columns=["object_id", "split"])
+    merged = index.read(index_paths)
+    found, resolution = _deduplicate(merged, settings)
+    examples = _with_outcome(merged, resolution)
+    selection = objects.selection(pq.read_schema(objects_path).metadata)
+    content = _content(examples, labels, resolution, settings, selection)
     per_class = {name: split["per_class"] for name, split in content["splits"].items()}
-    subject = validation.Subject(objects, examples, labels, per_class, content["stored_size"], found)
+    subject = validation.Subject(selected, examples, labels, per_class, content["stored_size"], found)
     check = validation.check(subject, settings)
     content["check"] = {"outcome": check.outcome, "reasons": check.reasons}
-    _write(content, examples, labels, dataset_path)
+    dataset.write(dataset_path, content, examples)
     kept = np.flatnonzero(examples["kept"].to_numpy(zero_copy_only=False))
     suspects = find_suspects(examples, kept, len(labels))
     write_report(report_path, content, examples, Findings(check, suspects, resolution.of))
     return AssembleSummary(
         snapshot=content["snapshot"],
-        objects=len(objects),
+        objects=len(selected),
         examples={name: split["examples"] for name, split in content["splits"].items()},
         duplicates=int(sum(reason in ("duplicate", "near_duplicate") for reason in resolution.reasons)),
         conflicts=sum(resolution.conflict),
@@ -95,35 +93,12 @@ def assemble_dataset(
     )
 
 
-def _selection(objects_path: str) -> dict[str, Any]:
-    """The parameters and the funnel of the query step; without either where objects.parquet is not query's own."""
-    described = (pq.read_schema(objects_path).metadata or {}).get(SELECTION_KEY.encode(), b"{}")
-    return {"parameters": {}, "funnel": [], **json.loads(described)}
-
-
-def _read_labels(path: str) -> list[str]:
-    with open(path, encoding="utf-8") as file:
-        return file.read().splitlines()
-
-
-def _read_indexes(paths: list[str]) -> pa.Table:
-    """All rows, sorted by object id, so that nothing depends on the order of arrival."""
-    if not paths:
-        raise PipelineError("there is no index to assemble: no shard was converted")
-    table = pa.concat_tables([pq.read_table(path) for path in paths], promote_options="permissive")
-    table = table.sort_by("object_id")
-    twice = [name for name, count in Counter(table["object_id"].to_pylist()).items() if count > 1]
-    if twice:
-        raise PipelineError(f"{len(twice)} objects are in two indexes, such as {twice[0]}: was a shard passed twice?")
-    return table
-
-
-def _deduplicate(index: pa.Table, settings: Settings) -> tuple[duplicates.Found, Resolution]:
-    """Which rows of `index` go; rows without a picture take no part."""
-    rows = np.flatnonzero(pc.equal(index["status"], OK).to_numpy(zero_copy_only=False))
-    pictures = index.select(duplicates.COLUMNS).take(pa.array(rows))
+def _deduplicate(merged: pa.Table, settings: Settings) -> tuple[duplicates.Found, Resolution]:
+    """Which rows of `merged` go; rows without a picture take no part."""
+    rows = np.flatnonzero(pc.equal(merged["status"], OK).to_numpy(zero_copy_only=False))
+    pictures = merged.select(duplicates.COLUMNS).take(pa.array(rows))
     found = duplicates.find_pairs(pictures, settings.duplicate_distance)
-    return found, resolve(index, found.pairs.of(rows), settings.conflicts)
+    return found, resolve(merged, found.pairs.of(rows), settings.conflicts)
 
 
 def _content(
@@ -132,11 +107,11 @@ def _content(
     """dataset.json without its check."""
     kept = examples.filter(examples["kept"])
     return {
-        "format": FORMAT,
-        "snapshot": snapshot(labels, zip(*(kept[name].to_pylist() for name in _SEEN_BY_TRAINING))),
+        "format": dataset.FORMAT,
+        "snapshot": dataset.snapshot(labels, zip(*(kept[name].to_pylist() for name in _SEEN_BY_TRAINING))),
         "labels": labels,
         "stored_size": _stored_size(kept),
-        "splits": {split: _split(examples, split, len(labels)) for split in SPLITS},
+        "splits": {split: _split(examples, split, len(labels)) for split in objects.SPLITS},
         "excluded": _excluded(examples, resolution),
         "parameters": {**selection["parameters"], **asdict(settings)},
         "selection": selection["funnel"],
@@ -158,7 +133,7 @@ def _split(examples: pa.Table, split: str, classes: int) -> dict[str, Any]:
     kept_in_file = Counter(kept["record_uri"].to_pylist())
     size = Counter()
     for uri, length in zip(stored["record_uri"].to_pylist(), stored["length"].to_pylist()):
-        size[uri] += length + 16
+        size[uri] += records.HEADER_BYTES + length + records.FOOTER_BYTES
     files = [
         {"uri": uri, "examples": kept_in_file[uri], "records": in_file[uri], "bytes": size[uri]}
         for uri in sorted(in_file)
@@ -192,25 +167,3 @@ def _with_outcome(index: pa.Table, resolution: Resolution) -> pa.Table:
     table = index.append_column("kept", pa.array([not reason for reason in reasons]))
     table = table.append_column("reason", pa.array(reasons))
     return table.append_column("conflict", pa.array(resolution.conflict))
-
-
-def _write(content: dict[str, Any], examples: pa.Table, labels: list[str], dataset_path: str) -> None:
-    """dataset.json is written last and, if one stands there, removed first: where it is, it belongs to the others."""
-    os.makedirs(dataset_path, exist_ok=True)
-    path = {name: os.path.join(dataset_path, name) for name in (FILE_NAME, "examples.parquet", "labels.txt")}
-    if os.path.exists(path[FILE_NAME]):
-        os.unlink(path[FILE_NAME])
-    with _replacing(path["examples.parquet"]) as partial:
-        # Thumbnails are for finding duplicates and mislabels; no later step wants them.
-        pq.write_table(examples.drop_columns(["thumbnail"]), partial)
-    with _replacing(path["labels.txt"]) as partial, open(partial, "w", encoding="utf-8") as file:
-        file.write("".join(f"{label}\n" for label in labels))
-    with _replacing(path[FILE_NAME]) as partial, open(partial, "w", encoding="utf-8") as file:
-        json.dump(content, file, indent=1, ensure_ascii=False)
-
-
-@contextlib.contextmanager
-def _replacing(path: str) -> Iterator[str]:
-    """A name to write to, which becomes `path` when all is written."""
-    yield f"{path}.partial"
-    os.replace(f"{path}.partial", path)

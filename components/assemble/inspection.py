@@ -2,12 +2,9 @@
 
 import contextlib
 import difflib
-import io
-import os
 from typing import Callable, Iterator
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 import simplejpeg
 from PIL import Image
 from rich.console import Console, Group
@@ -23,7 +20,6 @@ from components.assemble.export import export
 from components.assemble.stored import read_pictures
 from components.assemble.verification import verify as verify_files
 from components.shared.errors import PipelineError
-from components.shared.storage import storage
 
 _COLORS = {"ok": "green", "warn": "yellow", "fail": "red"}
 _CLASSES_SHOWN = 40
@@ -45,25 +41,16 @@ def inspect(dataset_json: str, object_id: str | None = None, verify: bool = Fals
     console = Console(highlight=False)
     info = dataset.load(dataset_json)
     if object_id is not None:
-        return _print_object(console, info, _examples(dataset_json), object_id)
+        return _print_object(console, info, dataset.read_index(dataset_json), object_id)
     if export_to is not None:
         with _progress(console, info) as advance:
             export(info, export_to, advance)
         console.print(Text(f"{export_to}: read it with tfds.builder_from_directory({export_to!r})"), soft_wrap=True)
         return 0
     if verify:
-        return _print_verification(console, info, _examples(dataset_json))
-    _print_dataset(console, info, _examples(dataset_json))
+        return _print_verification(console, info, dataset.read_index(dataset_json))
+    _print_dataset(console, info, dataset.read_index(dataset_json))
     return 0
-
-
-def _examples(dataset_json: str) -> pa.Table:
-    folder = os.path.dirname(dataset_json) or "." if dataset_json.endswith(".json") else dataset_json
-    uri = storage.join(folder, "examples.parquet")
-    try:
-        return pq.read_table(io.BytesIO(storage.read_bytes(uri)))
-    except pa.ArrowException as error:
-        raise PipelineError(f"{uri} is damaged ({error}): run the assemble step again") from error
 
 
 @contextlib.contextmanager

@@ -6,6 +6,7 @@ from typing import Sequence
 import numpy as np
 import pyarrow as pa
 
+from components.artifacts.image_shard import OK
 from components.assemble.resolution import CONFLICT, DUPLICATE, NEAR_DUPLICATE
 
 _COPIES = {
@@ -46,7 +47,7 @@ def failures(examples: pa.Table) -> list[tuple[str, ...]]:
     """(object, title, class, why, message) of each object without a picture, sorted by why."""
     names = [name for name in ("object_id", "title", "label", "status", "message") if name in examples.column_names]
     rows = zip(*(examples[name].to_pylist() for name in names))
-    failed = [tuple(value or "" for value in row) for row in rows if row[names.index("status")] != "ok"]
+    failed = [tuple(value or "" for value in row) for row in rows if row[names.index("status")] != OK]
     return sorted(failed, key=lambda row: (row[names.index("status")], row[0]))
 
 

@@ -1,6 +1,5 @@
 """Rules that a data set must meet before a model is trained on it."""
 
-import math
 from collections import Counter
 from dataclasses import dataclass
 from typing import Iterator, Mapping, Sequence
@@ -8,9 +7,11 @@ from typing import Iterator, Mapping, Sequence
 import pyarrow as pa
 
 from components.artifacts import dataset
+from components.artifacts.image_shard import OK
 from components.assemble.duplicates import Found
 from components.assemble.settings import Settings
 from components.shared import hashing
+from components.shared.stability import population_stability_index
 
 OUTCOMES = ("ok", "warn", "fail")
 # So many names are listed in a reason; the report has all.
@@ -69,19 +70,6 @@ def check(subject: Subject, settings: Settings) -> Check:
     return Check(tuple(sorted(findings, key=lambda finding: -OUTCOMES.index(finding.outcome))))
 
 
-def population_stability_index(expected: Sequence[float], actual: Sequence[float]) -> float:
-    """How far the class counts `actual` [classes] moved from `expected`: below 0.1 little, above 0.25 a lot.
-
-    A class that is absent on one side counts as half an example there. Source: Siddiqi 2006, "Credit Risk Scorecards".
-    """
-    pairs = [
-        (max(before, 0.5), max(after, 0.5)) for before, after in zip(expected, actual, strict=True) if before or after
-    ]
-    sums = [sum(side) for side in zip(*pairs)]
-    shares = [(before / sums[0], after / sums[1]) for before, after in pairs]
-    return sum((after - before) * math.log(after / before) for before, after in shares)
-
-
 def _lost_objects(subject: Subject, settings: Settings) -> Iterator[Finding]:
     selected, indexed = (set(table["object_id"].to_pylist()) for table in (subject.objects, subject.examples))
     if lost := selected - indexed:
@@ -96,7 +84,7 @@ def _lost_objects(subject: Subject, settings: Settings) -> Iterator[Finding]:
 
 def _failed_pictures(subject: Subject, settings: Settings) -> Iterator[Finding]:
     statuses = subject.examples["status"].to_pylist()
-    failed = [status for status in statuses if status != "ok"]
+    failed = [status for status in statuses if status != OK]
     share = len(failed) / max(len(statuses), 1)
     if share > settings.max_failed_fraction:
         commonest = ", ".join(f"{status} ({count})" for status, count in Counter(sorted(failed)).most_common(3))

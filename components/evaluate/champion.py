@@ -2,17 +2,17 @@
 
 import json
 
+from components.artifacts.service import (
+    KSERVE_KIND,
+    MAIN_ANNOTATION,
+    PREVIOUS_ANNOTATION,
+    SERVICE_LABEL,
+    URI_ANNOTATION,
+    VERSION_LABEL,
+)
 from components.evaluate.settings import SERVED, check_passed
 from components.shared.errors import PipelineError
 from components.shared.kubernetes import Cluster, Forbidden, Object, connect
-
-# As the serve step writes them (components/serve/objects.py); a test holds the two together.
-SERVICE_LABEL = "museum-classifier/service"
-VERSION_LABEL = "museum-classifier/version"
-URI_ANNOTATION = "museum-classifier/model"
-PREVIOUS_ANNOTATION = "museum-classifier/previous"
-MAIN_ANNOTATION = "museum-classifier/main"
-_INFERENCE_SERVICE = ("serving.kserve.io/v1beta1", "InferenceService")
 
 
 def resolve(champion: str) -> str:
@@ -56,7 +56,7 @@ def _main_model(inference: Object) -> str:
 
 def _inference_service(cluster: Cluster, name: str) -> Object | None:
     try:
-        return cluster.get(*_INFERENCE_SERVICE, name)
+        return cluster.get(*KSERVE_KIND, name)
     except Forbidden:
         return None  # KFP's own role knows nothing of KServe, and what this account did not deploy it does not serve
 

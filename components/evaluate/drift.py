@@ -14,11 +14,10 @@ from datetime import datetime, timezone
 import numpy as np
 from scipy.stats import chi2
 
+from components.artifacts import predictions
 from components.shared.errors import PipelineError
-from components.shared.storage import storage
+from components.shared.stability import population_stability_index
 
-REFERENCE = "reference.json"
-CONFIDENCE_BINS = 20
 # Conventional reading of the population stability index: below 0.1 nothing, from 0.25 on a major shift.
 NOTICEABLE, MAJOR = 0.1, 0.25
 SIGNIFICANCE = 0.01
@@ -79,18 +78,6 @@ class DriftReport:
         return "\n".join(lines)
 
 
-def histogram(labels: tuple[str, ...], predictions: np.ndarray, confidences: np.ndarray) -> dict:
-    """The histogram of [n] predicted class indexes and confidences, in the form that the server gives it."""
-    counts = np.bincount(predictions, minlength=len(labels))
-    # Rounding can lift a certainty a little above 1.
-    bins = np.histogram(np.minimum(confidences, 1), bins=CONFIDENCE_BINS, range=(0, 1))[0]
-    return {
-        "predictions": {label: int(count) for label, count in zip(labels, counts)},
-        "confidence": bins.tolist(),
-        "window": int(len(predictions)),
-    }
-
-
 def check(services: list[str], reference: str) -> DriftReport:
     """Compares the histograms of the servers at the URLs `services`, added up, with the one in `reference`.
 
@@ -102,11 +89,7 @@ def check(services: list[str], reference: str) -> DriftReport:
     Raises:
         PipelineError: a server does not answer, one of them is no histogram, or they are of different models.
     """
-    uri = reference if reference.endswith(".json") else storage.join(reference, REFERENCE)
-    try:
-        then = json.loads(storage.read_bytes(uri))
-    except ValueError as error:
-        raise PipelineError(f"{uri} is not JSON: give the folder that the evaluate step wrote") from error
+    then = predictions.read_reference(reference)
     return compare(", ".join(services), then, total({service: fetch(service) for service in services}))
 
 
@@ -132,7 +115,7 @@ def total(histograms: dict[str, dict]) -> dict:
 
 
 def compare(service: str, then: dict, now: dict) -> DriftReport:
-    """Compares two histograms as `histogram` makes them; `then` names `versions`, `now` its `version` and `since`.
+    """Compares two of `predictions.histogram`; `then` names `versions`, `now` its `version` and `since`.
 
     Raises:
         PipelineError: they are of different models, or no histograms.
@@ -167,14 +150,11 @@ def compare(service: str, then: dict, now: dict) -> DriftReport:
 def shift(name: str, then: np.ndarray, now: np.ndarray) -> Shift:
     """Compares [k] counts: the population stability index and a chi-square test of homogeneity.
 
-    Cells that neither has are left out; half a picture is added to each cell, so that an empty one is no infinity.
-    Source of the index: Siddiqi, Credit Risk Scorecards (2006). Of the test: Pearson (1911).
+    Cells that neither has are left out. Source of the test: Pearson (1911).
     """
+    psi = population_stability_index(then, now)
     kept = then + now > 0
     then, now = then[kept], now[kept]
-    expected_share = (then + 0.5) / (then + 0.5).sum()
-    share = (now + 0.5) / (now + 0.5).sum()
-    psi = float(((share - expected_share) * np.log(share / expected_share)).sum())
     total = np.stack([then, now])
     expected = total.sum(axis=1, keepdims=True) * total.sum(axis=0) / total.sum()
     statistic = float(((total - expected) ** 2 / expected).sum())

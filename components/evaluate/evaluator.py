@@ -1,12 +1,12 @@
 """Judges a classifier on the test split: from the very files that are served, beside the champion, with a verdict."""
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from components.evaluate import drift, fairness, gallery, gate, guessing, metrics, models, page, testset, words
+from components.artifacts import predictions
+from components.evaluate import fairness, gallery, gate, guessing, metrics, models, page, testset, words
 from components.evaluate.champion import resolve
 from components.evaluate.findings import Findings
 from components.evaluate.gate import Comparison
@@ -152,12 +152,7 @@ def _groups(test: TestSet) -> np.ndarray:
 
 
 def _write_predictions(directory: str, found: Findings, test: TestSet, versions: list[str]) -> None:
-    import pyarrow
-    from pyarrow import parquet
-
     analysis = found.analysis
-    folder = Path(directory)
-    folder.mkdir(parents=True, exist_ok=True)
     columns = {
         "object_id": test.object_ids,
         "label": [analysis.labels[index] for index in analysis.targets],
@@ -166,9 +161,7 @@ def _write_predictions(directory: str, found: Findings, test: TestSet, versions:
         "label_probability": analysis.probabilities[np.arange(len(test)), analysis.targets].astype(np.float32),
         "probabilities": list(analysis.probabilities.astype(np.float32)),
     }
-    parquet.write_table(pyarrow.table(columns), folder / "predictions.parquet")
-    reference = drift.histogram(analysis.labels, analysis.predictions, analysis.confidences)
+    reference = predictions.histogram(analysis.labels, analysis.predictions, analysis.confidences)
     about = {"versions": versions, "accuracy": analysis.scores["accuracy"], "snapshot": test.info.snapshot}
     about["refused"] = "" if found.verdict.passed else "; ".join(found.verdict.reasons)
-    text = json.dumps(reference | about, indent=1)
-    (folder / drift.REFERENCE).write_text(text, encoding="utf-8")
+    predictions.write(directory, columns, reference | about)

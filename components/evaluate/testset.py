@@ -5,16 +5,13 @@ from itertools import zip_longest
 from typing import Iterator
 
 import numpy as np
-import pyarrow.parquet as parquet
 
-from components.artifacts import dataset, records
+from components.artifacts import dataset, objects, records
 from components.artifacts.dataset import DatasetInfo
 from components.shared.errors import PipelineError
 from components.shared.storage import storage
 
 SPLIT = "test"
-INDEX = "examples.parquet"
-_SLICE_PREFIX = "meta_"
 _WANTED = (
     *("object_id", "label", "label_index", "rights", "title", "artist", "link", "group"),
     *("original_width", "original_height", "record_uri", "offset", "length"),
@@ -51,7 +48,7 @@ class TestSet:
         batch: list[bytes] = []
         for example, expected in zip_longest(dataset.read_examples(self.path, SPLIT), self.object_ids):
             if example is None or example.object_id != expected:
-                raise PipelineError(f"{INDEX} of {self.path} does not fit its record files: run assemble again")
+                raise PipelineError(f"{dataset.EXAMPLES} of {self.path} does not fit its record files: run assemble again")
             batch.append(example.encoded)
             if len(batch) == size:
                 yield batch
@@ -73,9 +70,9 @@ class TestSet:
 
     def columns(self) -> dict[str, list[str]]:
         """What the accuracy is broken down by: metadata columns, rights, size of the original picture."""
-        names = sorted({name for row in self.rows for name in row if name.startswith(_SLICE_PREFIX)})
+        names = objects.slices(sorted({name for row in self.rows for name in row}))
         found = {
-            name.removeprefix(_SLICE_PREFIX).replace("_", " "): [str(row.get(name) or "(none)") for row in self.rows]
+            name.replace("_", " "): [str(row.get(objects.SLICE_PREFIX + name) or "(none)") for row in self.rows]
             for name in names
         }
         found["rights"] = [str(row.get("rights") or "(none)") for row in self.rows]
@@ -104,15 +101,8 @@ def load(path: str) -> TestSet:
 
 
 def _index(path: str) -> list[dict]:
-    uri = storage.join(path, INDEX)
-    if not storage.exists(uri):
-        raise PipelineError(f"{path} has no {INDEX}: it is not a data set as the assemble step writes it")
-    with storage.open_read(uri) as file:
-        schema = parquet.read_schema(file)
-        wanted = [name for name in schema.names if name in _WANTED or name.startswith(_SLICE_PREFIX)]
-        file.seek(0)
-        table = parquet.read_table(file, columns=wanted, filters=[("split", "=", SPLIT), ("kept", "=", True)])
-    return table.to_pylist()
+    filters = [("split", "=", SPLIT), ("kept", "=", True)]
+    return dataset.read_index(path, lambda name: name in _WANTED or objects.slices([name]), filters).to_pylist()
 
 
 def _read(uri: str, offset: int, length: int) -> bytes:

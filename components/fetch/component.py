@@ -27,7 +27,8 @@ def fetch(
 ):
     """Fetches the pictures of one shard into `images`, and writes them as TFRecords with an `index` of all objects."""
     from components.convert.converter import convert_shard
-    from components.fetch.fetcher import Settings, fetch_shard
+    from components.fetch.fetcher import fetch_shard
+    from components.fetch.settings import Settings
     from components.shared.errors import reported
     from components.shared.storage.storage import published_uri
 

@@ -2,6 +2,7 @@
 
 from enum import Enum
 
+from components.artifacts.image_shard import FINAL_REASONS, OK
 from components.fetch.settings import Settings
 
 
@@ -24,13 +25,6 @@ class Failure(Exception):
         self.original: dict = {}  # bytes and sha256 of what came, where anything came
 
 
-# No later attempt will find it otherwise. Everything else may: credentials are renewed, servers are mended.
-_FINAL = frozenset(
-    {
-        "ok", "no_address", "bad_address", "not_an_image", "unsupported", "truncated", "corrupt", "too_large",
-        "too_many_pixels", "too_thin", "redirect_loop", "too_many_redirects", "robots", "noai", "private_address",
-    }
-)  # fmt: skip
 # The host itself could not be reached: nothing is said of the picture.
 UNREACHABLE = frozenset({"host_down", "refused", "dns", "timeout"})
 # Of the statuses below 500, those that say something of us or of this moment, not of the picture.
@@ -41,7 +35,7 @@ def may_pass(reason: str) -> bool:
     """Whether an object that failed for `reason` is worth another try in a later run with the same settings."""
     if reason.startswith("http_"):
         return reason.startswith("http_5") or reason in _PASSING_STATUSES
-    return reason not in _FINAL
+    return reason != OK and reason not in FINAL_REASONS
 
 
 def is_lifted(reason: str, settings: Settings) -> bool:

@@ -16,6 +16,7 @@ import pyarrow as pa
 import pyarrow.json
 import pyarrow.parquet as pq
 
+from components.artifacts.image_shard import LOG_COLUMNS, LOG_NAME, MADE_BY, OK, log_schema, tar_name
 from components.fetch import parts, pool
 from components.fetch.failure import UNREACHABLE, is_lifted, may_pass
 from components.fetch.outcome import Outcome
@@ -27,32 +28,13 @@ from components.shared.errors import PipelineError
 from components.shared.progress import Progress
 from components.shared.storage import storage
 
-__all__ = ["FetchError", "FetchSummary", "Limits", "Settings", "fetch_shard"]
-
-LOG_NAME = "fetch-log.parquet"
 # Shards that pipeline.py lets run at the same time; processes of one shard, each of some 95 MB.
 _SIDE_BY_SIDE = _MOST_PROCESSES = 8
 # Share of a shard's pictures whose host cannot be reached: then it is down, also for the other shards.
 _MOST = 0.5
 _SUMMED = ["status", "bytes", "message", "image_uri"]
-# What the log says of an object besides its own columns.
-LOG_SCHEMA = pa.schema(
-    {
-        "status": pa.string(),
-        "http_status": pa.int32(),
-        "attempts": pa.int32(),
-        "bytes": pa.int64(),
-        "width": pa.int32(),
-        "height": pa.int32(),
-        "sha256": pa.string(),
-        "seconds": pa.float32(),
-        "message": pa.string(),
-        "encoded_sha256": pa.string(),
-        "thumbnail": pa.binary(),
-    }
-)
-# A part's line has it in base64.
-_LINE_SCHEMA = LOG_SCHEMA.set(LOG_SCHEMA.get_field_index("thumbnail"), pa.field("thumbnail", pa.string()))
+# A part's line has the thumbnail in base64.
+_LINE_SCHEMA = pa.schema([it.with_type(pa.string()) if it.name == "thumbnail" else it for it in log_schema()])
 
 
 class FetchError(PipelineError):
@@ -141,7 +123,7 @@ class _Work:
         self._shard, self._settings, self._limits, self._rows = shard, settings, limits, rows
         self._folder, self._uri = output_dir, output_uri
         self._parts_folder = os.path.join(output_dir, "parts")
-        self._tar = os.path.join(output_dir, f"images-{shard}.tar")
+        self._tar = os.path.join(output_dir, tar_name(shard))
         self._log = os.path.join(output_dir, LOG_NAME)
         remote = bool(output_uri) and storage.local_path(output_uri) is None
         # Beside the artifact, not inside: the next step downloads all that is inside.
@@ -162,7 +144,7 @@ class _Work:
         """Fingerprint of the settings that made tar and log; empty if they are not there, or not of these objects."""
         if not (os.path.exists(self._tar) and os.path.exists(self._log)):
             return ""
-        print_, _, digest = (pq.read_schema(self._log).metadata or {}).get(b"fetch", b"").decode().partition("-")
+        print_, _, digest = (pq.read_schema(self._log).metadata or {}).get(MADE_BY, b"").decode().partition("-")
         return print_ if print_.startswith(self._fingerprint) and digest == self._rows.digest else ""
 
     def fetch(self) -> None:
@@ -187,13 +169,13 @@ class _Work:
     def _reopen(self, made_by: str) -> None:
         """Makes a finished shard a part again: only what a parameter has allowed since is still to be fetched."""
         writer = parts.PartWriter(self._parts_folder, made_by)
-        batches = parquet.batches(pq.ParquetFile(self._log), 256, LOG_SCHEMA.names)
+        batches = parquet.batches(pq.ParquetFile(self._log), 256, list(LOG_COLUMNS))
         log = (line for batch in batches for line in batch.to_pylist())
         with tarfile.open(self._tar) as tar:
             members = iter(tar)
             for row, line in zip(self._rows, log, strict=True):
                 picture = b""
-                if line["status"] == "ok":
+                if line["status"] == OK:
                     picture = tar.extractfile(next(members)).read()
                     next(members)  # the metadata, which are written anew
                 writer.add(row.ordinal, row.key, row.text, Outcome(**line, picture=picture))
@@ -216,16 +198,15 @@ class _Work:
     def write_log(self) -> None:
         """Writes `fetch-log.parquet`: a row an object, all of the object's columns and what became of it."""
         schema = self._rows.schema
-        for field_ in LOG_SCHEMA:
+        for field_ in log_schema():
             schema = schema.append(field_)
-        schema = schema.with_metadata({b"fetch": self._identity()})
+        schema = schema.with_metadata({MADE_BY: self._identity()})
         ordinal = 0
-        with pq.ParquetWriter(f"{self._log}.partial", schema, compression="zstd") as writer:
+        with storage.replacing(self._log) as partial, pq.ParquetWriter(partial, schema, compression="zstd") as writer:
             for batch in self._rows.batches():
                 lines = b"".join(self._parts.line(ordinal + index) for index in range(batch.num_rows))
                 writer.write_batch(pa.record_batch([*batch.columns, *_parsed(lines)], schema=schema))
                 ordinal += batch.num_rows
-        os.replace(f"{self._log}.partial", self._log)
 
     def finish(self) -> None:
         """Merges the parts to the tar and removes them; does nothing where that was done before."""
@@ -255,7 +236,7 @@ class _Work:
         for batch in parquet.batches(pq.ParquetFile(self._log), 1024, _SUMMED):
             for line in batch.to_pylist():
                 size += line["bytes"]
-                if line["status"] != "ok":
+                if line["status"] != OK:
                     reasons[line["status"]] += 1
                     examples.setdefault(line["status"], f"{line['image_uri']}: {line['message']}")
         ordered = dict(reasons.most_common())
@@ -275,7 +256,7 @@ def _is_settled(found: parts.Parts, row: Row, settings: Settings) -> bool:
 
 
 def _parsed(lines: bytes) -> list[pa.Array]:
-    """Columns of LOG_SCHEMA from lines of JSON."""
+    """Columns of the log from lines of JSON."""
     table = pyarrow.json.read_json(
         io.BytesIO(lines),
         read_options=pyarrow.json.ReadOptions(use_threads=False, block_size=len(lines) + 1),

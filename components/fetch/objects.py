@@ -13,6 +13,7 @@ from typing import AsyncIterator, Iterator
 
 import numpy as np
 
+from components.artifacts.image_shard import OK
 from components.fetch.budget import Budget
 from components.fetch.deadline import Deadline
 from components.fetch.download import Body, Downloader
@@ -144,7 +145,7 @@ def _shrunk(encoded: imaging.EncodedImage, body: Body, settings: Settings, last_
             message = f"{hashing.BLANK}: every pixel is {shown}"
         picture = imaging.encode_jpeg(pixels, settings.jpeg_quality)
     return Outcome(
-        "ok", body.http_status, 1, len(body.data), decoded.width, decoded.height, body.sha256, picture=picture,
+        OK, body.http_status, 1, len(body.data), decoded.width, decoded.height, body.sha256, picture=picture,
         encoded_sha256=hashlib.sha256(picture).hexdigest(), thumbnail=thumbnail,
         message=message,
     )  # fmt: skip

@@ -12,7 +12,7 @@ class Outcome:
     here, where they are in hand, so that no later step has to decode the picture.
     """
 
-    status: str  # "ok" or the reason of the failure
+    status: str  # OK or the reason of the failure
     http_status: int = 0
     attempts: int = 1
     bytes: int = 0

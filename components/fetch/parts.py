@@ -12,22 +12,19 @@ import hashlib
 import io
 import json
 import os
-import tarfile
 import time
 import uuid
 from typing import Iterator
 
 import numpy as np
 
+from components.artifacts.image_shard import END, LOG_COLUMNS, OK, entry
 from components.fetch.outcome import Outcome
 from components.fetch.settings import Settings
 from components.shared.storage import storage
 
-# Columns of fetch-log.parquet that a part's line carries; the object's own columns come from the query.
-LOG_FIELDS = (
-    "status", "http_status", "attempts", "bytes", "width", "height", "sha256", "seconds", "message", "encoded_sha256",
-)  # fmt: skip
-_END = b"\0" * 1024
+# Columns of the log that a part's line carries as they are; the thumbnail is in base64.
+_LOG_FIELDS = [name for name in LOG_COLUMNS if name != "thumbnail"]
 
 
 def fingerprint(settings: Settings) -> str:
@@ -65,9 +62,9 @@ class PartWriter:
         if self._tar is None:
             self._open()
         columns = json.loads(text)
-        entries = _entries(columns, outcome) if outcome.status == "ok" else b""
+        entries = _entries(columns, outcome) if outcome.status == OK else b""
         line = {"row": ordinal, "key": key, "offset": self._tar.tell(), "length": len(entries)}
-        line |= {name: getattr(outcome, name) for name in LOG_FIELDS}
+        line |= {name: getattr(outcome, name) for name in _LOG_FIELDS}
         line["thumbnail"] = base64.b64encode(outcome.thumbnail).decode()
         _write(self._tar, entries)
         _write(self._log, json.dumps(line).encode() + b"\n")
@@ -114,7 +111,7 @@ class Parts:
         return self._part[ordinal] >= 0 and int(self._key[ordinal]) == int(key, 16)
 
     def line(self, ordinal: int) -> bytes:
-        """The log line of a row: JSON with LOG_FIELDS, and the thumbnail in base64."""
+        """The log line of a row: JSON with the columns of the log, the thumbnail in base64."""
         offset, length = self._line[ordinal]
         return os.pread(self._files(self._path(ordinal) + ".jsonl").fileno(), int(length), int(offset))
 
@@ -141,12 +138,10 @@ class Parts:
 
 def write_tar(path: str, parts: Parts, rows: int) -> None:
     """Merges the pictures of all rows, in their order, to one tar at `path`; it appears complete or not at all."""
-    temporary = f"{path}.partial"
-    with open(temporary, "wb", buffering=1 << 20) as file:
+    with storage.replacing(path) as partial, open(partial, "wb", buffering=1 << 20) as file:
         for ordinal in range(rows):
             file.write(parts.entries(ordinal))
-        file.write(_END)
-    os.replace(temporary, path)
+        file.write(END)
 
 
 def upload(path: str, uri: str) -> None:
@@ -175,15 +170,9 @@ def _whole_lines(path: str) -> Iterator[tuple[dict, int]]:
 def _entries(columns: dict, outcome: Outcome) -> bytes:
     metadata = columns | {name: getattr(outcome, name) for name in ("sha256", "width", "height", "bytes")}
     object_id = columns["object_id"]
-    return _entry(f"{object_id}.jpg", outcome.picture) + _entry(
+    return entry(f"{object_id}.jpg", outcome.picture) + entry(
         f"{object_id}.json", json.dumps(metadata, ensure_ascii=False).encode()
     )
-
-
-def _entry(name: str, data: bytes) -> bytes:
-    info = tarfile.TarInfo(name)  # no time, no owner: the same pictures give the same file
-    info.size = len(data)
-    return info.tobuf(tarfile.PAX_FORMAT) + data + b"\0" * (-len(data) % tarfile.BLOCKSIZE)
 
 
 def _write(file: io.FileIO, data: bytes) -> None:

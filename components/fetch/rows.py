@@ -11,14 +11,12 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from components.artifacts import objects
 from components.shared import parquet
 from components.shared.errors import PipelineError
 
 _BATCH = 1024
-_NAME = re.compile(r"(\d{5,})-of-(\d{5,})")
 _OBJECT_ID = re.compile(r"[A-Za-z0-9._-]+")
-# SELECTION_KEY of artifacts/dataset.py, which would bring protobuf into this small process.
-_SELECTION = b"selection"
 # On BigQuery `table` is no path.
 _SOURCES_WITH_PATHS = ("table", "folder", "met")
 _NEEDED = ("object_id", "image_uri", "shard")
@@ -46,10 +44,7 @@ class Rows:
     """
 
     def __init__(self, path: str, shard: str) -> None:
-        match = _NAME.fullmatch(shard)
-        if not match:
-            raise PipelineError(f"no shard is called {shard!r}: names are like 00003-of-00016")
-        self._shard, self.shards = int(match[1]), int(match[2])
+        self._shard, self.shards = objects.parse_shard(shard)
         try:
             self._file = pq.ParquetFile(path)
         except (OSError, pa.ArrowInvalid) as error:
@@ -58,7 +53,7 @@ class Rows:
         missing = [name for name in _NEEDED if name not in self.schema.names]
         if missing:
             raise PipelineError(f"{path} has no column {', '.join(missing)}; it has {', '.join(self.schema.names)}")
-        self.named = _named(self._file.metadata.metadata or {})
+        self.named = _named(self._file.metadata.metadata)
         self.total = self._file.metadata.num_rows
         self.count, self.digest = self._measure()
 
@@ -99,9 +94,9 @@ class Rows:
         return count, digest.hexdigest()
 
 
-def _named(metadata: dict[bytes, bytes]) -> tuple[str, ...]:
+def _named(metadata: dict[bytes, bytes] | None) -> tuple[str, ...]:
     """Paths and URIs among the query's parameters; none in a table that the query step did not write."""
-    parameters = json.loads(metadata.get(_SELECTION, b"{}")).get("parameters", {})
+    parameters = objects.selection(metadata)["parameters"]
     if parameters.get("source") not in _SOURCES_WITH_PATHS:
         return ()
     return tuple(filter(None, (parameters.get("table"), parameters.get("images"))))

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 import duckdb
 
+from components.artifacts.objects import SLICE_PREFIX
 from components.query.conditions import check_condition
 from components.query.database import column_names, first_line, identifier, literal, scalar
 from components.query.labels import CLEAN, label_expression, load_label_map, resolve_column
@@ -106,7 +107,7 @@ def label_objects(database: duckdb.DuckDBPyConnection, settings: Settings, roles
     columns = {name.lower(): name for name in column_names(database, "objects")}
     texts = {ours: _text(columns.get(theirs)) for ours, theirs in LABELLED_COLUMNS.items()}
     texts["rights"] = _rights(columns, texts["rights"])
-    texts |= {f"meta_{name}": _text(column) for name, column in roles.slices}
+    texts |= {f"{SLICE_PREFIX}{name}": _text(column) for name, column in roles.slices}
     selected = ", ".join(f"coalesce({sql}, '') AS {identifier(name)}" for name, sql in texts.items())
     label = identifier(roles.label)
     # Cleaning and mapping is done once for each value, not for each object.

@@ -39,7 +39,7 @@ def kept(uri: str) -> str:
     if storage.local_path(uri) is not None:
         return uri
     with contextlib.suppress(storage.StorageError):  # the download itself says what is wrong
-        if version := storage.info(uri).version:
+        if version := storage.stat(uri).version:
             return _copy(uri, version)
     return uri
 

@@ -5,10 +5,10 @@ from dataclasses import asdict
 import duckdb
 from markupsafe import Markup
 
+from components.artifacts.objects import SPLITS
 from components.query.attribute_counts import describe_objects
 from components.query.settings import Settings
 from components.query.source import Source
-from components.query.splits import SIDES
 from components.query.summary import Selection
 from components.shared.errors import PipelineError
 from components.shared.report import Report, notice, parameters, percent, stacked, stages, table
@@ -62,17 +62,17 @@ def _lead(settings: Settings, selection: Selection) -> str:
 
 def _add_classes(report: Report, selection: Selection, pictures: int) -> None:
     kept = [item for item in selection.classes if not item.left_out]
-    taken = {name: sum(selection.sides.get((name, side), 0) for side in SIDES) for name in selection.labels}
-    shown = [(item.name, [selection.sides.get((item.name, side), 0) for side in SIDES]) for item in kept[:MOST_BARS]]
-    blocks = [*(notice(note, "warn") for note in selection.notes), stacked(SIDES, shown)]
+    taken = {name: sum(selection.sides.get((name, side), 0) for side in SPLITS) for name in selection.labels}
+    shown = [(item.name, [selection.sides.get((item.name, side), 0) for side in SPLITS]) for item in kept[:MOST_BARS]]
+    blocks = [*(notice(note, "warn") for note in selection.notes), stacked(SPLITS, shown)]
     if len(kept) > MOST_BARS:
         blocks.append(notice(f"The {len(kept) - MOST_BARS} smaller classes are in the table below."))
     rows = []
     for name in selection.labels:
-        numbers = [selection.sides.get((name, side), 0) for side in SIDES]
-        above = [f"{selection.deviation(name, side):+.1f}".replace("-", "−") for side in SIDES[1:]]
+        numbers = [selection.sides.get((name, side), 0) for side in SPLITS]
+        above = [f"{selection.deviation(name, side):+.1f}".replace("-", "−") for side in SPLITS[1:]]
         rows.append([name, *numbers, taken[name], percent(numbers[2] / taken[name]), *above])
-    columns = ["class", *SIDES, "all", "share of test", *(f"± {side}" for side in SIDES[1:])]
+    columns = ["class", *SPLITS, "all", "share of test", *(f"± {side}" for side in SPLITS[1:])]
     intro = (
         f"{pictures:,} pictures. ±: by how many percentage points a side has more or less of the class than the share "
         "that was asked for."
@@ -137,7 +137,7 @@ def _add_split(report: Report, database: duckdb.DuckDBPyConnection, settings: Se
     for loan in selection.loans:
         text = f"{loan.label} had no object in {loan.side}: {loan.group} was lent to it"
         blocks.append(notice(text + ", until the class has grown" if loan.side != "train" else text, "warn"))
-    empty = [(name, side) for name in selection.labels for side in SIDES if not selection.sides.get((name, side))]
+    empty = [(name, side) for name in selection.labels for side in SPLITS if not selection.sides.get((name, side))]
     for name, side in empty:
         if side == "train" or getattr(settings, f"{side}_fraction") or (side == "test" and settings.folds):
             blocks.append(notice(f"{name} has no object in {side}: it has too few groups", "fail"))
@@ -145,7 +145,7 @@ def _add_split(report: Report, database: duckdb.DuckDBPyConnection, settings: Se
         blocks.append(notice("Every class stands on every side, and no group makes up much of a class."))
     sides = [
         [side, selection.pictures(side), percent(selection.pictures(side) / sum(selection.sides.values()))]
-        for side in SIDES
+        for side in SPLITS
     ]
     report.section("The split", *blocks, table(["side", "pictures", "share"], sides, sortable=False))
 

@@ -4,10 +4,10 @@ Works in DuckDB, table after table: raw → objects (match `where`) → labelled
 picture) → chosen (in a kept class, within the cap) → sides (the split) → objects.parquet.
 """
 
-from pathlib import Path
 
 import duckdb
 
+from components.artifacts import objects
 from components.query.collection import Roles, find_roles, label_objects, load_objects
 from components.query.database import identifier, literal, open_database, scalar
 from components.query.groups import separate_classes
@@ -16,7 +16,7 @@ from components.query.origin import describe
 from components.query.profile import write_profile
 from components.query.settings import QueryError, Settings
 from components.query.source import open_source
-from components.query.splits import asked_shares, assign_sides, shard_name
+from components.query.splits import asked_shares, assign_sides
 from components.query.summary import Selection
 
 __all__ = ["Settings", "select"]
@@ -67,7 +67,7 @@ def select(
             notes=roles.notes,
         )
         write_profile(database, source, settings, selection, profile_path)
-    Path(labels_path).write_text("".join(f"{name}\n" for name in selection.labels), encoding="utf-8")
+    objects.write_labels(labels_path, selection.labels)
     return selection
 
 
@@ -120,20 +120,20 @@ def _choose(database: duckdb.DuckDBPyConnection, settings: Settings) -> int:
 def _write_objects(
     database: duckdb.DuckDBPyConnection, settings: Settings, roles: Roles, origin: str, path: str
 ) -> None:
-    slices = "".join(f", {identifier('meta_' + name)}" for name, _ in roles.slices)
+    slices = "".join(f", {identifier(objects.SLICE_PREFIX + name)}" for name, _ in roles.slices)
     database.execute(f"""
         COPY (
             SELECT key AS object_id, class AS label, label_index, split,
                 CAST(md5_number_lower('shard:' || key) % {settings.shards} AS INTEGER) AS shard,
                 image_uri, "group", title, artist, rights, link{slices}
             FROM chosen JOIN sides USING ("group") ORDER BY shard, object_id
-        ) TO {literal(path)} (FORMAT parquet, COMPRESSION zstd, KV_METADATA {{selection: {literal(origin)}}})
+        ) TO {literal(path)} (FORMAT parquet, COMPRESSION zstd, KV_METADATA {{{objects.SELECTION}: {literal(origin)}}})
     """)
 
 
 def _shards(database: duckdb.DuckDBPyConnection, settings: Settings, path: str) -> tuple[str, ...]:
     rows = database.execute("SELECT DISTINCT shard FROM read_parquet(?) ORDER BY shard", [path]).fetchall()
-    return tuple(shard_name(index, settings.shards) for (index,) in rows)
+    return tuple(objects.shard_name(index, settings.shards) for (index,) in rows)
 
 
 def _sides(database: duckdb.DuckDBPyConnection, path: str) -> dict[tuple[str, str], int]:

@@ -30,8 +30,6 @@ import pyarrow
 
 from components.query.settings import Settings
 
-SIDES = ("train", "validation", "test")
-
 
 @dataclass(frozen=True)
 class Loan:
@@ -40,11 +38,6 @@ class Loan:
     label: str
     group: str
     side: str
-
-
-def shard_name(index: int, shards: int) -> str:
-    """`00003-of-00016`."""
-    return f"{index:05d}-of-{shards:05d}"
 
 
 def unit_hash(*parts: object) -> str:

@@ -60,7 +60,7 @@ def file_state(uri: str) -> str:
             told = os.fstat(file.fileno())
         return f"{uri} {told.st_size} {told.st_mtime_ns}"
     try:
-        info = storage.info(uri)
+        info = storage.stat(uri)
         if info.checksum or info.version:
             return f"{uri} {info.size} {info.checksum and info.checksum.value} {info.version}"
     except storage.TransientStorageError:

@@ -3,9 +3,10 @@
 from dataclasses import dataclass
 from typing import Mapping
 
+from components.artifacts.objects import SPLITS
 from components.query.collection import Counts
 from components.query.labels import ClassCount
-from components.query.splits import SIDES, Loan
+from components.query.splits import Loan
 
 MOST_CLASSES = 50
 
@@ -53,7 +54,7 @@ class Selection:
 
     def deviation(self, label: str, side: str) -> float:
         """By how many percentage points of the class `label` the share of `side` is above what was asked."""
-        total = sum(self.sides.get((label, each), 0) for each in SIDES)
+        total = sum(self.sides.get((label, each), 0) for each in SPLITS)
         return 100 * (self.sides.get((label, side), 0) / total - self.asked[side])
 
     def metadata(self) -> dict[str, object]:
@@ -62,7 +63,7 @@ class Selection:
             "label": self.label,
             "classes": len(self.labels),
             "pictures": sum(self.sides.values()),
-            **{side: self.pictures(side) for side in SIDES},
+            **{side: self.pictures(side) for side in SPLITS},
             "objects_in_source": self.counts.source,
             "shards": len(self.shards),
             "without_value": self.counts.no_label,
@@ -73,7 +74,7 @@ class Selection:
 
     def __str__(self) -> str:
         """Lines: the counts, what was left out, notes, and a line a class (the largest MOST_CLASSES)."""
-        sides = ", ".join(f"{self.pictures(side):,} {side}" for side in SIDES)
+        sides = ", ".join(f"{self.pictures(side):,} {side}" for side in SPLITS)
         lines = [
             f"{sum(self.sides.values()):,} pictures in {len(self.labels)} classes of {self.label} "
             f"({sides}), {len(self.shards)} shards, from {self.counts.source:,} objects"
@@ -108,9 +109,9 @@ def _losses(selection: Selection) -> list[tuple[int, str]]:
 
 
 def _class_line(selection: Selection, label: str) -> str:
-    total = sum(selection.sides.get((label, side), 0) for side in SIDES)
+    total = sum(selection.sides.get((label, side), 0) for side in SPLITS)
     shares = ", ".join(
         f"{side} {100 * selection.sides.get((label, side), 0) / total:.1f}% ({selection.deviation(label, side):+.1f})"
-        for side in SIDES
+        for side in SPLITS
     )
     return f"  {label}: {total:,} pictures; {shares}"

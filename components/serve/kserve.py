@@ -11,25 +11,24 @@ import json
 import time
 from urllib.parse import urlsplit
 
-from components.serve import objects, pods
-from components.serve.objects import (
+from components.artifacts.service import (
     CREATED_ANNOTATION,
     DIGEST_ANNOTATION,
+    KSERVE_KIND,
     PREVIOUS_ANNOTATION,
     RUN_ANNOTATION,
     SERVICE_LABEL,
     SINCE_ANNOTATION,
     URI_ANNOTATION,
     VERSION_LABEL,
-    Model,
-    Surroundings,
 )
+from components.serve import objects, pods
+from components.serve.objects import Model, Surroundings
 from components.serve.rollout import Patience, RolloutError, Smoke, Superseded
 from components.serve.smoke import SmokeResult
 from components.shared.errors import PipelineError
 from components.shared.kubernetes import FIELD_MANAGER, Cluster, Conflict, Object
 
-KIND = ("serving.kserve.io/v1beta1", "InferenceService")
 # KServe finds the predictor's container by this name.
 CONTAINER = "kserve-container"
 REVISION_LABEL = "serving.knative.dev/revision"
@@ -79,8 +78,8 @@ def inference_service(service: str, wanted: Object, previous: list[Object]) -> O
         PREVIOUS_ANNOTATION: json.dumps(previous, sort_keys=True),
     }
     return {
-        "apiVersion": KIND[0],
-        "kind": KIND[1],
+        "apiVersion": KSERVE_KIND[0],
+        "kind": KSERVE_KIND[1],
         # KServe puts labels and annotations on the pods: that is how those of a version are found.
         "metadata": {"name": service, "labels": labels, "annotations": notes},
         "spec": {"predictor": wanted},
@@ -115,7 +114,7 @@ class KServe:
         """Deploys a version: as Rollout.deploy. On Knative it gets no traffic before it was tried."""
         self._check_name()
         wanted = predictor(self._service, model, image, replicas, around)
-        version, before = version_of(wanted), self._cluster.get(*KIND, self._service)
+        version, before = version_of(wanted), self._cluster.get(*KSERVE_KIND, self._service)
         canary = canary_percent if before and 0 < canary_percent < 100 else 0
         try:
             former = _previous(before, version)
@@ -184,11 +183,11 @@ class KServe:
                     raise
 
     def _live(self) -> Object:
-        return self._cluster.get(*KIND, self._service) or {}
+        return self._cluster.get(*KSERVE_KIND, self._service) or {}
 
     def _restore(self, before: Object | None) -> None:
         if before is None:
-            self._cluster.delete(*KIND, self._service)
+            self._cluster.delete(*KSERVE_KIND, self._service)
         else:
             self._cluster.apply(objects.again(before))
 

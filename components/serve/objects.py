@@ -9,26 +9,25 @@ import time
 from dataclasses import dataclass
 from typing import Any
 
+from components.artifacts.service import (
+    CANARY_ANNOTATION,
+    CREATED_ANNOTATION,
+    DIGEST_ANNOTATION,
+    MAIN_ANNOTATION,
+    MINIMUM_ANNOTATION,
+    PODS_ANNOTATION,
+    PREFIX,
+    PREVIOUS_ANNOTATION,
+    RUN_ANNOTATION,
+    SERVICE_LABEL,
+    SINCE_ANNOTATION,
+    URI_ANNOTATION,
+    VERSION_LABEL,
+)
 from components.shared.kubernetes import FIELD_MANAGER, STEP_CONTAINER, STEP_VOLUMES, Object
 
 PORT = 8080
 CONTAINER = "server"
-SERVICE_LABEL = "museum-classifier/service"
-VERSION_LABEL = "museum-classifier/version"
-ANNOTATIONS = "museum-classifier/"
-URI_ANNOTATION = "museum-classifier/model"
-DIGEST_ANNOTATION = "museum-classifier/sha256"
-# The KFP run that deployed a version, and when the version came into service.
-RUN_ANNOTATION = "museum-classifier/run"
-SINCE_ANNOTATION = "museum-classifier/since"
-# When that run was created, as ISO 8601: of two runs that deploy under one name the newer one wins.
-CREATED_ANNOTATION = "museum-classifier/run-created"
-# On the Service that people call: the versions it knows of, and how many pods the main one shall have.
-MAIN_ANNOTATION = "museum-classifier/main"
-PREVIOUS_ANNOTATION = "museum-classifier/previous"
-CANARY_ANNOTATION = "museum-classifier/canary"
-MINIMUM_ANNOTATION = "museum-classifier/replicas"
-PODS_ANNOTATION = "museum-classifier/replicas-before-canary"
 LABELS = {"app.kubernetes.io/name": "museum-classifier", "app.kubernetes.io/component": "server"}
 # With it the pod of the server reads the model; without it (manifests/base/serving was not applied) the step's own.
 SERVICE_ACCOUNT = "museum-classifier-server"
@@ -272,7 +271,7 @@ def again(live: Object) -> Object:
     """An object as the cluster has it, to be applied again: all of its spec, and what we ourselves say about it."""
     metadata = live["metadata"]
     notes = metadata.get("annotations") or {}
-    own = {name: text for name, text in notes.items() if name.startswith(ANNOTATIONS)}
+    own = {name: text for name, text in notes.items() if name.startswith(PREFIX)}
     return {
         "apiVersion": live["apiVersion"],
         "kind": live["kind"],

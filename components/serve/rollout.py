@@ -12,8 +12,19 @@ import time
 from dataclasses import dataclass, replace
 from typing import Callable
 
+from components.artifacts.service import (
+    CANARY_ANNOTATION,
+    CREATED_ANNOTATION,
+    MAIN_ANNOTATION,
+    MINIMUM_ANNOTATION,
+    PODS_ANNOTATION,
+    PREVIOUS_ANNOTATION,
+    SERVICE_LABEL,
+    SINCE_ANNOTATION,
+    VERSION_LABEL,
+)
 from components.serve import objects, pods
-from components.serve.objects import SERVICE_LABEL, VERSION_LABEL, Model, Surroundings, Versions
+from components.serve.objects import Model, Surroundings, Versions
 from components.serve.smoke import SmokeResult
 from components.shared.errors import PipelineError, TransientError
 from components.shared.kubernetes import Cluster, ClusterError, Conflict, Forbidden, Object
@@ -167,17 +178,17 @@ class Rollout:
             return Versions(revision=revision)  # another run has just taken the name: objects.reserved_service
         if SERVICE_LABEL not in selector:
             raise RolloutError(f"there is another Service called {self._service}: choose another with serve_name=")
-        main = selector.get(VERSION_LABEL) or notes.get(objects.MAIN_ANNOTATION, "")
+        main = selector.get(VERSION_LABEL) or notes.get(MAIN_ANNOTATION, "")
         live = self._cluster.get(*DEPLOYMENT, f"{self._service}-{main}")
         running = live["spec"]["replicas"] if live else 0
         return Versions(
             main=main,
-            previous=notes.get(objects.PREVIOUS_ANNOTATION, ""),
-            canary=notes.get(objects.CANARY_ANNOTATION, ""),
-            since=notes.get(objects.SINCE_ANNOTATION, ""),
-            created=notes.get(objects.CREATED_ANNOTATION, ""),
-            minimum=int(notes.get(objects.MINIMUM_ANNOTATION, running) or 1),
-            pods=int(notes.get(objects.PODS_ANNOTATION, running)),
+            previous=notes.get(PREVIOUS_ANNOTATION, ""),
+            canary=notes.get(CANARY_ANNOTATION, ""),
+            since=notes.get(SINCE_ANNOTATION, ""),
+            created=notes.get(CREATED_ANNOTATION, ""),
+            minimum=int(notes.get(MINIMUM_ANNOTATION, running) or 1),
+            pods=int(notes.get(PODS_ANNOTATION, running)),
             revision=revision,
         )
 
@@ -368,7 +379,7 @@ def _check_order(before: Versions, version: str, created: str) -> None:
 
 def _created(deployment: Object) -> str:
     """When the run was created that deployed it, as ISO 8601; empty if that was not noted."""
-    return (deployment["metadata"].get("annotations") or {}).get(objects.CREATED_ANNOTATION, "")
+    return (deployment["metadata"].get("annotations") or {}).get(CREATED_ANNOTATION, "")
 
 
 def _next(before: Versions, version: str, replicas: int) -> Versions:

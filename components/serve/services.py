@@ -6,9 +6,16 @@ import threading
 from dataclasses import dataclass
 from typing import Iterator
 
-from components.serve import kserve, objects, pods
+from components.artifacts.service import (
+    KSERVE_KIND,
+    RUN_ANNOTATION,
+    SERVICE_LABEL,
+    SINCE_ANNOTATION,
+    URI_ANNOTATION,
+    VERSION_LABEL,
+)
+from components.serve import kserve, pods
 from components.serve.kserve import KServe
-from components.serve.objects import SERVICE_LABEL, VERSION_LABEL
 from components.serve.rollout import AUTOSCALER, BUDGET, DEPLOYMENT, SERVICE, Patience, Rollout, RolloutError
 from components.shared import kubernetes
 from components.shared.errors import TransientError
@@ -66,7 +73,7 @@ def rollback(cluster: Cluster, service: str, version: str = "", patience: Patien
     Raises:
         PipelineError: there is no such service or version, or nothing to go back to, or it does not start.
     """
-    kind = KServe if _kind(cluster, service) == kserve.KIND else Rollout
+    kind = KServe if _kind(cluster, service) == KSERVE_KIND else Rollout
     with interruptible("rollback was told to stop"):
         now, before = kind(cluster, service, patience).rollback(version)
     return f"{service} serves {now} again, instead of {before}"
@@ -78,8 +85,8 @@ def undeploy(cluster: Cluster, service: str) -> list[str]:
     Raises:
         PipelineError: there is no such service, or it may not be deleted.
     """
-    if _kind(cluster, service) == kserve.KIND:
-        cluster.delete(*kserve.KIND, service)
+    if _kind(cluster, service) == KSERVE_KIND:
+        cluster.delete(*KSERVE_KIND, service)
         return [f"InferenceService {service}"]
     # The Service that people call goes first: no request reaches a pod that is about to go.
     gone = [(SERVICE, service)]
@@ -118,7 +125,7 @@ def _kind(cluster: Cluster, service: str) -> tuple[str, str]:
     if live is not None and _is_public(live):
         return SERVICE
     if any(entry["metadata"]["name"] == service for entry in _inference_services(cluster)):
-        return kserve.KIND
+        return KSERVE_KIND
     known = ", ".join(entry.name for entry in status(cluster)) or "none"
     other = f"{service} in namespace {cluster.namespace} is no service of this pipeline"
     missing = f"there is no service {service} in namespace {cluster.namespace}"
@@ -133,7 +140,7 @@ def _is_public(entry: Object) -> bool:
 def _inference_services(cluster: Cluster) -> list[Object]:
     # A cluster without KServe does not know the kind, and who may not look deploys without it.
     with contextlib.suppress(Forbidden, kubernetes.NotThere):
-        return cluster.find(*kserve.KIND, SERVICE_LABEL)
+        return cluster.find(*KSERVE_KIND, SERVICE_LABEL)
     return []
 
 
@@ -155,7 +162,7 @@ def _of_deployments(cluster: Cluster, live: Object) -> Served:
     def version(of: str) -> Version:
         metadata = by_version.get(of, {}).get("metadata", {})
         notes = metadata.get("annotations") or {}
-        uri, run = notes.get(objects.URI_ANNOTATION, ""), notes.get(objects.RUN_ANNOTATION, "")
+        uri, run = notes.get(URI_ANNOTATION, ""), notes.get(RUN_ANNOTATION, "")
         return Version(of, uri, run, metadata.get("creationTimestamp", ""))
 
     return Served(
@@ -181,14 +188,14 @@ def _of_kserve(live: Object) -> Served:
     wanted = main.get("minReplicas", 1)
 
     def version(predictor: Object) -> Version:
-        run = notes.get(objects.RUN_ANNOTATION, "") if predictor is now else ""
+        run = notes.get(RUN_ANNOTATION, "") if predictor is now else ""
         return Version(kserve.version_of(predictor), kserve.model_of(predictor).uri, run, "")
 
     return Served(
         name=metadata["name"],
         serving="kserve",
         main=version(main),
-        since=notes.get(objects.SINCE_ANNOTATION, ""),
+        since=notes.get(SINCE_ANNOTATION, ""),
         ready=wanted if is_ready else 0,
         wanted=wanted,
         trouble="" if is_ready else "KServe does not say Ready",

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 
 from components.artifacts import dataset
 from components.artifacts.dataset import Example
-from components.server.settings import SMOKE_HEADER
+from components.artifacts.service import SMOKE_HEADER
 from components.shared.errors import PipelineError
 from components.shared.storage import storage
 

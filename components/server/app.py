@@ -9,11 +9,12 @@ from werkzeug.exceptions import HTTPException
 from werkzeug.routing import BaseConverter
 
 from components.artifacts.classifier import Classifier
+from components.artifacts.service import SMOKE_HEADER
 from components.server import deadlines, openapi, v1, v2
 from components.server.engine import Engine
 from components.server.errors import RequestError
 from components.server.monitor import Monitor
-from components.server.settings import SMOKE_HEADER, ServerSettings
+from components.server.settings import ServerSettings
 from components.server.upload import announced_size, read_picture
 
 plain = Blueprint("plain", __name__)

@@ -7,7 +7,9 @@ import time
 import numpy as np
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest, multiprocess
 
-BINS = 20
+from components.artifacts import predictions
+from components.artifacts.predictions import CONFIDENCE_BINS
+
 WINDOW = 10_000
 _ENTRY = np.dtype([("time", "f8"), ("label", "i4"), ("confidence", "f4")])
 
@@ -44,14 +46,8 @@ class Window:
         parts = [ring[: min(int(count), self.length)] for ring, count in zip(self._rings, self._written)]
         entries = np.concatenate(parts)
         entries = entries[np.argsort(entries["time"], kind="stable")][-self._size :]
-        counts = np.bincount(entries["label"], minlength=len(labels))
-        bins = np.histogram(np.minimum(entries["confidence"], 1), bins=BINS, range=(0, 1))[0]
-        return {
-            "since": float(entries["time"][0]) if len(entries) else None,
-            "predictions": {label: int(count) for label, count in zip(labels, counts)},
-            "confidence": [int(count) for count in bins],
-            "window": len(entries),
-        }
+        since = float(entries["time"][0]) if len(entries) else None
+        return {"since": since, **predictions.histogram(labels, entries["label"], entries["confidence"])}
 
 
 class Monitor:
@@ -76,7 +72,7 @@ class Monitor:
         self.confidence = Histogram(
             "classifier_confidence",
             "Probability of the likeliest label.",
-            buckets=[edge / BINS for edge in range(1, BINS + 1)],
+            buckets=[edge / CONFIDENCE_BINS for edge in range(1, CONFIDENCE_BINS + 1)],
             registry=registry,
         )
         information = Gauge(

@@ -8,8 +8,6 @@ from components.shared.errors import PipelineError
 MEGABYTE = 1_000_000
 # In one request of the protocols.
 MAX_PICTURES = 256
-# Pictures that come with this header are answered, but are no traffic in which drift could be seen.
-SMOKE_HEADER = "X-Smoke-Test"
 
 
 @dataclass(frozen=True)

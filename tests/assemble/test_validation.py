@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given, strategies as st
 from PIL import Image
 
-from components.assemble.validation import population_stability_index
 from components.shared.errors import PipelineError
+from components.shared.stability import population_stability_index
 from tests.helpers.image_shards import Item, assemble, drawing, stored
 
 

@@ -7,10 +7,10 @@ import urllib.request
 import numpy as np
 import pytest
 
-from components.artifacts import classifier
+from components.artifacts import classifier, predictions
+from components.artifacts.service import SMOKE_HEADER
 from components.evaluate import drift
 from components.serve import local
-from components.server.settings import SMOKE_HEADER
 from components.shared.errors import PipelineError
 from tests.fakes.web_server import reply, serving
 from tests.helpers.colour_model import picture
@@ -18,8 +18,8 @@ from tests.helpers.evaluation_data import LABELS
 
 
 def histogram(counts: dict[str, int], confidence: float = 0.9) -> dict:
-    predictions = np.repeat(np.arange(len(counts)), list(counts.values()))
-    found = drift.histogram(tuple(counts), predictions, np.full(len(predictions), confidence))
+    indexes = np.repeat(np.arange(len(counts)), list(counts.values()))
+    found = predictions.histogram(tuple(counts), indexes, np.full(len(indexes), confidence))
     return found | {"since": 1_700_000_000.0, "version": VERSION[:12]}
 
 
@@ -60,7 +60,7 @@ def test_a_large_index_that_chance_explains_is_no_shift():
     """Forty classes and a hundred pictures: two samples of one mixture differ by a large index."""
     random = np.random.default_rng(0)
     labels = tuple(f"class {i}" for i in range(40))
-    parts = [drift.histogram(labels, random.integers(0, 40, n), np.full(n, 0.9)) for n in (200, 120)]
+    parts = [predictions.histogram(labels, random.integers(0, 40, n), np.full(n, 0.9)) for n in (200, 120)]
     report = drift.compare("http://service", parts[0] | {"versions": [VERSION]}, parts[1] | {"version": VERSION})
     assert report.shifts[0].psi > drift.MAJOR
     assert report.shifts[0].standing == "none" and report.due is False
@@ -100,8 +100,8 @@ def ask(url: str, colours: list[str], **headers: str) -> None:
 @pytest.fixture
 def reference(tmp_path, colours_model) -> str:
     """What the evaluation leaves: a test split with as many red as green as blue pictures, and a sure model."""
-    found = drift.histogram(tuple(LABELS), np.repeat(np.arange(3), 100), np.full(300, 0.997))
-    (tmp_path / drift.REFERENCE).write_text(json.dumps(found | {"versions": [classifier.digest(colours_model)]}))
+    found = predictions.histogram(tuple(LABELS), np.repeat(np.arange(3), 100), np.full(300, 0.997))
+    (tmp_path / predictions.REFERENCE).write_text(json.dumps(found | {"versions": [classifier.digest(colours_model)]}))
     return str(tmp_path)
 
 
@@ -114,7 +114,7 @@ def test_a_running_server_first_without_drift_then_with(colours_model, reference
         before = drift.check([url], reference)
         assert before.window >= 120 and before.due is False, str(before)
         ask(url, ["blue"] * 200)
-        after = drift.check([f"{url}/v1/models/colours"], f"{reference}/{drift.REFERENCE}")
+        after = drift.check([f"{url}/v1/models/colours"], f"{reference}/{predictions.REFERENCE}")
         assert after.due is True and after.movers[0][0] == "blue", str(after)
         command = [sys.executable, "pipeline.py", "drift", "--service", url, f"{url}/v1/models/colours"]
         command += ["--reference", reference]

@@ -6,6 +6,7 @@ import pyarrow
 import pytest
 from pyarrow import parquet
 
+from components.artifacts import dataset
 from components.evaluate import testset
 from components.shared.errors import PipelineError
 from tests.helpers.evaluation_data import LABELS, write_dataset
@@ -19,8 +20,8 @@ def folder(tmp_path) -> Path:
 
 
 def rewrite(folder: Path, change) -> None:
-    rows = parquet.read_table(folder / testset.INDEX).to_pylist()
-    parquet.write_table(pyarrow.Table.from_pylist(change(rows)), folder / testset.INDEX)
+    rows = parquet.read_table(folder / dataset.EXAMPLES).to_pylist()
+    parquet.write_table(pyarrow.Table.from_pylist(change(rows)), folder / dataset.EXAMPLES)
 
 
 def test_order_targets_and_pictures_belong_together(folder):
@@ -69,7 +70,7 @@ def test_the_label_itself_is_no_slice(folder):
 
 
 def test_a_folder_without_an_index(folder):
-    (folder / testset.INDEX).unlink()
+    (folder / dataset.EXAMPLES).unlink()
     with pytest.raises(PipelineError, match="has no examples.parquet"):
         testset.load(str(folder))
 

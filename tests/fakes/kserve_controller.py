@@ -11,7 +11,8 @@ from urllib.parse import urlsplit
 
 import kubernetes_validate
 
-from components.serve.kserve import KIND, REVISION_LABEL, model_of
+from components.artifacts.service import KSERVE_KIND
+from components.serve.kserve import REVISION_LABEL, model_of
 from tests.fakes import knative
 from tests.fakes.fronts import Fronts
 from tests.fakes.kube_api import KubeApi
@@ -58,7 +59,7 @@ class Controller:
         return model_of(dict(self._templates)[revision]).uri
 
     def _hear(self, event: str, live: Object) -> None:
-        if live["kind"] != KIND[1]:
+        if live["kind"] != KSERVE_KIND[1]:
             return
         if event == "DELETED":
             for pod in self._kube.all("Pod"):
@@ -114,11 +115,11 @@ class Controller:
         }
         if serves:
             status["address"] = {"url": f"http://{host}.kubeflow.svc.cluster.local"}
-        self._kube.change(KIND[1], live["metadata"]["name"], lambda obj: obj.update(status=status))
+        self._kube.change(KSERVE_KIND[1], live["metadata"]["name"], lambda obj: obj.update(status=status))
 
     def _warn(self, live: Object, message: str) -> None:
         name = live["metadata"]["name"]
-        involved = {"kind": KIND[1], "name": name, "namespace": self._kube.namespace}
+        involved = {"kind": KSERVE_KIND[1], "name": name, "namespace": self._kube.namespace}
         content = {"involvedObject": involved, "type": "Warning", "reason": "InternalError", "message": message}
         self._kube.put({"apiVersion": "v1", "kind": "Event", "metadata": {"name": f"{name}.1"}, **content})
 

@@ -1,18 +1,17 @@
 """What objects.parquet says of its own selection, and classes that nobody expected."""
 
-import json
 from pathlib import Path
 
 import pyarrow.parquet
 import pytest
 
-from components.artifacts.dataset import SELECTION_KEY
+from components.artifacts.objects import selection
 from components.query.settings import QueryError
 from tests.helpers.tables import objects, run, write_csv
 
 
 def described(folder: Path) -> dict:
-    return json.loads(pyarrow.parquet.read_schema(folder / "objects").metadata[SELECTION_KEY.encode()])
+    return selection(pyarrow.parquet.read_schema(folder / "objects").metadata)
 
 
 def test_the_parameters_and_every_loss_are_in_the_metadata(tmp_path):

@@ -11,8 +11,9 @@ import numpy as np
 from hypothesis import HealthCheck, given, settings, strategies as st
 from sklearn.model_selection import StratifiedGroupKFold
 
+from components.artifacts.objects import SPLITS
 from components.query.selection import Settings
-from components.query.splits import SIDES, Loan, assign_sides
+from components.query.splits import Loan, assign_sides
 
 # (group, class): what stands in a picture's row that decides on its side.
 Picture = tuple[str, str]
@@ -54,7 +55,7 @@ def by_hash(group: str, parameters: Settings) -> str:
 
 def short_classes(rows: list[Picture], parameters: Settings) -> set[str]:
     """Classes that hash leaves without an object on a side."""
-    wanted = {"train"} | {s for s in SIDES[1:] if getattr(parameters, f"{s}_fraction") > 0}
+    wanted = {"train"} | {s for s in SPLITS[1:] if getattr(parameters, f"{s}_fraction") > 0}
     found = defaultdict(set)
     for group, label in rows:
         found[label].add(by_hash(group, parameters))
@@ -120,7 +121,7 @@ def test_a_class_with_groups_to_spare_stands_on_every_side(rows) -> None:
         present = {found[group] for group in groups}
         assert "train" in present
         if len(groups) >= 3:
-            assert present == set(SIDES), (label, Counter(found[group] for group in groups))
+            assert present == set(SPLITS), (label, Counter(found[group] for group in groups))
 
 
 def test_shares_are_met_in_each_class_within_what_groups_allow() -> None:

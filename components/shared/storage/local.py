@@ -3,13 +3,12 @@
 import os
 import shutil
 import threading
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Iterator
 from urllib.parse import unquote
 
 from components.shared.storage import base
 from components.shared.storage.base import Chunk, FileInfo, NotFound, StorageError
-
 
 
 def path_of(uri: str) -> str | None:
@@ -22,26 +21,21 @@ def path_of(uri: str) -> str | None:
 
 
 @contextmanager
-def replacing(path: str) -> Iterator[str]:
-    """A temporary name beside `path` to write to; it becomes `path` if the block ends well, and is removed if not."""
+def replacing(path: str, contended: bool = False) -> Iterator[str]:
+    """A temporary name beside `path` to write to; it becomes `path` if the block ends well, and is removed if not.
+
+    `contended`: others may write `path` at the same time, so the name is this thread's own. Without it, what a process
+    that was killed left behind is overwritten by the next one.
+    """
     os.makedirs(os.path.dirname(path) or ".", exist_ok=True)
-    temporary = f"{path}.partial-{os.getpid()}-{threading.get_ident()}"
+    temporary = f"{path}.partial" + (f"-{os.getpid()}-{threading.get_ident()}" if contended else "")
     try:
         yield temporary
         os.replace(temporary, path)
     except BaseException:
-        with suppressed():
+        with suppress(OSError):
             os.remove(temporary)
         raise
-
-
-@contextmanager
-def suppressed() -> Iterator[None]:
-    """Ignores OSError: for cleaning up after another error."""
-    try:
-        yield
-    except OSError:
-        pass
 
 
 class LocalStore(base.Store):
@@ -60,11 +54,11 @@ class LocalStore(base.Store):
             return Chunk(file.read(length), start, FileInfo(uri, os.fstat(file.fileno()).st_size))
 
     def write(self, uri: str, data: bytes) -> None:
-        with _explained("write", uri), replacing(path_of(uri)) as temporary, open(temporary, "wb") as file:
+        with _explained("write", uri), replacing(path_of(uri), contended=True) as temporary, open(temporary, "wb") as file:
             file.write(data)
 
     def write_file(self, uri: str, path: str) -> None:
-        with _explained("write", uri), replacing(path_of(uri)) as temporary:
+        with _explained("write", uri), replacing(path_of(uri), contended=True) as temporary:
             shutil.copyfile(path, temporary)
 
     def list(self, uri: str) -> list[FileInfo]:

@@ -27,7 +27,7 @@ from components.shared.storage.base import (
 )
 from components.shared.storage.local import path_of, replacing
 
-__all__ = ["FileInfo", "NotFound", "StorageError", "TransientStorageError", "no_retries"]
+__all__ = ["FileInfo", "NotFound", "StorageError", "TransientStorageError", "no_retries", "replacing"]
 
 # `pipeline.py run --root s3://...` keeps a run's files in a local folder and mirrors them to the store after each step;
 # these two say which folder and where to.
@@ -102,18 +102,13 @@ def exists(uri: str) -> bool:
 
 
 def stat(uri: str) -> FileInfo:
-    """Size, checksum and version of the file `uri`. Raises StorageError."""
+    """Size of the file `uri` and, where its store tells them, checksum and version. Raises StorageError."""
     return _store(uri).stat(uri)
 
 
 def size(uri: str) -> int:
     """Size of the file `uri` in bytes. Raises StorageError."""
     return stat(uri).size
-
-
-def info(uri: str) -> FileInfo:
-    """Size of the file `uri` and, where its store tells them, checksum and version. Raises StorageError."""
-    return _store(uri).stat(uri)
 
 
 def list_files(uri: str) -> list[FileInfo]:
@@ -224,7 +219,7 @@ class _RangeReader(io.RawIOBase):
 
 
 def _download(uri: str, path: str, report: Callable[[int, int], None]) -> None:
-    with replacing(path) as temporary:
+    with replacing(path, contended=True) as temporary:
         with open(temporary, "wb") as target:
             reader = _RangeReader(uri)
             file = reader._chunk.file

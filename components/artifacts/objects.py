@@ -1,0 +1,67 @@
+"""The objects that `query` selects, a row per image, and the names of their classes.
+
+`objects.parquet` is what fetch downloads and assemble accounts for, sorted by shard and object_id:
+
+    object_id    string  letters, digits and . _ - alone; unique, and the name of the image everywhere after
+    label        string  the name of the class
+    label_index  int32   its line in labels.txt, from 0
+    split        string  one of SPLITS
+    shard        int32   which shard of the collection fetches it
+    image_uri    string  where the image is: http(s), gs, s3, a path, or relative to the parameter image_base
+    group        string  objects of one group are in one split
+    title, artist, rights, link   string  what a person wants to know of it; empty where the source does not say
+    meta_<name>  string  a column that the evaluation slices by
+
+Its metadata say under SELECTION how it was selected: JSON with `parameters`, and `funnel`, the stages from the whole
+collection to what is selected: [name, how many are left, [[why others went, how many], ...]].
+
+`labels.txt` has one label per line; it stands beside the data set and the classifier as well.
+"""
+
+import json
+import os
+import re
+from typing import Any, Iterable, Mapping
+
+from components.shared.errors import PipelineError
+
+SPLITS = ("train", "validation", "test")
+LABELS = "labels.txt"
+SELECTION = "selection"
+SLICE_PREFIX = "meta_"
+_SHARD = re.compile(r"(\d{5,})-of-(\d{5,})")
+
+
+def shard_name(index: int, shards: int) -> str:
+    """`00003-of-00016`."""
+    return f"{index:05d}-of-{shards:05d}"
+
+
+def parse_shard(name: str) -> tuple[int, int]:
+    """Index and number of shards of `00003-of-00016`. Raises PipelineError: it is no shard's name."""
+    match = _SHARD.fullmatch(name)
+    if not match:
+        raise PipelineError(f"no shard is called {name!r}: names are like 00003-of-00016")
+    return int(match[1]), int(match[2])
+
+
+def selection(metadata: Mapping[bytes, bytes] | None) -> dict[str, Any]:
+    """`parameters` and `funnel` of a file's metadata; both empty where the query step did not write the file."""
+    return {"parameters": {}, "funnel": [], **json.loads((metadata or {}).get(SELECTION.encode(), b"{}"))}
+
+
+def slices(columns: Iterable[str]) -> list[str]:
+    """The names, without prefix, of the columns that the evaluation slices by."""
+    return [name.removeprefix(SLICE_PREFIX) for name in columns if name.startswith(SLICE_PREFIX)]
+
+
+def read_labels(path: str | os.PathLike) -> list[str]:
+    """The labels in the local file `path`, in the order of their indexes. Raises OSError."""
+    with open(path, encoding="utf-8") as file:
+        return file.read().splitlines()
+
+
+def write_labels(path: str | os.PathLike, labels: Iterable[str]) -> None:
+    """Writes `labels` to the local file `path`. Raises OSError."""
+    with open(path, "w", encoding="utf-8") as file:
+        file.write("".join(f"{label}\n" for label in labels))
