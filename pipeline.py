@@ -303,7 +303,6 @@ def pipeline(
     with dsl.If(evaluated.outputs["Output"] == True, name="passed"):  # noqa: E712  evaluated at run time
         served = serve_step(
             dataset=assembled.outputs["dataset"],
-            classifier=trained.outputs["classifier"],
             predictions=evaluated.outputs["predictions"],
             serving=serve_kind,
             service=serve_name,

@@ -53,6 +53,29 @@ def test_stages_do_not_import_each_other():
             assert not any(name == other or name.startswith(other + ".") for other in others), f"{path} imports {name}"
 
 
+def names_of_artifacts() -> tuple[set[str], list[set[str]]]:
+    """File names and prefixes that components/artifacts owns, and the column lists."""
+    from components.artifacts import classifier, dataset, image_shard, index, objects, predictions, records, service
+    from components.artifacts import verdict
+
+    files = {objects.LABELS, image_shard.LOG_NAME, dataset.FILE_NAME, dataset.EXAMPLES, predictions.TABLE}
+    files |= {predictions.REFERENCE, classifier.TFLITE, classifier.KERAS, classifier.CARD, verdict.FILE_NAME}
+    files |= {objects.SLICE_PREFIX, *(value for name, value in vars(service).items() if name.endswith(("LABEL", "ION")))}
+    return files, [set(image_shard.LOG_COLUMNS), set(index.MEASURED.names), set(records.SCHEMA), set(objects.SPLITS)]
+
+
+def test_no_stage_spells_what_an_artifact_owns():
+    files, columns = names_of_artifacts()
+    for path in [path for path in MODULES if path.parent.name != "artifacts"] + sorted(ROOT.glob("cli/*.py")):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Constant):
+                assert node.value not in files, f"{path}:{node.lineno} spells {node.value!r}: import its name"
+            listed = getattr(node, "elts", [])
+            spelt = {item.value for item in listed if isinstance(item, ast.Constant)}
+            for owned in columns:
+                assert not owned <= spelt, f"{path}:{node.lineno} lists the columns of an artifact: import them"
+
+
 def test_only_interfaces_and_their_resources_import_kfp():
     for path in MODULES:
         kfp = {name for name in imports(path) if name.split(".")[0] == "kfp"}

@@ -1,6 +1,15 @@
-"""The trained classifier as evaluation, the server and the command line use it: one picture, one answer everywhere.
+"""The trained classifier as evaluation, the server and the command line use it: one image, one answer everywhere.
 
-A classifier is a folder (or its URI) with `labels.txt`, `model_card.json` and `model.tflite` or a SavedModel `1/`.
+A classifier is a folder (or its URI) that train writes:
+
+    model.tflite     pixels [1, M, M, 3], 0 to 255, to probabilities [1, classes] float32; what the server runs
+    1/               SavedModel: encoded images to probabilities and labels, preprocessing inside; for TensorFlow Serving
+    model.keras      pixels to logits, to train on with
+    labels.txt       the classes, in the order of the probabilities
+    model_card.json  name, created, labels, stored_size and input_size (pixels), temperature, snapshot and data (what
+                     it was trained on), metrics, parameters, parameter_count, training, versions, intended_use
+
+All forms give the same answers. One of the first two, labels and card are enough to load it.
 """
 
 import hashlib
@@ -13,11 +22,12 @@ from typing import Callable
 
 import numpy as np
 
+from components.artifacts.objects import LABELS, read_labels
 from components.shared import imaging
 from components.shared.errors import PipelineError
 from components.shared.storage import storage
 
-LABELS, CARD = "labels.txt", "model_card.json"
+SAVED_MODEL, KERAS, TFLITE, CARD = "1", "model.keras", "model.tflite", "model_card.json"
 ENGINES = ("litert", "savedmodel")
 
 
@@ -126,11 +136,25 @@ def read_card(directory: str) -> dict:
     return card
 
 
+def write_card(directory: str, card: dict) -> None:
+    """Writes the model card of a local classifier. Raises OSError."""
+    with open(os.path.join(directory, CARD), "w", encoding="utf-8") as file:
+        file.write(json.dumps(card, indent=1, ensure_ascii=False) + "\n")
+
+
+def sizes(directory: str) -> tuple[int, int]:
+    """Bytes of the LiteRT model and of the SavedModel in a classifier's folder; 0 for one that is not there."""
+    files = storage.list_files(directory)
+    lite = sum(file.size for file in files if file.uri.endswith(".tflite"))
+    saved = f"/{SAVED_MODEL}/"
+    return lite, sum(file.size for file in files if file.uri.removeprefix(directory.rstrip("/")).startswith(saved))
+
+
 def _load_local(directory: str, engine: str) -> Classifier:
     if not os.path.isdir(directory):
-        raise ModelError(f"there is no folder {directory}: give the folder with {LABELS} and model.tflite or 1/")
+        raise ModelError(f"there is no folder {directory}: give the folder with {LABELS} and {TFLITE} or {SAVED_MODEL}/")
     needed = _needed(_local_names(directory), engine, directory)
-    card, labels = read_card(directory), _read_labels(directory)
+    card, labels = read_card(directory), read_labels(os.path.join(directory, LABELS))
     if card.get("labels", labels) != labels:
         raise ModelError(f"{LABELS} and {CARD} in {directory} name different labels: they are not of one model")
     model = os.path.join(directory, needed[0])
@@ -144,7 +168,7 @@ def _needed(names: list[str] | dict, engine: str, where: str) -> list[str]:
     """The files that `engine` loads, the model's first; ModelError if there are none or two models."""
     marker = "/saved_model.pb" if engine == "savedmodel" else ".tflite"
     models = [name for name in sorted(names) if name.endswith(marker) and name.count("/") == marker.count("/")]
-    wanted = "a SavedModel 1/" if engine == "savedmodel" else "model.tflite"
+    wanted = f"a SavedModel {SAVED_MODEL}/" if engine == "savedmodel" else TFLITE
     if not models:
         inside = ", ".join(sorted({name.split("/")[0] for name in names})[:6]) or "nothing"
         raise ModelError(f"no model in {where}: expected {wanted}, found {inside}; give the classifier's own folder")
@@ -160,11 +184,6 @@ def _needed(names: list[str] | dict, engine: str, where: str) -> list[str]:
 
 def _local_names(directory: str) -> list[str]:
     return [os.path.relpath(file.uri, directory) for file in storage.list_files(directory)]
-
-
-def _read_labels(directory: str) -> list[str]:
-    with open(os.path.join(directory, LABELS), encoding="utf-8") as file:
-        return file.read().splitlines()
 
 
 def _litert(path: str, card: dict) -> tuple[Callable[[np.ndarray], np.ndarray], int]:

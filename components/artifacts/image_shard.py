@@ -1,4 +1,4 @@
-"""One shard of images, as fetch stores them and convert reads them: a tar file, and a log of what became of each object.
+"""One shard of images, which fetch writes and convert reads: a tar file, and a log of what became of each object.
 
 `images-00003-of-00016.tar` has the WebDataset layout, in the order of the objects: `<object_id>.jpg`, its short side
 resized to the stored size, and `<object_id>.json`, the object's columns with sha256, width, height and bytes of the

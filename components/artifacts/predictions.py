@@ -1,4 +1,4 @@
-"""What the evaluation found: every answer on the test split, and the histogram that a server's answers are compared with.
+"""Every answer on the test split, and the histogram that a server's answers are compared with: evaluate writes them.
 
 `predictions.parquet` has a row for each image of the test split:
 
@@ -11,7 +11,8 @@
 
 `reference.json` beside it is the histogram of these answers (see `histogram`), with `versions` (the digests of the
 classifier with model.tflite, which the server runs, and with its SavedModel), `accuracy` (the share of the test split
-that was right), `snapshot` (of the data set) and `refused` (why the model did not pass; empty if it did).
+that was right), `snapshot` (of the data set), `refused` (why the model did not pass; empty if it did) and `classifier`
+(the URI of its folder: serve deploys it from there, and need not download it).
 """
 
 import json
@@ -25,7 +26,6 @@ from components.shared.storage import storage
 
 TABLE, REFERENCE = "predictions.parquet", "reference.json"
 CONFIDENCE_BINS = 20
-COLUMNS = ("object_id", "label", "predicted", "confidence", "label_probability", "probabilities")
 
 
 def histogram(labels: Sequence[str], predictions: np.ndarray, confidences: np.ndarray) -> dict[str, Any]:
@@ -41,14 +41,34 @@ def histogram(labels: Sequence[str], predictions: np.ndarray, confidences: np.nd
     }
 
 
-def write(directory: str, columns: Mapping[str, Sequence], reference: Mapping[str, Any]) -> None:
-    """Writes `columns`, those of COLUMNS, and `reference` into the local folder `directory`."""
+def write(
+    directory: str,
+    labels: Sequence[str],
+    object_ids: Sequence[str],
+    targets: np.ndarray,
+    probabilities: np.ndarray,
+    about: Mapping[str, Any],
+) -> None:
+    """Writes both files into the local folder `directory`.
+
+    `targets` are the true class indexes [n], `probabilities` [n, classes]; `about` is what reference.json says beside
+    the histogram.
+    """
     import pyarrow
     from pyarrow import parquet
 
-    folder = Path(directory)
+    folder, likeliest = Path(directory), probabilities.argmax(axis=1)
     folder.mkdir(parents=True, exist_ok=True)
-    parquet.write_table(pyarrow.table({name: columns[name] for name in COLUMNS}), folder / TABLE)
+    columns = {
+        "object_id": object_ids,
+        "label": [labels[index] for index in targets],
+        "predicted": [labels[index] for index in likeliest],
+        "confidence": probabilities.max(axis=1).astype(np.float32),
+        "label_probability": probabilities[np.arange(len(targets)), targets].astype(np.float32),
+        "probabilities": list(probabilities.astype(np.float32)),
+    }
+    parquet.write_table(pyarrow.table(columns), folder / TABLE)
+    reference = histogram(labels, likeliest, probabilities.max(axis=1)) | about
     (folder / REFERENCE).write_text(json.dumps(reference, indent=1), encoding="utf-8")
 
 

@@ -32,7 +32,7 @@ def evaluate(
     arguments = {name: value for name, value in locals().items() if name in Settings.__annotations__}
     with reported():
         paths = (dataset.path, classifier.path, report.path, summary.path, predictions.path)
-        result = evaluate_model(*paths, Settings(**arguments))
+        result = evaluate_model(*paths, Settings(**arguments), classifier.uri)
         result.leave_verdict(classifier.path, classifier.uri)
     print(result)
     metrics.metadata.update(result.metrics())

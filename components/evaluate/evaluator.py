@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
-from components.artifacts import predictions
+from components.artifacts import classifier, predictions
 from components.evaluate import fairness, gallery, gate, guessing, metrics, models, page, testset, words
 from components.evaluate.champion import resolve
 from components.evaluate.findings import Findings
@@ -79,11 +79,12 @@ def evaluate_model(
     summary_path: str,
     predictions_dir: str,
     settings: Settings,
+    classifier_uri: str = "",
 ) -> EvaluationResult:
     """Evaluates the classifier in `classifier_dir` on the test split of the data set in `dataset_dir`.
 
-    Writes the HTML report, the Markdown summary, and into `predictions_dir` every answer (`predictions.parquet`) and
-    the histogram that `pipeline.py drift` compares the service with (`reference.json`).
+    Writes the HTML report, the Markdown summary, and into `predictions_dir` what components.artifacts.predictions says,
+    with where others find the classifier, whose artifact has `classifier_uri` (by default its folder).
 
     Raises:
         PipelineError: the test split is empty, a model is missing or knows other labels, a record file is damaged.
@@ -104,7 +105,16 @@ def evaluate_model(
     found = _findings(analysis, test, answers, served, classifier_dir, comparison, settings)
     page.write(found, gallery.build(analysis, test, served), report_path)
     Path(summary_path).write_text(words.markdown(found), encoding="utf-8")
-    _write_predictions(predictions_dir, found, test, [served.digest, saved.digest])
+    about = {
+        "classifier": storage.published_uri(classifier_uri or classifier_dir),
+        "versions": [served.digest, saved.digest],
+        "accuracy": analysis.scores["accuracy"],
+        "snapshot": test.info.snapshot,
+        "refused": "" if found.verdict.passed else "; ".join(found.verdict.reasons),
+    }
+    predictions.write(
+        predictions_dir, analysis.labels, test.object_ids, analysis.targets, analysis.probabilities, about
+    )
     labels, matrix = metrics.condensed(analysis, _MATRIX_CLASSES)
     itself = bool(champion) and compared["champion"].digest == served.digest
     return EvaluationResult(found.verdict.passed, labels, matrix, metrics.micro_roc(analysis), found, itself)
@@ -130,7 +140,7 @@ def _findings(
 ) -> Findings:
     saved = answers["saved_model"].predictions
     guesses = guessing.compare(analysis)
-    lite_bytes, saved_bytes = models.sizes(classifier_dir)
+    lite_bytes, saved_bytes = classifier.sizes(classifier_dir)
     return Findings(
         analysis=analysis,
         guessing=guesses,
@@ -149,19 +159,3 @@ def _findings(
 
 def _groups(test: TestSet) -> np.ndarray:
     return np.array([test.text(i, "group") or test.object_ids[i] for i in range(len(test))])
-
-
-def _write_predictions(directory: str, found: Findings, test: TestSet, versions: list[str]) -> None:
-    analysis = found.analysis
-    columns = {
-        "object_id": test.object_ids,
-        "label": [analysis.labels[index] for index in analysis.targets],
-        "predicted": [analysis.labels[index] for index in analysis.predictions],
-        "confidence": analysis.confidences.astype(np.float32),
-        "label_probability": analysis.probabilities[np.arange(len(test)), analysis.targets].astype(np.float32),
-        "probabilities": list(analysis.probabilities.astype(np.float32)),
-    }
-    reference = predictions.histogram(analysis.labels, analysis.predictions, analysis.confidences)
-    about = {"versions": versions, "accuracy": analysis.scores["accuracy"], "snapshot": test.info.snapshot}
-    about["refused"] = "" if found.verdict.passed else "; ".join(found.verdict.reasons)
-    predictions.write(directory, columns, reference | about)

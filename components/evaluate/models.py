@@ -13,7 +13,6 @@ from components.evaluate.testset import TestSet
 from components.shared import imaging
 from components.shared.errors import PipelineError
 from components.shared.progress import Progress
-from components.shared.storage import storage
 
 _BATCH = 64
 _TIMED = 50
@@ -93,14 +92,6 @@ def latency(model: Classifier, test: TestSet) -> float:
         model.predict([picture])
         seconds.append(time.perf_counter() - started)
     return float(np.median(seconds) * 1000)
-
-
-def sizes(directory: str) -> tuple[int, int]:
-    """Bytes of the LiteRT model and of the SavedModel in a classifier's folder; 0 for one that is not there."""
-    files = storage.list_files(directory)
-    lite = sum(file.size for file in files if file.uri.endswith(".tflite"))
-    saved = sum(file.size for file in files if file.uri.removeprefix(directory.rstrip("/")).startswith("/1/"))
-    return lite, saved
 
 
 def _predict(model: Classifier, batch: list[bytes]) -> np.ndarray:

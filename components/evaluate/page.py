@@ -1,5 +1,6 @@
 """The evaluation report: one HTML page for the person who decides whether this model may be trusted."""
 
+from components.artifacts.classifier import TFLITE
 from components.evaluate import figures, words
 from components.evaluate.findings import Findings
 from components.evaluate.gallery import Gallery
@@ -44,7 +45,7 @@ def facts(found: Findings) -> dict[str, str]:
     analysis, scores = found.analysis, found.analysis.scores
     has_five = len(analysis.labels) > 5
     five = {"among the first five": words.percent(scores["top5_accuracy"])} if has_five else {}
-    size = {} if has_five else {"model.tflite": f"{found.model_bytes / 1e6:.1f} MB"}
+    size = {} if has_five else {TFLITE: f"{found.model_bytes / 1e6:.1f} MB"}
     return {"accuracy": words.percent(scores["accuracy"])} | five | {
         "macro F1": f"{scores['macro_f1']:.3f}",
         "log loss": f"{scores['log_loss']:.3f}",
@@ -216,7 +217,7 @@ def _numbers(report: Report, found: Findings) -> None:
         for name, title in words.titles(analysis).items()
     ]
     about = {
-        "model.tflite": f"{found.model_bytes:,} bytes",
+        TFLITE: f"{found.model_bytes:,} bytes",
         "SavedModel": f"{found.saved_model_bytes:,} bytes",
         "accuracy of the SavedModel": f"{found.saved_model_accuracy:.3f}",
         "both answer alike": words.percent(found.agreement),

@@ -48,7 +48,9 @@ class TestSet:
         batch: list[bytes] = []
         for example, expected in zip_longest(dataset.read_examples(self.path, SPLIT), self.object_ids):
             if example is None or example.object_id != expected:
-                raise PipelineError(f"{dataset.EXAMPLES} of {self.path} does not fit its record files: run assemble again")
+                raise PipelineError(
+                    f"{dataset.EXAMPLES} of {self.path} does not fit its record files: run assemble again"
+                )
             batch.append(example.encoded)
             if len(batch) == size:
                 yield batch

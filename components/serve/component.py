@@ -1,7 +1,7 @@
 """KFP interface of the serve step: puts a model into service, or takes a bad one back."""
 
 from kfp import dsl
-from kfp.dsl import Artifact, Dataset, Input, Markdown, Model, Output
+from kfp.dsl import Artifact, Dataset, Input, Markdown, Output
 
 from components.container_images import image
 
@@ -9,7 +9,6 @@ from components.container_images import image
 @dsl.component(base_image=image("data"), install_kfp_package=False)
 def serve(
     dataset: Input[Dataset],
-    classifier: Input[Model],
     predictions: Input[Artifact],
     serving: str,
     service: str,
@@ -19,15 +18,15 @@ def serve(
     run_created: str,
     summary: Output[Markdown],
 ):
-    """Deploys `classifier` as `service` and smoke-tests it with pictures of the test split."""
-    from components.serve.deploy import Settings, deploy
+    """Deploys the classifier that `predictions` are of as `service`, and smoke-tests it with images of the test split.
+
+    It is no input: Kubeflow would download it whole, and the evaluation has written where it is and its digest.
+    """
+    from components.serve.deploy import deploy
+    from components.serve.deployment import Settings
     from components.shared.errors import reported
-    from components.shared.storage.storage import published_uri
 
     arguments = {name: value for name, value in locals().items() if name in Settings.__annotations__}
     with reported():
-        uri = published_uri(classifier.uri)
-        deployment = deploy(
-            Settings(**arguments), dataset.path, classifier.path, uri, predictions.path, summary.path
-        )
+        deployment = deploy(Settings(**arguments), dataset.path, predictions.path, summary.path)
     print(deployment)

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, replace
 
-from components.artifacts import classifier, dataset
+from components.artifacts import dataset, predictions
 from components.serve import local, objects, smoke
 from components.serve.deployment import Settings
 from components.serve.kserve import KServe
@@ -33,35 +33,28 @@ class Deployment:
         return f"{self.service} {self.version} on {self.where}: {self.result}"
 
 
-def deploy(
-    settings: Settings,
-    dataset_dir: str,
-    classifier_dir: str,
-    classifier_uri: str,
-    predictions_dir: str,
-    summary_path: str,
-) -> Deployment:
-    """Deploys the classifier and smoke-tests it; what was in service before stays if the new one fails.
+def deploy(settings: Settings, dataset_dir: str, predictions_dir: str, summary_path: str) -> Deployment:
+    """Deploys a classifier and smoke-tests it; what was in service before stays if the new one fails.
 
-    In a step of a run on a cluster it goes to that cluster, with the model read from `classifier_uri`; elsewhere, a
-    notebook's pod included, the real server is started, tried and stopped. `predictions_dir` is what the evaluation
-    answered: the server must answer the same.
+    `predictions_dir` is what the evaluation wrote: which classifier it is, and its answers, which the server must give.
+    In a step of a run on a cluster it goes to that cluster; elsewhere, a notebook's pod included, the real server is
+    started, tried and stopped.
 
     Raises:
-        PipelineError: the classifier is incomplete, or the new version does not start or answers wrongly.
+        PipelineError: the evaluation is incomplete, or the new version does not start or answers wrongly.
     """
-    digest = classifier.digest(classifier_dir)
     questions = smoke.choose_questions(dataset_dir, predictions_dir)
-    accuracy = smoke.evaluated_accuracy(predictions_dir)
+    evaluated = predictions.read_reference(predictions_dir)
+    model = objects.Model(evaluated["classifier"], evaluated["versions"][0], evaluated["accuracy"])
+    digest = model.digest
     if kubernetes.in_step():
-        model = objects.Model(classifier_uri, digest, accuracy)
         with interruptible("the step was told to stop"):
             deployment = _deploy_to_cluster(settings, model, lambda url: smoke.try_service(url, questions, digest))
     else:
-        result = local.try_server(classifier_dir, settings.service, digest, questions)
-        where = f"this machine: tried and stopped; `python pipeline.py serve --model {classifier_dir}` starts it"
+        result = local.try_server(model.uri, settings.service, digest, questions)
+        where = f"this machine: tried and stopped; `python pipeline.py serve --model {model.uri}` starts it"
         deployment = Deployment(settings.service, digest[:10], where, result)
-    storage.write_bytes(summary_path, _summary(deployment, digest, accuracy, dataset.load(dataset_dir)).encode())
+    storage.write_bytes(summary_path, _summary(deployment, model, dataset.load(dataset_dir)).encode())
     return deployment
 
 
@@ -90,14 +83,14 @@ def _has_own_account(cluster: kubernetes.Cluster) -> bool:
         return False  # manifests/base/rbac was not applied, so neither was the account
 
 
-def _summary(deployment: Deployment, digest: str, accuracy: float, data: dataset.DatasetInfo) -> str:
+def _summary(deployment: Deployment, model: objects.Model, data: dataset.DatasetInfo) -> str:
     if deployment.result is None:
         return f"# {deployment.service} was not changed\n\n{deployment.where}. To deploy this model, start a new run.\n"
     rows = {
-        "Version": f"{deployment.version} (model {digest[:12]})",
+        "Version": f"{deployment.version} (model {model.digest[:12]})",
         "Where": deployment.where,
         "Smoke test": str(deployment.result),
-        "Test accuracy": f"{accuracy:.3f}",
+        "Test accuracy": f"{model.accuracy:.3f}",
         "Classes": str(len(data.labels)),
         "Data snapshot": data.snapshot[:12],
     }

@@ -13,13 +13,11 @@ import urllib.error
 import urllib.request
 from dataclasses import dataclass
 
-from components.artifacts import dataset
+from components.artifacts import dataset, predictions
 from components.artifacts.dataset import Example
 from components.artifacts.service import SMOKE_HEADER
 from components.shared.errors import PipelineError
-from components.shared.storage import storage
 
-PREDICTIONS = "predictions.parquet"
 PICTURES = 32
 # Among so many examples the pictures are chosen, so that the whole split need not be read from the store.
 LOOK_AT = 1000
@@ -78,17 +76,13 @@ def choose_questions(dataset_dir: str, predictions_dir: str, number: int = PICTU
     if not chosen:
         raise PipelineError("the test split has no picture to try the server with: raise test_fraction")
     labels = dataset.load(dataset_dir).labels
-    rows = _evaluated(predictions_dir, [example.object_id for example in chosen])
+    filters = [("object_id", "in", [example.object_id for example in chosen])]
+    found = predictions.read(predictions_dir, ["object_id", "probabilities"], filters)
+    rows = {row["object_id"]: row["probabilities"] for row in found}
     missing = [example.object_id for example in chosen if len(rows.get(example.object_id, ())) != len(labels)]
     if missing:
         raise PipelineError(f"the evaluation has no answer for test picture {missing[0]}: evaluate this data set first")
     return [Question(example, dict(zip(labels, rows[example.object_id]))) for example in chosen]
-
-
-def evaluated_accuracy(predictions_dir: str) -> float:
-    """The share of the test split that the evaluation found right. Raises PipelineError: it wrote nothing there."""
-    rows = _read(predictions_dir, ["label", "predicted"])
-    return sum(row["label"] == row["predicted"] for row in rows) / max(len(rows), 1)
 
 
 def try_service(
@@ -152,21 +146,6 @@ def get_json(url: str, seconds: float = SECONDS) -> dict:
     """GET `url`. Raises OSError."""
     with _OPENER.open(url, timeout=seconds) as response:
         return json.load(response)
-
-
-def _evaluated(predictions_dir: str, object_ids: list[str]) -> dict[str, list[float]]:
-    rows = _read(predictions_dir, ["object_id", "probabilities"], [("object_id", "in", object_ids)])
-    return {row["object_id"]: row["probabilities"] for row in rows}
-
-
-def _read(predictions_dir: str, columns: list[str], filters: list | None = None) -> list[dict]:
-    from pyarrow import parquet
-
-    uri = storage.join(predictions_dir, PREDICTIONS)
-    if not storage.exists(uri):
-        raise PipelineError(f"{predictions_dir} has no {PREDICTIONS}: it is not what the evaluate step writes")
-    with storage.open_read(uri) as file:
-        return parquet.read_table(file, columns=columns, filters=filters).to_pylist()
 
 
 def _agrees(expected: dict[str, float], label: str, probability: float) -> bool:

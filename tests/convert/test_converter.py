@@ -5,7 +5,7 @@ import os
 import pyarrow.parquet as pq
 import pytest
 
-from components.artifacts import dataset, records
+from components.artifacts import dataset, index, records
 from components.convert import converter
 from components.convert.converter import convert_shard
 from components.shared.errors import PipelineError
@@ -82,14 +82,14 @@ def test_a_corrupt_picture_is_logged_and_the_others_go_on(tmp_path, damage):
     collection[1].in_shard = damage(collection[1].jpeg)
     summary, _, rows = convert(tmp_path, collection)
     assert summary.records == 4
-    assert rows[1]["status"] == converter.CORRUPT and rows[1]["message"] and rows[1]["record_uri"] is None
+    assert rows[1]["status"] == index.CORRUPT and rows[1]["message"] and rows[1]["record_uri"] is None
 
 
 def test_a_picture_that_the_shard_lacks_is_logged(tmp_path):
     collection = items()
     collection[2].in_shard = b""
     _, _, rows = convert(tmp_path, collection)
-    assert rows[2]["status"] == converter.MISSING and rows[2]["record_uri"] is None
+    assert rows[2]["status"] == index.MISSING and rows[2]["record_uri"] is None
 
 
 def test_a_tar_that_its_log_does_not_describe_is_refused(tmp_path):

@@ -4,7 +4,9 @@ import hashlib
 import json
 from pathlib import Path
 
-from components.artifacts import classifier, dataset, records
+import numpy as np
+
+from components.artifacts import classifier, dataset, predictions, records
 from tests.helpers.colour_model import COLOURS, picture
 
 
@@ -34,20 +36,20 @@ def build(directory: Path, examples: int = 24, wrong: int = 0, shown: str = "") 
     return str(directory)
 
 
-def evaluate(dataset_dir: str, classifier_dir: str, directory: Path) -> str:
-    """Writes what the evaluate step answers to the test split. Returns the directory."""
-    import pyarrow
-    from pyarrow import parquet
+def evaluate(dataset_dir: str, classifier_dir: str, directory: Path, deployed: str = "", uri: str = "") -> str:
+    """Writes what the evaluate step answers to the test split. Returns the directory.
 
-    model = classifier.load(classifier_dir)
+    It says that the classifier was `deployed` (by default `classifier_dir`), and is found at `uri` (by default there).
+    """
+    model, deployed = classifier.load(classifier_dir), deployed or classifier_dir
     labels = dataset.load(dataset_dir).labels
     examples = list(dataset.read_examples(dataset_dir, "test"))
     order = [model.labels.index(label) for label in labels]
     rows = model.predict([example.encoded for example in examples])[:, order]
-    columns = {"object_id": [example.object_id for example in examples], "probabilities": list(rows)}
-    columns |= {"label": [example.label for example in examples], "predicted": [labels[row.argmax()] for row in rows]}
-    directory.mkdir(parents=True, exist_ok=True)
-    parquet.write_table(pyarrow.table(columns), directory / "predictions.parquet")
+    truth, ids = np.array([example.label_index for example in examples], int), [it.object_id for it in examples]
+    about = {"classifier": uri or deployed, "versions": [classifier.digest(deployed)]}
+    about |= {"accuracy": float((rows.argmax(axis=1) == truth).mean())}
+    predictions.write(str(directory), labels, ids, truth, rows, about)
     return str(directory)
 
 

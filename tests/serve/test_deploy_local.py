@@ -6,7 +6,7 @@ import shutil
 import pytest
 
 from components.serve import deploy, smoke
-from components.serve.deploy import Settings
+from components.serve.deployment import Settings
 from components.serve.smoke import SmokeTestError
 from components.shared.errors import PipelineError
 from tests.helpers import colour_dataset
@@ -21,8 +21,8 @@ def run(tmp_path, classifier_dir):
 
     def run(model: str = classifier_dir, evaluated: str = classifier_dir, **options) -> deploy.Deployment:
         data = colour_dataset.build(tmp_path / "data", **options)
-        predictions = colour_dataset.evaluate(data, evaluated, tmp_path / "predictions") if options != NONE else ""
-        return deploy.deploy(SETTINGS, data, model, model, predictions, str(tmp_path / "summary.md"))
+        predictions = colour_dataset.evaluate(data, evaluated, tmp_path / "predictions", model) if options != NONE else ""
+        return deploy.deploy(SETTINGS, data, predictions, str(tmp_path / "summary.md"))
 
     return run
 

@@ -5,6 +5,7 @@ import pytest
 
 from cli.main import main
 from components.serve import deploy, objects
+from components.serve.deployment import Settings
 from components.serve.objects import Model
 from components.serve.rollout import RolloutError
 from components.shared.errors import PipelineError
@@ -194,11 +195,11 @@ def test_the_whole_step_in_a_pod(kube, servers, classifier_dir, tmp_path, monkey
     for name in ("model.tflite", "labels.txt", "model_card.json"):
         storage.upload(f"{classifier_dir}/{name}", f"{s3_bucket}/classifier/{name}")
     monkeypatch.setenv("KUBERNETES_SERVICE_HOST", "127.0.0.1")
-    settings = deploy.Settings("deployment", "colours", IMAGE, 1, 0)
+    settings = Settings("deployment", "colours", IMAGE, 1, 0)
     data = colour_dataset.build(tmp_path / "data", examples=6)
-    predictions = colour_dataset.evaluate(data, classifier_dir, tmp_path / "predictions")
-    uri, summary = f"{s3_bucket}/classifier", tmp_path / "summary.md"
-    found = deploy.deploy(settings, data, classifier_dir, uri, predictions, str(summary))
+    summary, uri = tmp_path / "summary.md", f"{s3_bucket}/classifier"
+    predictions = colour_dataset.evaluate(data, classifier_dir, tmp_path / "predictions", uri=uri)
+    found = deploy.deploy(settings, data, predictions, str(summary))
     assert found.result.right == 6 and found.where == f"{servers.url('colours')}, with all of the traffic"
     assert "colours passed its smoke test" in summary.read_text()
     assert "| Test accuracy | 1.000 |" in summary.read_text()
@@ -212,6 +213,6 @@ def test_a_model_on_a_local_disk_is_refused(kube, classifier_dir, tmp_path, monk
     monkeypatch.setenv("KUBERNETES_SERVICE_HOST", "127.0.0.1")
     data = colour_dataset.build(tmp_path / "data", examples=6)
     predictions = colour_dataset.evaluate(data, classifier_dir, tmp_path / "predictions")
-    settings = deploy.Settings("deployment", "colours", IMAGE, 1, 0)
+    settings = Settings("deployment", "colours", IMAGE, 1, 0)
     with pytest.raises(PipelineError, match="no other pod can read"):
-        deploy.deploy(settings, data, classifier_dir, classifier_dir, predictions, str(tmp_path / "summary.md"))
+        deploy.deploy(settings, data, predictions, str(tmp_path / "summary.md"))

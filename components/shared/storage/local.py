@@ -54,8 +54,9 @@ class LocalStore(base.Store):
             return Chunk(file.read(length), start, FileInfo(uri, os.fstat(file.fileno()).st_size))
 
     def write(self, uri: str, data: bytes) -> None:
-        with _explained("write", uri), replacing(path_of(uri), contended=True) as temporary, open(temporary, "wb") as file:
-            file.write(data)
+        with _explained("write", uri), replacing(path_of(uri), contended=True) as temporary:
+            with open(temporary, "wb") as file:
+                file.write(data)
 
     def write_file(self, uri: str, path: str) -> None:
         with _explained("write", uri), replacing(path_of(uri), contended=True) as temporary:

@@ -19,6 +19,7 @@ from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from typing import Callable
 
+from components.artifacts.classifier import TFLITE
 from components.shared import kubernetes
 from components.shared.errors import PipelineError, TransientError
 from components.shared.storage import storage
@@ -268,7 +269,7 @@ def _candidate(training: Training, outcome: Outcome, folder: str) -> _Candidate:
         return _Candidate(leaderboard.Entry(model, error=str(outcome)))
     target = os.path.join(folder, model)
     os.makedirs(target)
-    for name in (RESULT, "model.tflite"):
+    for name in (RESULT, TFLITE):
         storage.download(storage.join(training.output, name), os.path.join(target, name))
     result = TrainingResult.load(target)
     accuracy = result.metrics["validation_accuracy"]

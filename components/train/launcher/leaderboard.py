@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Sequence
 
+from components.artifacts.classifier import TFLITE
 from components.shared.report import Report, bars, notice, percent, table
 
 _LATENCY_RUNS = 20
@@ -47,7 +48,7 @@ def latency(tflite: str) -> float:
 
 def measure(folder: str, model: str, accuracy: float, seconds: float, images_per_second: float) -> Entry:
     """The entry of the classifier in `folder`."""
-    tflite = Path(folder) / "model.tflite"
+    tflite = Path(folder) / TFLITE
     return Entry(model, accuracy, tflite.stat().st_size, latency(str(tflite)), seconds, images_per_second)
 
 

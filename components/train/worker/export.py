@@ -1,7 +1,6 @@
 """The model artifact: SavedModel, Keras file, tflite file, labels and model card, which all give the same answers."""
 
 import importlib.metadata
-import json
 import os
 from datetime import datetime, timezone
 from pathlib import Path
@@ -11,6 +10,8 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from components.artifacts import classifier, objects
+from components.artifacts.classifier import KERAS, SAVED_MODEL, TFLITE
 from components.shared.calibration import fit_temperature, negative_log_likelihood
 from components.train.result import TrainingResult
 from components.train.worker import batches
@@ -18,7 +19,6 @@ from components.train.worker.checkpoints import State
 from components.train.worker.input_pipeline import Examples, Order
 from components.train.worker.session import Session
 
-SAVED_MODEL, KERAS, TFLITE, LABELS, CARD = "1", "model.keras", "model.tflite", "labels.txt", "model_card.json"
 CALIBRATION_PICTURES = 200
 COMPARED_PICTURES = 500
 _PACKAGES = ("tensorflow", "tensorflow-cpu", "keras", "ai-edge-litert", "numpy")
@@ -70,7 +70,7 @@ def _with_weights(session: Session, weights: Sequence[np.ndarray]) -> keras.Mode
 
 def _save(model: keras.Model, session: Session, result: TrainingResult, output: str, doing: str) -> None:
     temperature, info = result.metrics["temperature"], session.info
-    Path(output, LABELS).write_text("".join(f"{label}\n" for label in info.labels), encoding="utf-8")
+    objects.write_labels(Path(output, objects.LABELS), info.labels)
     model.save(os.path.join(output, KERAS))
     session.stop.check(doing)
     save_saved_model(model, info.labels, info.stored_size, temperature, os.path.join(output, SAVED_MODEL))
@@ -223,7 +223,7 @@ def _write_card(session: Session, result: TrainingResult, extra: Mapping[str, fl
         "versions": _versions(),
         "intended_use": INTENDED_USE,
     }
-    Path(output, CARD).write_text(json.dumps(card, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    classifier.write_card(output, card)
 
 
 def _versions() -> dict[str, str]:

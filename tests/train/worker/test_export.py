@@ -10,6 +10,7 @@ import pytest
 import tensorflow as tf
 
 from components.artifacts import classifier
+from components.artifacts.objects import write_labels
 from components.shared import imaging
 from components.shared.calibration import softmax
 from components.train import models
@@ -63,13 +64,13 @@ def answers_of_each_form(
     model: keras.Model, image_size: int, encoded: list[bytes], folder: Path
 ) -> dict[str, np.ndarray]:
     """Probabilities [pictures, labels] by form, each from the written file."""
-    model.save(folder / export.KERAS)
-    export.save_saved_model(model, LABELS, image_size, TEMPERATURE, str(folder / export.SAVED_MODEL))
-    (folder / export.TFLITE).write_bytes(export.tflite(model, TEMPERATURE))
-    (folder / export.LABELS).write_text("".join(f"{label}\n" for label in LABELS))
-    (folder / export.CARD).write_text(json.dumps({"stored_size": image_size, "labels": LABELS}))
-    logits = keras.models.load_model(folder / export.KERAS)(pixels(encoded, image_size), training=False).numpy()
-    signature = tf.saved_model.load(str(folder / export.SAVED_MODEL)).signatures["serving_default"]
+    model.save(folder / classifier.KERAS)
+    export.save_saved_model(model, LABELS, image_size, TEMPERATURE, str(folder / classifier.SAVED_MODEL))
+    (folder / classifier.TFLITE).write_bytes(export.tflite(model, TEMPERATURE))
+    write_labels(folder / "labels.txt", LABELS)
+    (folder / classifier.CARD).write_text(json.dumps({"stored_size": image_size, "labels": LABELS}))
+    logits = keras.models.load_model(folder / classifier.KERAS)(pixels(encoded, image_size), training=False).numpy()
+    signature = tf.saved_model.load(str(folder / classifier.SAVED_MODEL)).signatures["serving_default"]
     return {
         "keras": softmax(logits / TEMPERATURE),
         "tflite": classifier.load(str(folder)).predict(encoded),
