@@ -246,9 +246,6 @@ def pipeline(
         expected_classes=check_expected_classes,
         previous_dataset=check_previous_dataset,
         max_drift=check_max_drift,
-        image_size=fetch_image_size,
-        jpeg_quality=fetch_jpeg_quality,
-        respect_robots=fetch_respect_robots,
     )
     set_resources(assembled, "assemble", secrets)
 

@@ -50,9 +50,11 @@ http {{
 """
 _OURS = """
 import json, sys
-from components.fetch.fetcher import Limits, Settings, fetch_shard
+from components.fetch.fetcher import fetch_shard
+from components.fetch.settings import Limits
+from tests.helpers.fetch_settings import fetch_settings
 call = json.loads(sys.argv[1])
-settings = Settings(image_base=call["base"], image_size=256, requests_per_second=0)
+settings = fetch_settings(image_base=call["base"], image_size=256, requests_per_second=0)
 print(fetch_shard("00000-of-00001", call["objects"], call["output"], call["output"], settings, Limits(processes=2)))
 """
 _PEER = """

@@ -60,7 +60,8 @@ def names_of_artifacts() -> tuple[set[str], list[set[str]]]:
 
     files = {objects.LABELS, image_shard.LOG_NAME, dataset.FILE_NAME, dataset.EXAMPLES, predictions.TABLE}
     files |= {predictions.REFERENCE, classifier.TFLITE, classifier.KERAS, classifier.CARD, verdict.FILE_NAME}
-    files |= {objects.SLICE_PREFIX, *(value for name, value in vars(service).items() if name.endswith(("LABEL", "ION")))}
+    files |= {value for name, value in vars(service).items() if name.endswith(("LABEL", "ANNOTATION"))}
+    files.add(objects.SLICE_PREFIX)
     return files, [set(image_shard.LOG_COLUMNS), set(index.MEASURED.names), set(records.SCHEMA), set(objects.SPLITS)]
 
 

@@ -55,7 +55,6 @@ def test_edges(spec):
         ("assemble", "evaluate"),
         ("train", "evaluate"),
         ("assemble", "condition-2"),
-        ("train", "condition-2"),
         ("evaluate", "condition-2"),
     }
     assert set(spec.components["comp-for-loop-1"].dag.tasks) == {"fetch"}

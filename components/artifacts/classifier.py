@@ -3,7 +3,7 @@
 A classifier is a folder (or its URI) that train writes:
 
     model.tflite     pixels [1, M, M, 3], 0 to 255, to probabilities [1, classes] float32; what the server runs
-    1/               SavedModel: encoded images to probabilities and labels, preprocessing inside; for TensorFlow Serving
+    1/               SavedModel for TensorFlow Serving: encoded images to probabilities and labels, preprocessing inside
     model.keras      pixels to logits, to train on with
     labels.txt       the classes, in the order of the probabilities
     model_card.json  name, created, labels, stored_size and input_size (pixels), temperature, snapshot and data (what
@@ -152,7 +152,8 @@ def sizes(directory: str) -> tuple[int, int]:
 
 def _load_local(directory: str, engine: str) -> Classifier:
     if not os.path.isdir(directory):
-        raise ModelError(f"there is no folder {directory}: give the folder with {LABELS} and {TFLITE} or {SAVED_MODEL}/")
+        wanted = f"{LABELS} and {TFLITE} or {SAVED_MODEL}/"
+        raise ModelError(f"there is no folder {directory}: give the folder with {wanted}")
     needed = _needed(_local_names(directory), engine, directory)
     card, labels = read_card(directory), read_labels(os.path.join(directory, LABELS))
     if card.get("labels", labels) != labels:

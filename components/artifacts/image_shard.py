@@ -17,7 +17,8 @@ original. An object without an image is not in it.
     encoded_sha256  string  of the stored JPEG
     thumbnail       binary  of the stored image: see components.shared.hashing
 
-Its metadata say under MADE_BY which settings and objects it was made from.
+Its metadata say under MADE_BY which settings and objects it was made from, and under PARAMETERS, as JSON, with which
+image_size, jpeg_quality and respect_robots.
 """
 
 import os
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
     import pyarrow.parquet as pq
 
 LOG_NAME = "fetch-log.parquet"
-MADE_BY = b"fetch"
+MADE_BY, PARAMETERS = b"fetch", b"parameters"
 # pyarrow is not imported above: the processes that fetch are small, and need the names alone.
 LOG_COLUMNS = {
     "status": "string",

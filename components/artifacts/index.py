@@ -15,16 +15,18 @@ convert writes it; assemble reads the indexes of all shards. It has the columns 
     position        int64   its ordinal in that file, from 0
     offset, length  int64   where its payload lies in that file, in bytes
 
-Everything after `message` but the original's columns is null where there is no record.
+Everything after `message` but the original's columns is null where there is no record. Its metadata say under
+image_shard.PARAMETERS what the fetch log says there.
 """
 
+import json
 from contextlib import contextmanager
 from typing import Any, Iterator, Sequence
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from components.artifacts.image_shard import LOG_COLUMNS, OK
+from components.artifacts.image_shard import LOG_COLUMNS, OK, PARAMETERS
 from components.shared import hashing
 from components.shared.errors import PipelineError
 from components.shared.storage import storage
@@ -75,9 +77,15 @@ class IndexWriter:
 def opened(path: str, log: pa.Schema) -> Iterator[IndexWriter]:
     """A writer of the local file `path`, which appears only when it is whole; `log` is the fetch log's schema."""
     objects = [field for field in log if field.name not in LOG_COLUMNS]
-    schema = pa.schema([*objects, *MEASURED])
+    written = {PARAMETERS: (log.metadata or {}).get(PARAMETERS, b"{}")}
+    schema = pa.schema([*objects, *MEASURED], metadata=written)
     with storage.replacing(path) as partial, pq.ParquetWriter(partial, schema) as file:
         yield IndexWriter(file, schema)
+
+
+def parameters(path: str) -> dict[str, Any]:
+    """The parameters with which the images of the index `path` were fetched; empty if it does not say."""
+    return json.loads((pq.read_schema(path).metadata or {}).get(PARAMETERS, b"{}"))
 
 
 def read(paths: Sequence[str]) -> pa.Table:

@@ -74,7 +74,8 @@ def assemble_dataset(
     found, resolution = _deduplicate(merged, settings)
     examples = _with_outcome(merged, resolution)
     selection = objects.selection(pq.read_schema(objects_path).metadata)
-    content = _content(examples, labels, resolution, settings, selection)
+    parameters = {**selection["parameters"], **index.parameters(index_paths[0]), **asdict(settings)}
+    content = _content(examples, labels, resolution) | {"parameters": parameters, "selection": selection["funnel"]}
     per_class = {name: split["per_class"] for name, split in content["splits"].items()}
     subject = validation.Subject(selected, examples, labels, per_class, content["stored_size"], found)
     check = validation.check(subject, settings)
@@ -101,10 +102,8 @@ def _deduplicate(merged: pa.Table, settings: Settings) -> tuple[duplicates.Found
     return found, resolve(merged, found.pairs.of(rows), settings.conflicts)
 
 
-def _content(
-    examples: pa.Table, labels: list[str], resolution: Resolution, settings: Settings, selection: dict[str, Any]
-) -> dict[str, Any]:
-    """dataset.json without its check."""
+def _content(examples: pa.Table, labels: list[str], resolution: Resolution) -> dict[str, Any]:
+    """What dataset.json says of the examples."""
     kept = examples.filter(examples["kept"])
     return {
         "format": dataset.FORMAT,
@@ -113,8 +112,6 @@ def _content(
         "stored_size": _stored_size(kept),
         "splits": {split: _split(examples, split, len(labels)) for split in objects.SPLITS},
         "excluded": _excluded(examples, resolution),
-        "parameters": {**selection["parameters"], **asdict(settings)},
-        "selection": selection["funnel"],
     }
 
 

@@ -22,9 +22,6 @@ _BETWEEN = {
 class Settings:
     """Parameters of the assemble step, as pipeline.py describes them.
 
-    `image_size`, `jpeg_quality` and `respect_robots` are of fetch and change nothing here: dataset.json, its report and
-    the model card say what the pictures were made with.
-
     Raises:
         ParameterError: a value is not allowed; the message names what is.
     """
@@ -39,9 +36,6 @@ class Settings:
     expected_classes: str
     previous_dataset: str
     max_drift: float
-    image_size: int
-    jpeg_quality: int
-    respect_robots: bool
 
     def __post_init__(self) -> None:
         choice("conflicts", self.conflicts, CONFLICTS)

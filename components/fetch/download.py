@@ -27,7 +27,7 @@ from components.fetch.hosts import Host
 from components.fetch.places import hosts_of, named_hosts
 from components.fetch.resolver import GuardedResolver, PrivateAddressError
 from components.fetch.robots import MAX_BYTES, Robots, check_headers
-from components.fetch.settings import Limits, Settings
+from components.fetch.settings import Limits, ShardSettings
 from components.shared import addresses
 
 _CHUNK = 1 << 16
@@ -52,7 +52,7 @@ class Body:
 class Downloader:
     """GETs with keep-alive connections, a polite pace per host and guarded addresses. One per process."""
 
-    def __init__(self, settings: Settings, limits: Limits, processes: int, budget: Budget) -> None:
+    def __init__(self, settings: ShardSettings, limits: Limits, processes: int, budget: Budget) -> None:
         """`processes` of this shard, and as many of each shard beside it, share each host's rate and connections."""
         self._settings, self._limits, self._budget = settings, limits, budget
         self._sharing = processes * settings.side_by_side

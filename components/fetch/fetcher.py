@@ -9,19 +9,19 @@ import os
 import shutil
 import tarfile
 import time
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.json
 import pyarrow.parquet as pq
 
-from components.artifacts.image_shard import LOG_COLUMNS, LOG_NAME, MADE_BY, OK, log_schema, tar_name
+from components.artifacts.image_shard import LOG_COLUMNS, LOG_NAME, MADE_BY, OK, PARAMETERS, log_schema, tar_name
 from components.fetch import parts, pool
 from components.fetch.failure import UNREACHABLE, is_lifted, may_pass
 from components.fetch.outcome import Outcome
 from components.fetch.rows import Row, Rows
-from components.fetch.settings import Limits, Settings
+from components.fetch.settings import Limits, Settings, ShardSettings
 from components.shared import parquet
 from components.shared.cores import available_cores
 from components.shared.errors import PipelineError
@@ -104,7 +104,8 @@ def fetch_shard(
     # pyarrow's own allocator keeps what it freed: 15 MB for 100,000 rows.
     pa.set_memory_pool(pa.system_memory_pool())
     rows = Rows(objects_path, shard)
-    settings = replace(settings, named=rows.named, side_by_side=min(rows.shards, _SIDE_BY_SIDE))
+    together = min(rows.shards, _SIDE_BY_SIDE)
+    settings = ShardSettings(**{**vars(settings), "named": rows.named, "side_by_side": together})
     work = _Work(shard, output_dir, output_uri, settings, limits, rows)
     if not work.is_finished():
         work.fetch()
@@ -200,7 +201,7 @@ class _Work:
         schema = self._rows.schema
         for field_ in log_schema():
             schema = schema.append(field_)
-        schema = schema.with_metadata({MADE_BY: self._identity()})
+        schema = schema.with_metadata({MADE_BY: self._identity(), PARAMETERS: self._parameters()})
         ordinal = 0
         with storage.replacing(self._log) as partial, pq.ParquetWriter(partial, schema, compression="zstd") as writer:
             for batch in self._rows.batches():
@@ -242,6 +243,10 @@ class _Work:
         ordered = dict(reasons.most_common())
         example = examples.get(next(iter(ordered), ""), "")
         return FetchSummary(self._shard, self._rows.count, ordered, size, seconds, self._resumed, example)
+
+    def _parameters(self) -> bytes:
+        shaping = {name: getattr(self._settings, name) for name in ("image_size", "jpeg_quality", "respect_robots")}
+        return json.dumps(shaping).encode()
 
     def _identity(self) -> bytes:
         return f"{self._fingerprint}-{self._rows.digest}".encode()

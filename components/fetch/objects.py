@@ -19,7 +19,7 @@ from components.fetch.deadline import Deadline
 from components.fetch.download import Body, Downloader
 from components.fetch.failure import Failure, Retry
 from components.fetch.outcome import Outcome
-from components.fetch.settings import Limits, Settings
+from components.fetch.settings import Limits, ShardSettings
 from components.fetch.stores import Stores
 from components.fetch.turns import Turns
 from components.shared import addresses, hashing, imaging
@@ -33,7 +33,7 @@ _FLAT = 2
 class Objects:
     """Fetches objects; one per process."""
 
-    def __init__(self, settings: Settings, limits: Limits, downloader: Downloader, budget: Budget) -> None:
+    def __init__(self, settings: ShardSettings, limits: Limits, downloader: Downloader, budget: Budget) -> None:
         self._settings, self._limits, self._downloader, self._budget = settings, limits, downloader, budget
         self._stores = Stores(settings, limits)
         self._large = ThreadPoolExecutor(1, "large")
@@ -126,12 +126,12 @@ def _opened(body: Body, last_sha256: str) -> imaging.EncodedImage:
         return imaging.EncodedImage(body.data)
 
 
-def _shrunk_in_turn(encoded: imaging.EncodedImage, body: Body, settings: Settings, last_sha256: str) -> Outcome:
+def _shrunk_in_turn(encoded: imaging.EncodedImage, body: Body, settings: ShardSettings, last_sha256: str) -> Outcome:
     with _TURN:
         return _shrunk(encoded, body, settings, last_sha256)
 
 
-def _shrunk(encoded: imaging.EncodedImage, body: Body, settings: Settings, last_sha256: str) -> Outcome:
+def _shrunk(encoded: imaging.EncodedImage, body: Body, settings: ShardSettings, last_sha256: str) -> Outcome:
     """Decodes, resizes and encodes. Raises Failure with the picture's reason.
 
     A picture of one colour is a placeholder, or what is left of a damaged one: its message says so, and assemble warns.

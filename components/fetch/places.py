@@ -9,7 +9,7 @@ from typing import Iterable
 from yarl import URL
 
 from components.fetch.failure import Failure
-from components.fetch.settings import Settings
+from components.fetch.settings import ShardSettings
 from components.shared.storage import storage
 
 # The Met's own pictures, to which its BigQuery table leads.
@@ -17,7 +17,7 @@ PUBLIC_BUCKETS = frozenset({("gs", "gcs-public-data--met")})
 _STORES = ("gs", "s3", "minio")
 
 
-def check_place(address: str, settings: Settings) -> None:
+def check_place(address: str, settings: ShardSettings) -> None:
     """Raises Failure(private_address) if `address`, a path or a URI, is a file or bucket that the user did not name."""
     scheme, place = place_of(address)
     if settings.allow_private_addresses or scheme not in ("file", *_STORES):
@@ -31,7 +31,7 @@ def check_place(address: str, settings: Settings) -> None:
     raise Failure("private_address", f"{address[:200]} {why}allow_private_addresses=true lets it pass")
 
 
-def named_hosts(settings: Settings) -> frozenset[tuple[str, int]]:
+def named_hosts(settings: ShardSettings) -> frozenset[tuple[str, int]]:
     """Host and port of what the user typed: these may be private."""
     return hosts_of(_typed(settings))
 
@@ -42,7 +42,7 @@ def hosts_of(addresses: Iterable[str]) -> frozenset[tuple[str, int]]:
     return frozenset((url.host.lower(), url.port) for url in urls if url.host)
 
 
-def _typed(settings: Settings) -> list[str]:
+def _typed(settings: ShardSettings) -> list[str]:
     return [text for text in (settings.image_base, *settings.named) if text]
 
 

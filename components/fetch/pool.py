@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Callable, Iterator
 
 from components.fetch.rows import Row
-from components.fetch.settings import Limits, Settings
+from components.fetch.settings import Limits, ShardSettings
 from components.shared.errors import TransientError
 
 # Rows that one process has at hand: enough to keep its connections busy while one host pauses.
@@ -28,7 +28,7 @@ _TICK = 1.0
 class Job:
     """What every process needs to know. `uri` is the folder of uploaded parts, empty if there is none."""
 
-    settings: Settings
+    settings: ShardSettings
     limits: Limits
     folder: str
     uri: str

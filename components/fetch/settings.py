@@ -11,24 +11,18 @@ AGENT = "museum-classifier"
 class Settings:
     """Parameters of the fetch step; their meaning is in the pipeline's docstring.
 
-    Attributes:
-        named: The other paths and URIs that the user typed: table and images.
-        side_by_side: Shards that may be fetched at the same time: they share each host's pace.
-
     Raises:
         ParameterError: a value is outside its range.
     """
 
-    image_base: str = ""
-    image_size: int = 128
-    jpeg_quality: int = 90
-    max_failed_fraction: float = 0.2
-    requests_per_second: float = 80.0
-    contact: str = ""
-    respect_robots: bool = True
-    allow_private_addresses: bool = False
-    named: tuple[str, ...] = ()
-    side_by_side: int = 1
+    image_base: str
+    image_size: int
+    jpeg_quality: int
+    max_failed_fraction: float
+    requests_per_second: float
+    contact: str
+    respect_robots: bool
+    allow_private_addresses: bool
 
     def __post_init__(self) -> None:
         between("image_size", self.image_size, 16, 4096)
@@ -42,6 +36,19 @@ class Settings:
     def user_agent(self) -> str:
         """`museum-classifier/1 (+contact)`."""
         return f"{AGENT}/1" + (f" (+{self.contact})" if self.contact else "")
+
+
+@dataclass(frozen=True)
+class ShardSettings(Settings):
+    """The parameters, and what fetching one shard needs to know of its collection.
+
+    Attributes:
+        named: The other paths and URIs that the user typed: table and images.
+        side_by_side: Shards that may be fetched at the same time: they share each host's pace.
+    """
+
+    named: tuple[str, ...] = ()
+    side_by_side: int = 1
 
 
 @dataclass(frozen=True)

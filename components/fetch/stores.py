@@ -12,7 +12,7 @@ from components.fetch.deadline import Deadline
 from components.fetch.failure import Failure, Retry
 from components.fetch.hosts import Host
 from components.fetch.places import check_place, place_of
-from components.fetch.settings import Limits, Settings
+from components.fetch.settings import Limits, ShardSettings
 from components.shared.storage import storage
 
 T = TypeVar("T")
@@ -21,7 +21,7 @@ T = TypeVar("T")
 class Stores:
     """Reads whole files through the stores' SDKs, in threads; one per process."""
 
-    def __init__(self, settings: Settings, limits: Limits) -> None:
+    def __init__(self, settings: ShardSettings, limits: Limits) -> None:
         self._settings, self._limits = settings, limits
         self._places: dict[tuple[str, str], _Place] = {}
 

@@ -15,7 +15,7 @@ from components.fetch import parts
 from components.fetch.budget import Budget
 from components.fetch.download import Downloader
 from components.fetch.objects import Objects
-from components.fetch.settings import Limits, Settings
+from components.fetch.settings import Limits, ShardSettings
 from components.shared.errors import PipelineError
 
 _LINE_BYTES = 16 << 20
@@ -26,7 +26,7 @@ class Worker:
 
     def __init__(self, job: dict) -> None:
         self._job = job
-        self._settings, self._limits = Settings(**job["settings"]), Limits(**job["limits"])
+        self._settings, self._limits = ShardSettings(**job["settings"]), Limits(**job["limits"])
         self._writer = parts.PartWriter(job["folder"], parts.fingerprint(self._settings))
         self._opened_at = time.monotonic()
         self._uploader = ThreadPoolExecutor(2, "upload")

@@ -41,17 +41,16 @@ def train(
     """Trains `model` (or several, comma-separated: the best goes on) and exports it into `classifier`."""
     from components.artifacts.dataset import require_fit
     from components.shared.errors import reported
-    from components.shared.storage.storage import published_uri
     from components.train.launcher.launch import launch
     from components.train.launcher.resources import Resources
     from components.train.settings import Settings
 
     arguments = {name: value for name, value in locals().items() if name in Settings.__annotations__}
     resources = Resources(train_cpu_request, train_cpu_limit, train_memory_request, train_memory_limit)
-    outputs = (classifier.path, published_uri(classifier.uri), curves.path, leaderboard.path)
+    outputs = (classifier.path, classifier.uri, curves.path, leaderboard.path)
     with reported():
         require_fit(dataset.path)
-        summary = launch(Settings(**arguments), dataset.path, published_uri(dataset.uri), *outputs, resources)
+        summary = launch(Settings(**arguments), dataset.path, dataset.uri, *outputs, resources)
     print(summary)
     open(metrics.path, "w").close()  # kfp.local repeats a finished step whose artifacts have no file
     metrics.metadata.update(summary.metrics())

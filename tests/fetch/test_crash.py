@@ -3,9 +3,10 @@
 import pytest
 
 from components.fetch import pool
-from components.fetch.fetcher import Settings, fetch_shard
+from components.fetch.fetcher import fetch_shard
 from components.shared.errors import TransientError
 from tests.fakes.image_server import Server
+from tests.helpers.fetch_settings import fetch_settings
 from tests.helpers.fetched_shards import QUICK, SHARD, read_log, write_objects
 
 # Python runs a `sitecustomize` that it finds on its path before anything else.
@@ -40,7 +41,7 @@ def broken(tmp_path, monkeypatch):
 def fetch(folder, paths: list[str], server: Server):
     addresses = {f"o{index:03d}": f"{server.url}{path}" for index, path in enumerate(paths)}
     objects = write_objects(folder / "objects.parquet", addresses)
-    settings = Settings(image_base=server.url, image_size=32, requests_per_second=0, max_failed_fraction=1)
+    settings = fetch_settings(image_base=server.url, image_size=32, requests_per_second=0, max_failed_fraction=1)
     return fetch_shard(SHARD, objects, str(folder / "out"), str(folder / "out"), settings, QUICK)
 
 

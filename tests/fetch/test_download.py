@@ -13,9 +13,9 @@ from components.fetch.budget import Budget
 from components.fetch.deadline import Deadline
 from components.fetch.download import Downloader
 from components.fetch.resolver import GuardedResolver, PrivateAddressError
-from components.fetch.settings import Settings
 from tests.fakes.image_server import Server, jpeg
 from tests.helpers.downloads import get, polite
+from tests.helpers.fetch_settings import fetch_settings
 from tests.helpers.fetched_shards import QUICK
 
 
@@ -92,7 +92,7 @@ def test_a_signed_address_is_sent_byte_for_byte():
         thread.start()
         url = f"http://127.0.0.1:{listener.getsockname()[1]}"
         path = "/a%7Eb/%C3%A9.jpg?X-Signature=Zm9v%2Fbar%3D%3D&X-Date=2024%3A01&q=a+b%20c"
-        get(Settings(image_base=url, respect_robots=False), [url + path])
+        get(fetch_settings(image_base=url, respect_robots=False), [url + path])
         thread.join()
     assert raw.split(b" ")[1].decode() == path
     (accept,) = [line for line in raw.decode().splitlines() if line.startswith("Accept:")]
@@ -123,7 +123,7 @@ def test_surplus_bytes_never_become_the_next_answer():
         async def scene():
             loop = asyncio.get_running_loop()
             async with Downloader(
-                Settings(image_base=url, respect_robots=False), QUICK, 1, Budget(1 << 20)
+                fetch_settings(image_base=url, respect_robots=False), QUICK, 1, Budget(1 << 20)
             ) as downloader:
                 async with downloader.get(url, Deadline(9)) as body:
                     first = body.data
@@ -168,7 +168,7 @@ def test_a_proxy_of_the_environment_is_used(monkeypatch):
     with Server() as proxy:
         monkeypatch.setenv("http_proxy", proxy.url)
         monkeypatch.setenv("no_proxy", "")
-        (body,) = get(Settings(respect_robots=False), ["http://museum.example/ok/7"])
+        (body,) = get(fetch_settings(respect_robots=False), ["http://museum.example/ok/7"])
         assert body.data == jpeg(7)
 
 
@@ -178,10 +178,10 @@ def test_a_proxy_is_not_asked_for_private_names(monkeypatch):
         monkeypatch.setenv("http_proxy", proxy.url)
         monkeypatch.setenv("no_proxy", "")
         addresses = ["http://localhost/ok/1", "http://10.0.0.1/ok/2", "http://169.254.169.254/ok/3"]
-        results = get(Settings(respect_robots=False), addresses)
+        results = get(fetch_settings(respect_robots=False), addresses)
         assert [getattr(result, "reason", "ok") for result in results] == ["private_address"] * 3
         assert not proxy.asked
-        results = get(Settings(respect_robots=False, allow_private_addresses=True), addresses)
+        results = get(fetch_settings(respect_robots=False, allow_private_addresses=True), addresses)
         assert [result.data for result in results] == [jpeg(1), jpeg(2), jpeg(3)]
 
 
@@ -200,7 +200,7 @@ def test_tls_certificates_are_checked(tmp_path):
     with Server() as server:
         server.socket = context.wrap_socket(server.socket, server_side=True)
         url = server.url.replace("http:", "https:")
-        (failure,) = get(Settings(image_base=url, respect_robots=False), [f"{url}/ok/1"])
+        (failure,) = get(fetch_settings(image_base=url, respect_robots=False), [f"{url}/ok/1"])
         assert failure.reason == "tls" and "certificate" in str(failure)
         assert not server.asked
 
@@ -209,7 +209,7 @@ def test_no_one_listening():
     with contextlib.closing(socket.create_server(("127.0.0.1", 0))) as listener:
         port = listener.getsockname()[1]
     (failure,) = get(
-        Settings(image_base=f"http://127.0.0.1:{port}", respect_robots=False), [f"http://127.0.0.1:{port}/x"]
+        fetch_settings(image_base=f"http://127.0.0.1:{port}", respect_robots=False), [f"http://127.0.0.1:{port}/x"]
     )
     assert failure.reason == "refused"
 

@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 
 from components.fetch.failure import may_pass
-from components.fetch.fetcher import Settings, fetch_shard
+from components.fetch.fetcher import fetch_shard
 from tests.fakes.image_server import LARGE, Server, bomb, large_png
+from tests.helpers.fetch_settings import fetch_settings
 from tests.helpers.fetched_shards import QUICK, SHARD, read_log, read_tar, write_objects
 
 DOCS = Path(__file__).parents[2] / "docs" / "fetch.md"
@@ -204,7 +205,8 @@ def fetched(tmp_path_factory):
             for name, (path, *_) in FAULTS.items()
         }
         objects = write_objects(folder / "objects.parquet", addresses)
-        settings = Settings(image_base=f"{server.url}/", image_size=64, max_failed_fraction=1, requests_per_second=0)
+        base = f"{server.url}/"
+        settings = fetch_settings(image_base=base, image_size=64, max_failed_fraction=1, requests_per_second=0)
         limits = replace(QUICK, refusals=REFUSALS)
         summary = fetch_shard(SHARD, objects, str(folder / "out"), str(folder / "out"), settings, limits)
         yield summary, read_log(folder / "out"), read_tar(folder / "out"), server

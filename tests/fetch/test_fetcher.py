@@ -14,18 +14,19 @@ import pytest
 
 from components.fetch import fetcher
 from components.fetch.failure import Failure
-from components.fetch.fetcher import FetchError, Settings, fetch_shard
+from components.fetch.fetcher import FetchError, fetch_shard
 from components.fetch.objects import located
 from components.shared import cores, imaging, sample
 from components.shared.errors import PipelineError
 from tests.fakes.image_server import Server, jpeg
+from tests.helpers.fetch_settings import fetch_settings
 from tests.helpers.fetched_shards import QUICK, SHARD, read_log, read_tar, write_objects
 
 
 def fetch(folder: Path, addresses: dict[str, str], limits=QUICK, others: int = 3, **settings):
     objects = write_objects(folder / "objects.parquet", addresses, others)
     values = {"image_size": 32, "requests_per_second": 0, **settings}
-    return fetch_shard(SHARD, objects, str(folder / "out"), str(folder / "out"), Settings(**values), limits)
+    return fetch_shard(SHARD, objects, str(folder / "out"), str(folder / "out"), fetch_settings(**values), limits)
 
 
 def test_stored_pictures_have_the_geometry(tmp_path):
@@ -171,7 +172,7 @@ def test_the_shards_share_the_pace(tmp_path):
     with Server() as server:
         addresses = {f"o{index:02d}": f"{server.url}/ok/{index}" for index in range(9)}
         objects = write_objects(tmp_path / "objects.parquet", addresses)
-        settings = Settings(image_base=server.url, image_size=32, requests_per_second=40, respect_robots=False)
+        settings = fetch_settings(image_base=server.url, image_size=32, requests_per_second=40, respect_robots=False)
         fetch_shard(shard, objects, str(tmp_path / "out"), str(tmp_path / "out"), settings, QUICK)
         assert max(server.times) - min(server.times) > 1.4
 
@@ -230,24 +231,24 @@ def test_progress_reaches_the_total(tmp_path, capfd):
 )
 def test_settings_out_of_range(changes, named):
     with pytest.raises(PipelineError, match=named):
-        Settings(**changes)
+        fetch_settings(**changes)
 
 
 @pytest.mark.parametrize("shard", ["3", "00000-of-2", "../../x", "00000-of-00002/.."])
 def test_names_that_are_no_shard(tmp_path, shard):
     objects = write_objects(tmp_path / "objects.parquet", {"a": "/x"})
     with pytest.raises(PipelineError, match="shard"):
-        fetch_shard(shard, objects, str(tmp_path / "out"), "", Settings(), QUICK)
+        fetch_shard(shard, objects, str(tmp_path / "out"), "", fetch_settings(), QUICK)
 
 
 def test_objects_that_are_none(tmp_path):
     (tmp_path / "objects.parquet").write_bytes(b"no parquet")
     with pytest.raises(PipelineError, match="objects.parquet"):
-        fetch_shard(SHARD, str(tmp_path / "objects.parquet"), str(tmp_path / "out"), "", Settings(), QUICK)
+        fetch_shard(SHARD, str(tmp_path / "objects.parquet"), str(tmp_path / "out"), "", fetch_settings(), QUICK)
     table = pq.read_table(write_objects(tmp_path / "o.parquet", {"a": "/x"})).drop_columns("image_uri")
     pq.write_table(table, tmp_path / "o.parquet")
     with pytest.raises(PipelineError, match="no column image_uri"):
-        fetch_shard(SHARD, str(tmp_path / "o.parquet"), str(tmp_path / "out"), "", Settings(), QUICK)
+        fetch_shard(SHARD, str(tmp_path / "o.parquet"), str(tmp_path / "out"), "", fetch_settings(), QUICK)
 
 
 def test_object_ids_cannot_leave_the_folder(tmp_path):

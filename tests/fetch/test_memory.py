@@ -8,9 +8,10 @@ import threading
 from dataclasses import asdict, replace
 from pathlib import Path
 
-from components.fetch.fetcher import Settings
+from components.fetch.settings import Settings
 from components.fetch.turns import Turns
 from tests.fakes.image_server import jpeg, large_png
+from tests.helpers.fetch_settings import fetch_settings
 from tests.helpers.fetch_step import STEP
 from tests.helpers.fetched_shards import QUICK, SHARD, write_objects
 
@@ -46,7 +47,7 @@ def test_twenty_thousand_rows(tmp_path):
     (tmp_path / "small.jpg").write_bytes(jpeg(1, 64, 48))
     addresses = {f"o{index:05d}": "" if index % 10 else str(tmp_path / "small.jpg") for index in range(20_000)}
     objects = write_objects(tmp_path / "objects.parquet", addresses)
-    settings = Settings(image_base=str(tmp_path), image_size=32, max_failed_fraction=1)
+    settings = fetch_settings(image_base=str(tmp_path), image_size=32, max_failed_fraction=1)
     own, largest = peaks(step(tmp_path, objects, settings, replace(QUICK, processes=2)))
     assert own <= 120 and largest <= 120
 
@@ -55,7 +56,7 @@ def test_large_jpegs_are_never_decoded_whole(tmp_path):
     """Pictures of 24 megapixels, many at once, in one process."""
     (tmp_path / "large.jpg").write_bytes(jpeg(1, 6000, 4000))
     objects = write_objects(tmp_path / "objects.parquet", {f"o{index:02d}": "large.jpg" for index in range(40)})
-    settings = Settings(image_base=str(tmp_path), image_size=128)
+    settings = fetch_settings(image_base=str(tmp_path), image_size=128)
     _, largest = peaks(step(tmp_path, objects, settings, replace(QUICK, deadline=60, max_bytes=64 * MB)))
     assert largest <= 120
 
@@ -92,7 +93,7 @@ def test_large_pngs_are_decoded_in_turn(tmp_path, monkeypatch):
     monkeypatch.setenv("TMPDIR", str(tmp_path))  # locks of its own
     monkeypatch.setenv("EVENTS", str(tmp_path / "events"))
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(tmp_path / "small"), str(Path(__file__).parents[2])]))
-    settings = Settings(image_base=str(tmp_path), image_size=128)
+    settings = fetch_settings(image_base=str(tmp_path), image_size=128)
     _, largest = peaks(step(tmp_path, objects, settings, replace(QUICK, processes=3, deadline=300)))
     assert 150 <= largest <= 300, "157 MB in Pillow, and no copy of it"
     assert (tmp_path / "events").read_text() == "()" * 24

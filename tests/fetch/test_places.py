@@ -9,10 +9,11 @@ from pathlib import Path
 import pytest
 
 from components.fetch.failure import Failure
-from components.fetch.fetcher import Settings, fetch_shard
+from components.fetch.fetcher import fetch_shard
 from components.fetch.places import check_place
 from components.query import selection
 from tests.fakes.image_server import jpeg
+from tests.helpers.fetch_settings import fetch_settings
 from tests.helpers.fetched_shards import QUICK, read_log
 
 
@@ -40,14 +41,14 @@ from tests.helpers.fetched_shards import QUICK, read_log
     ],
 )
 def test_files_and_buckets_only_where_the_user_pointed(address, named, allowed):
-    for settings in (Settings(named=tuple(named)), *(Settings(image_base=place) for place in named)):
+    for settings in (fetch_settings(named=tuple(named)), *(fetch_settings(image_base=place) for place in named)):
         if allowed:
             check_place(address, settings)
         else:
             with pytest.raises(Failure) as caught:
                 check_place(address, settings)
             assert caught.value.reason == "private_address" and "allow_private_addresses" in str(caught.value)
-    check_place(address, Settings(named=tuple(named), allow_private_addresses=True))
+    check_place(address, fetch_settings(named=tuple(named), allow_private_addresses=True))
 
 
 @pytest.fixture
@@ -74,8 +75,8 @@ def select_and_fetch(folder: Path, table: str, **settings) -> dict[str, str]:
     values = {"source": "table", "label": "kind", "min_images_per_class": 1, "shards": 1}
     paths = [str(folder / name) for name in ("objects.parquet", "labels.txt", "profile.html")]
     (shard,) = selection.select(selection.Settings(table=str(table), **values), *paths).shards
-    fetch_settings = Settings(image_size=32, requests_per_second=0, max_failed_fraction=1, **settings)
-    fetch_shard(shard, paths[0], str(folder / "out"), str(folder / "out"), fetch_settings, QUICK)
+    chosen = fetch_settings(image_size=32, requests_per_second=0, max_failed_fraction=1, **settings)
+    fetch_shard(shard, paths[0], str(folder / "out"), str(folder / "out"), chosen, QUICK)
     return {object_id: row["status"] for object_id, row in read_log(folder / "out").items()}
 
 

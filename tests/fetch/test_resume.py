@@ -13,8 +13,10 @@ from pathlib import Path
 import psutil
 import pytest
 
-from components.fetch.fetcher import FetchError, Settings, fetch_shard
+from components.fetch.fetcher import FetchError, fetch_shard
+from components.fetch.settings import Settings
 from tests.fakes.image_server import Server
+from tests.helpers.fetch_settings import fetch_settings
 from tests.helpers.fetch_step import start_step
 from tests.helpers.fetched_shards import QUICK, SHARD, read_log, read_tar, write_objects
 
@@ -23,7 +25,7 @@ LIMITS = replace(QUICK, host_connections=4, deadline=60, read_timeout=30)
 
 
 def settings_for(server: Server, **changes) -> Settings:
-    return Settings(**{"image_base": server.url, "image_size": 32, "requests_per_second": 0, **changes})
+    return fetch_settings(**{"image_base": server.url, "image_size": 32, "requests_per_second": 0, **changes})
 
 
 def fetch(folder: Path, objects: str, settings: Settings, uri: str = "", limits=LIMITS):

@@ -5,17 +5,19 @@ from pathlib import Path
 
 import pytest
 
-from components.fetch.fetcher import FetchError, Settings, fetch_shard
+from components.fetch.fetcher import FetchError, fetch_shard
 from components.shared.storage import storage
 from tests.fakes.image_server import jpeg
 from tests.fakes.proxy import Proxy
+from tests.helpers.fetch_settings import fetch_settings
 from tests.helpers.fetched_shards import QUICK, SHARD, read_log, read_tar, write_objects
 
 
 def fetch(folder: Path, bucket: str, names: list[str], limits=QUICK, uri: str = "", **settings):
     objects = write_objects(folder / "objects.parquet", {name: f"{bucket}/{name}.jpg" for name in names})
     values = {"image_base": bucket, "image_size": 32, "requests_per_second": 0, **settings}
-    return fetch_shard(SHARD, objects, str(folder / "out"), uri or str(folder / "out"), Settings(**values), limits)
+    out = str(folder / "out")
+    return fetch_shard(SHARD, objects, out, uri or out, fetch_settings(**values), limits)
 
 
 @pytest.fixture

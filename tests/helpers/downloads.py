@@ -8,6 +8,7 @@ from components.fetch.download import Downloader
 from components.fetch.failure import Failure
 from components.fetch.settings import Settings
 from tests.fakes.image_server import Server
+from tests.helpers.fetch_settings import fetch_settings
 from tests.helpers.fetched_shards import QUICK
 
 
@@ -31,4 +32,4 @@ def get(settings: Settings, addresses: list[str], limits=QUICK, at_once: bool = 
 
 
 def polite(server: Server, **changes) -> Settings:
-    return Settings(image_base=f"{server.url}/", requests_per_second=0, **changes)
+    return fetch_settings(image_base=f"{server.url}/", requests_per_second=0, **changes)

@@ -6,17 +6,18 @@ import sys
 from dataclasses import asdict
 from pathlib import Path
 
-from components.fetch.fetcher import Settings
+from components.fetch.settings import Settings
 from tests.helpers.fetched_shards import QUICK, SHARD
 from tests.helpers.local_runs import started
 
 STEP = """
 import json, sys
-from components.fetch.fetcher import Limits, Settings, fetch_shard
+from components.fetch.fetcher import fetch_shard
+from components.fetch.settings import Limits, ShardSettings
 from components.shared.errors import reported
 call = json.loads(sys.argv[1])
 with reported():
-    print(fetch_shard(*call["paths"], Settings(**call["settings"]), Limits(**call["limits"])))
+    print(fetch_shard(*call["paths"], ShardSettings(**call["settings"]), Limits(**call["limits"])))
 """
 
 

@@ -81,7 +81,8 @@ def write_shard(folder: Path, shard: str, items: list[Item], labels: list[str]) 
                 _add(tar, f"{item.object_id}.jpg", picture)
                 _add(tar, f"{item.object_id}.json", json.dumps(item.columns).encode())
     # In row groups as fetch writes them: a reader holds one of them.
-    pq.write_table(pa.Table.from_pylist(rows, LOG_SCHEMA), folder / "fetch-log.parquet", row_group_size=1024)
+    log = LOG_SCHEMA.with_metadata({"parameters": '{"image_size": 128, "jpeg_quality": 90, "respect_robots": true}'})
+    pq.write_table(pa.Table.from_pylist(rows, log), folder / "fetch-log.parquet", row_group_size=1024)
 
 
 def _add(tar: tarfile.TarFile, name: str, data: bytes) -> None:
@@ -127,9 +128,6 @@ def settings(**changes: object) -> Settings:
         "expected_classes": "",
         "previous_dataset": "",
         "max_drift": 0.25,
-        "image_size": 128,
-        "jpeg_quality": 90,
-        "respect_robots": True,
     }
     return Settings(**(values | changes))
 

@@ -21,7 +21,8 @@ def run(tmp_path, classifier_dir):
 
     def run(model: str = classifier_dir, evaluated: str = classifier_dir, **options) -> deploy.Deployment:
         data = colour_dataset.build(tmp_path / "data", **options)
-        predictions = colour_dataset.evaluate(data, evaluated, tmp_path / "predictions", model) if options != NONE else ""
+        folder = tmp_path / "predictions"
+        predictions = colour_dataset.evaluate(data, evaluated, folder, model) if options != NONE else ""
         return deploy.deploy(SETTINGS, data, predictions, str(tmp_path / "summary.md"))
 
     return run

@@ -103,6 +103,7 @@ def launch(
     Raises:
         PipelineError: no model could be trained; the message says why the first could not.
     """
+    dataset_uri, classifier_uri = map(storage.published_uri, (dataset_uri, classifier_uri))
     work = f"{classifier_uri.rstrip('/')}-work"
     if kubernetes.in_step():
         settings = _with_own_logs(settings, classifier_uri)
