@@ -100,7 +100,7 @@ def _blank_pictures(subject: Subject, settings: Settings) -> Iterator[Finding]:
     columns = (subject.examples[name].to_pylist() for name in ("object_id", "status", "message"))
     blank = [
         f"{object_id} ({message.rpartition(' ')[2]})"
-        for object_id, status, message in zip(*columns) if status == "ok" and (message or "").startswith(hashing.BLANK)
+        for object_id, status, message in zip(*columns) if status == OK and (message or "").startswith(hashing.BLANK)
     ]  # fmt: skip
     if blank:
         pictures = "picture shows" if len(blank) == 1 else "pictures show"
