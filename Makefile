@@ -8,6 +8,13 @@ SUPPORTED := f() { "$$1" -c 'import sys; sys.exit(not (3, 11) <= sys.version_inf
 	echo "error: Python 3.11, 3.12 or 3.13 is needed, and $$1 is $$("$$1" --version 2> /dev/null || echo missing): $$2" >&2; \
 	exit 1; }; }; f
 
+# pip, with a line now and then instead of hundreds or none; the status is pip's.
+INSTALL = { $(BIN)/python -m pip install --progress-bar off --disable-pip-version-check
+TOLD = 2>&1; echo "status $$?"; } | awk '/^status / { exit $$2 } \
+	/^Collecting / && ++n % 15 == 0 { print "  " n " packages found"; fflush() } \
+	/^Installing collected/ { print "  unpacking " NF - 3 " packages"; fflush() } \
+	/^(ERROR|error)/ { print > "/dev/stderr" }'
+
 .DEFAULT_GOAL := help
 .PHONY: help venv run test compile images push lock manifests test-zoo test-containers clean
 
@@ -17,8 +24,8 @@ help: ## what there is to make
 # An extra's stamp is older than setup.cfg only when something has to be installed.
 $(VENV)/.%: setup.cfg pyproject.toml constraints.txt
 	@$(MAKE) --no-print-directory venv
-	@echo "installing what '$*' needs into $(VENV) (once)"
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[$*]'
+	@echo "installing what '$*' needs into $(VENV) (once; some minutes)"
+	@$(INSTALL) --constraint constraints.txt --editable '.[$*]' $(TOLD)
 	@touch $@
 
 # An environment that was cut off while it was made has a python and no pip; it is completed.

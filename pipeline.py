@@ -5,6 +5,11 @@
 
 import sys
 
+if __name__ == "__main__":  # before kfp: with another Python than the environment's this is one line, no traceback
+    from cli.environment import require
+
+    require()
+
 from kfp import dsl
 
 from components.assemble.component import assemble as assemble_step

@@ -55,10 +55,10 @@ def _print_refusal(verdict: Verdict, console: Console) -> None:
 
 def _suggestions(run_: runs.Run, passed: bool) -> list[tuple[str, str]]:
     """(command, what it is for); of a refused model none that would serve it."""
-    root, artifacts = root_option(run_), run_.summary["artifacts"]
+    root = root_option(run_)
     look = [
         (command("tensorboard", *root), "the curves"),
-        (command("inspect", f"{relative(artifacts['dataset'])}/dataset.json"), "the data set"),
+        (command("inspect", *root), "the data set"),
     ]
     if passed:
         return [

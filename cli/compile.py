@@ -53,10 +53,13 @@ def write(output: str, target: Target = Target(), defaults: Mapping[str, Any] | 
 
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, "pipeline.yaml")
-        compiler.Compiler().compile(pipeline.pipeline, str(path), pipeline_parameters=dict(defaults or {}))
-        text = path.read_text()
-    comments = [line for line in text.splitlines() if line.startswith("#")]
+        compiler.Compiler().compile(pipeline.pipeline, str(path))
+        text = path.read_text(encoding="utf-8")
+    comments = [_with_default(line, defaults or {}) for line in text.split("\n") if line.startswith("#")]
     spec, platform = yaml.safe_load_all(text)
+    # Not by the compiler, which writes values into comments as they are: one of two lines makes a broken YAML.
+    for name, value in (defaults or {}).items():
+        spec["root"]["inputDefinitions"]["parameters"][name]["defaultValue"] = value
     references = {image(name): target.image(name) for name in NAMES}
     spec = _replaced(spec, references)
     _run_from_image(spec, pipeline)
@@ -69,7 +72,14 @@ def write(output: str, target: Target = Target(), defaults: Mapping[str, Any] | 
     _add_drop_downs(spec, target.accepting(defaults or {}).drop_downs)
     placement.apply(platform, target)
     documents = [yaml.dump(document, Dumper=_Dumper, sort_keys=True, width=120) for document in (spec, platform)]
-    Path(output).write_text("\n".join(comments) + "\n" + "---\n".join(documents))
+    Path(output).write_text("\n".join(comments) + "\n" + "---\n".join(documents), encoding="utf-8")
+
+
+def _with_default(comment: str, defaults: Mapping[str, Any]) -> str:
+    """`#    label: str [Default: '']` with the default of now."""
+    head, found, _ = comment.partition(" [Default: ")
+    name = head.lstrip("# ").partition(":")[0]
+    return f"{head}{found}{ascii(defaults[name])}]" if found and name in defaults else comment
 
 
 def _run_from_image(spec: dict, graph: ModuleType) -> None:
@@ -88,7 +98,9 @@ class _Dumper(yaml.SafeDumper):
 
 
 def _text(dumper: yaml.SafeDumper, text: str) -> yaml.ScalarNode:
-    return dumper.represent_scalar("tag:yaml.org,2002:str", text, style="|" if "\n" in text else None)
+    # In all other styles YAML reads these as a line's end, which it makes a newline.
+    style = '"' if set(text) & set("\r\x85\u2028\u2029") else "|" if "\n" in text else None
+    return dumper.represent_scalar("tag:yaml.org,2002:str", text, style=style)
 
 
 _Dumper.add_representer(str, _text)

@@ -20,6 +20,9 @@ _MARKS = {
     "failed": "[red]✗[/]",
     "skipped": "[dim]–[/]",
 }
+_BAR = "━"
+# The same where the terminal's encoding has none of them, as Latin-1 and cp1252.
+_PLAIN = str.maketrans("·▸✓✗–━", ".>+x-=")
 
 
 @dataclass
@@ -140,8 +143,11 @@ class Display:
             running = stage.status == "running"
             seconds = time.monotonic() - stage.started if running and stage.started else stage.seconds
             clock = f"{seconds:.1f} s" if stage.status not in ("pending", "skipped", "cached") else ""
-            table.add_row(_MARKS[stage.status], stage.name, clock, _detail(stage))
+            table.add_row(*map(self._drawn, (_MARKS[stage.status], stage.name, clock, _detail(stage))))
         return table
+
+    def _drawn(self, text: str) -> str:
+        return text if self._console.encoding.lower().startswith("utf") else text.translate(_PLAIN)
 
 
 def _detail(stage: Stage) -> str:
@@ -152,6 +158,6 @@ def _detail(stage: Stage) -> str:
     parts = [f"{stage.ended}/{stage.expected} shards"] if stage.expected > 1 else []
     if stage.total:
         filled = round(20 * min(stage.done / stage.total, 1))
-        bar = f"[yellow]{'━' * filled}[/][dim]{'━' * (20 - filled)}[/]"
+        bar = f"[yellow]{_BAR * filled}[/][dim]{_BAR * (20 - filled)}[/]"
         parts.append(f"{bar} {stage.done}/{stage.total} {escape(stage.note)}")
     return "  ".join(parts)

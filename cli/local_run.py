@@ -8,6 +8,7 @@ import os
 import shutil
 import sys
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, Callable
 
 from rich.console import Console
@@ -41,10 +42,12 @@ def run(run_: runs.Run, console: Console) -> int:
     shards = int(run_.summary["parameters"]["fetch_shards"])
     board = Board({name: Stage(name, expected=shards if name in SHARDED else 1) for name in STAGES})
     trouble, status = "pipeline.py broke off", 1
-    with ProcessGroup() as group:
+    # What kfp and the steps leave in the temporary folder goes with the run, however it ends. Not below the run's own
+    # folder: sockets are made there, whose paths may have a hundred characters.
+    with ProcessGroup() as group, TemporaryDirectory(prefix="museum-", ignore_cleanup_errors=True) as scratch:
         try:
             try:
-                _execute(run_, board, console, group)
+                _execute(run_, board, console, group, scratch)
                 trouble = ""
             finally:
                 if group.process is not None and group.process.poll() is None and trouble:
@@ -60,7 +63,7 @@ def run(run_: runs.Run, console: Console) -> int:
     return status
 
 
-def _execute(run_: runs.Run, board: Board, console: Console, group: ProcessGroup) -> None:
+def _execute(run_: runs.Run, board: Board, console: Console, group: ProcessGroup, scratch: str) -> None:
     run_.summary.update(status="running")
     for name in ("error", "stopped_at", "log_tail", "verdict"):
         run_.summary.pop(name, None)
@@ -69,8 +72,8 @@ def _execute(run_: runs.Run, board: Board, console: Console, group: ProcessGroup
     console.print("[bold]museum-classifier[/]", end=" ")
     console.print(str(run_.folder), highlight=False, markup=False, soft_wrap=True)
     # The lock goes along: were this process killed, the run would still not be anybody's to resume before its end.
-    group.start(["-m", "cli.execute", str(run_.folder)], _environment(run_), [run_.lock])
-    with Display(board, console) as display, run_.log.open("a") as log:
+    group.start(["-m", "cli.execute", str(run_.folder)], _environment(run_, scratch), [run_.lock])
+    with Display(board, console) as display, run_.log.open("a", encoding="utf-8") as log:
         for line in group.process.stdout:
             log.write(line)
             log.flush()
@@ -80,12 +83,14 @@ def _execute(run_: runs.Run, board: Board, console: Console, group: ProcessGroup
     group.process.wait()
 
 
-def _environment(run_: runs.Run) -> dict[str, str]:
+def _environment(run_: runs.Run, scratch: str) -> dict[str, str]:
     repository = str(Path(__file__).resolve().parent.parent)
     environment = {
         **os.environ,
         "PYTHONPATH": os.pathsep.join(filter(None, [repository, os.environ.get("PYTHONPATH")])),
         "PYTHONUNBUFFERED": "1",
+        "PYTHONUTF8": "1",  # names of classes fit no other encoding, whatever the terminal's is
+        "TMPDIR": scratch,
         "PROGRESS_SECONDS": "0.5",
         "TF_CPP_MIN_LOG_LEVEL": os.environ.get("TF_CPP_MIN_LOG_LEVEL", "2"),
     }
@@ -163,7 +168,7 @@ def _reason(run_: runs.Run, board: Board) -> str:
     if board.reason or board.errors:
         return board.reason or board.errors[-1]
     try:
-        lines = run_.log.read_text(errors="replace").splitlines()
+        lines = run_.log.read_text(encoding="utf-8", errors="replace").split("\n")
     except OSError:
         lines = []
     ends = [number for number, line in enumerate(lines) if (event := events.parse(line)) and event.kind == "failed"]
@@ -188,7 +193,7 @@ def _metrics(run_: runs.Run) -> dict[str, Any]:
 
 def _recorded(run_: runs.Run, stage: str) -> dict[str, Any]:
     try:
-        return json.loads((run_.artifacts / stage / "executor_output.json").read_text())
+        return json.loads((run_.artifacts / stage / "executor_output.json").read_text(encoding="utf-8"))
     except (FileNotFoundError, NotADirectoryError, ValueError):  # not written, or not to its end
         return {}
 

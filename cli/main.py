@@ -2,6 +2,7 @@
 
 import argparse
 import errno
+import io
 import os
 import sys
 from pathlib import Path
@@ -19,6 +20,9 @@ MODEL_HELP = "model directory or URI (default: that of the last run whose model 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Parses the command line and runs the command; returns the exit status."""
+    for stream in (sys.stdout, sys.stderr):  # a terminal that has no letter for something gets "?" and no traceback
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")
     options = _parse(arguments)
     try:
         return options.command(options)
@@ -118,7 +122,9 @@ def _add_attributes(commands) -> None:
 
 def _add_inspect(commands) -> None:
     parser = _add(commands, "inspect", _inspect, "show a data set, or one of its examples")
-    parser.add_argument("dataset", metavar="DATASET_JSON", help="dataset.json or its folder")
+    last = "dataset.json or its folder (default: of the last run that has one)"
+    parser.add_argument("dataset", nargs="?", default="", metavar="DATASET_JSON", help=last)
+    parser.add_argument("--root", default="runs", help="folder of the runs (default: runs)")
     parser.add_argument("--object", default=None, metavar="ID", help="show the example of this object")
     parser.add_argument("--verify", action="store_true", help="read every record file again and check every checksum")
     parser.add_argument("--export", default=None, metavar="DIR", help="write the examples for TensorFlow Datasets")
@@ -126,7 +132,8 @@ def _add_inspect(commands) -> None:
 
 def _add_predict(commands) -> None:
     parser = _add(commands, "predict", _predict, "classify pictures")
-    parser.add_argument("images", nargs="+", metavar="IMAGE_OR_URL")
+    images = "a picture: path, URL, - for standard input; or a folder, or a pattern such as 'pictures/*.jpg'"
+    parser.add_argument("images", nargs="+", metavar="IMAGE_OR_URL", help=images)
     parser.add_argument("--model", default="", help=MODEL_HELP)
     parser.add_argument("--root", default="runs", help="folder of the runs (default: runs)")
     parser.add_argument("--top", type=int, default=5, help="labels to show (default: 5)")
@@ -239,9 +246,12 @@ def _attributes(options) -> int:
 
 
 def _inspect(options) -> int:
+    from cli import local_run, runs
     from components.assemble import inspection
 
-    return inspection.inspect(options.dataset, options.object, options.verify, options.export)
+    place = local_run.LOCATIONS["dataset"]
+    dataset = options.dataset or str(runs.newest_with(_local(options.root), place).artifacts / place)
+    return inspection.inspect(dataset, options.object, options.verify, options.export)
 
 
 def _predict(options) -> int:
@@ -259,11 +269,12 @@ def _serve(options) -> int:
 
 
 def _tensorboard(options) -> int:
-    from cli import runs
+    from cli import local_run, runs
 
     root = _local(options.root)
-    run = runs.open_run(root / options.name) if options.name else runs.newest(root)
-    logs = run.artifacts / "tensorboard" / "logs"
+    place = local_run.LOCATIONS["tensorboard"]
+    run = runs.open_run(root / options.name) if options.name else runs.newest_with(root, place)
+    logs = run.artifacts / place
     return _become(
         "tensorboard.main", ["--logdir", str(logs), "--host", options.host, "--port", str(options.port)]
     )

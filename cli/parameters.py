@@ -90,6 +90,8 @@ def parse(
 
 
 def _convert(name: str, text: str, kind: type) -> Any:
+    if "{{$" in text:
+        raise PipelineError(f"{name} has '{{{{$' in it, which Kubeflow Pipelines would replace: write it without")
     if kind is bool:
         lowered = text.lower()
         if lowered not in ("true", "false"):

@@ -1,32 +1,118 @@
 """`pipeline.py predict`: the labels of pictures, best first."""
 
+import contextlib
+import glob
 import json
-from typing import Sequence
+import os
+import sys
+import tempfile
+from typing import Iterator, Sequence
 
 from components.shared.errors import PipelineError
 
+_BAR = 30
+
 
 def predict(model: str, images: Sequence[str], top: int, as_json: bool) -> int:
-    """Prints label and probabilities of each image (path or URL); returns 1 if one could not be classified."""
+    """Prints label and probabilities of each picture; returns 1 if one could not be classified.
+
+    Args:
+        images: paths, URLs, folders (all pictures below them), patterns, and `-` for standard input.
+    """
     from components.artifacts import classifier
-    from components.server.predict import predict_files
+    from components.server.predict import LIMIT, predict_bytes, predict_files
 
     if top < 1:
         raise PipelineError(f"--top must be at least 1, not {top}")
-    loaded = classifier.load(model)
+    found = [name for image in images for name in _expanded(image)]
+    with _without_information():
+        loaded = classifier.load(model)
     failed = False
-    for image in images:
+    for image in found:
         try:
-            answer = predict_files(loaded, [image])[0][:top]
+            if image == "-":
+                answer = predict_bytes(loaded, sys.stdin.buffer.read(LIMIT + 1), "standard input")[:top]
+            else:
+                answer = predict_files(loaded, [image])[0][:top]
         except PipelineError as error:
             failed = True
             print(json.dumps({"image": image, "error": str(error)}) if as_json else f"{image}\n  error: {error}")
             continue
-        if as_json:
-            predictions = [{"label": label, "probability": round(value, 6)} for label, value in answer]
-            print(json.dumps({"image": image, "label": answer[0][0], "predictions": predictions}))
-        else:
-            print(image)
-            for label, value in answer:
-                print(f"  {value:6.1%}  {'█' * round(value * 30):<30}  {label}")
+        print(_json(image, answer) if as_json else "\n".join(_lines(image, answer)))
     return int(failed)
+
+
+def _json(image: str, answer: list[tuple[str, float]]) -> str:
+    predictions = [{"label": label, "probability": round(value, 6)} for label, value in answer]
+    return json.dumps({"image": image, "label": answer[0][0], "predictions": predictions})
+
+
+def _lines(image: str, answer: list[tuple[str, float]]) -> Iterator[str]:
+    yield image
+    for label, value in answer:
+        yield f"  {value:6.1%}  {_block() * round(value * _BAR):<{_BAR}}  {label}"
+
+
+def _block() -> str:
+    """What a bar is made of: terminals in Latin-1 or cp1252 have no blocks."""
+    try:
+        "█".encode(sys.stdout.encoding or "ascii")
+    except UnicodeEncodeError:
+        return "#"
+    return "█"
+
+
+def _expanded(image: str) -> list[str]:
+    """The pictures that an argument means. Raises PipelineError: a folder or pattern without any."""
+    if image == "-" and sys.stdin.isatty():
+        raise PipelineError("-: there is nothing on standard input; pipe a picture into it, or give its path")
+    if image == "-" or "://" in image or os.path.isfile(image):
+        return [image]
+    if os.path.isdir(image):
+        return _below(image)
+    if set("*?[") & set(image) and not os.path.exists(image):
+        found = sorted(glob.glob(image, recursive=True))
+        if not found:
+            raise PipelineError(f"{image}: no file matches")
+        return [name for path in found for name in (_below(path) if os.path.isdir(path) else [path])]
+    return [image]
+
+
+def _below(folder: str) -> list[str]:
+    """The pictures below a folder, by what is in the files and not by their names."""
+    walked = ((place, sorted(names)) for place, inner, names in os.walk(folder) if not inner.sort())
+    paths = [os.path.join(place, name) for place, names in walked for name in names if not name.startswith(".")]
+    pictures = [path for path in paths if os.path.isfile(path) and _is_picture(path)]
+    if not pictures:
+        raise PipelineError(f"{folder}: there is no picture in this folder")
+    if others := len(paths) - len(pictures):
+        print(f"note: {folder}: {others} other files are left out", file=sys.stderr)
+    return pictures
+
+
+def _is_picture(path: str) -> bool:
+    from PIL import Image
+
+    try:
+        with Image.open(path):
+            return True
+    except Exception:  # Pillow's readers raise many things at what is none of theirs
+        return False
+
+
+@contextlib.contextmanager
+def _without_information() -> Iterator[None]:
+    """Holds back what LiteRT prints from C++ as INFO while it loads a model; there is no switch for that."""
+    sys.stderr.flush()
+    with tempfile.TemporaryFile() as held:
+        before = os.dup(2)
+        os.dup2(held.fileno(), 2)
+        try:
+            yield
+        finally:
+            os.dup2(before, 2)
+            os.close(before)
+            held.seek(0)
+            for line in held:
+                if not line.startswith(b"INFO: "):
+                    os.write(2, line)

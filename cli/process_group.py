@@ -44,7 +44,7 @@ class ProcessGroup:
                 [sys.executable, *arguments],
                 stdout=subprocess.PIPE,
                 stderr=subprocess.STDOUT,
-                text=True,
+                encoding="utf-8",
                 errors="replace",
                 env=environment,
                 start_new_session=True,

@@ -115,7 +115,7 @@ def create(root: Path, name: str, parameters: dict[str, Any], store: str = "") -
 def open_run(folder: Path) -> Run:
     """The run in `folder`. Raises PipelineError if there is none."""
     try:
-        summary = json.loads((folder / SUMMARY).read_text())
+        summary = json.loads((folder / SUMMARY).read_text(encoding="utf-8"))
     except (OSError, ValueError):
         summary = None
     if not isinstance(summary, dict) or not isinstance(summary.get("parameters"), dict) or "status" not in summary:
@@ -165,6 +165,11 @@ def newest(root: Path) -> Run:
     if (run := next(_newest_first(root), None)) is None:
         raise PipelineError(f"no run in {root}; start one with: {command('run')}")
     return run
+
+
+def newest_with(root: Path, artifact: str) -> Run:
+    """The newest run that has made `artifact`, also one that still works; else `newest`. Raises PipelineError."""
+    return next((run for run in _newest_first(root) if (run.artifacts / artifact).exists()), None) or newest(root)
 
 
 def newest_refused(root: Path) -> Run | None:

@@ -346,3 +346,35 @@ def training_settings(workers: int, gpus: int):
     values = parameters.parse([], parameters.declared(pipeline.pipeline.pipeline_func))
     values = wiring.arguments("train", values) | {"snapshot": "", "logs": "", "workers": workers, "gpus": gpus}
     return Settings(**{field.name: values[field.name] for field in dataclasses.fields(Settings)})
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        "a = 1\nAND b = 2",
+        "a = 1\r\nAND b = 2\r",
+        "cul\x85ture",
+        "one\u2028two\u2029three\n",
+        "# no comment",
+        " [Default: x]\n---\n- a: {b",
+        "'\"`\t\\n",
+        "Ōmi 近江 🏺",
+        "{{workflow.name}} {{ $x }}",
+        "null",
+        "~",
+        "\n",
+    ],
+)
+def test_values_of_parameters_survive(tmp_path, value):
+    target = tmp_path / "pipeline.yaml"
+    compile_command.write(str(target), defaults={"data_where": value})
+    for newline in (None, ""):  # also where the file is read as text on another system
+        with open(target, encoding="utf-8", newline=newline) as file:
+            spec, _ = yaml.safe_load_all(file.read())
+        assert spec["root"]["inputDefinitions"]["parameters"]["data_where"]["defaultValue"] == value
+
+
+def test_a_placeholder_of_kfps_is_refused(capsys):
+    assert main(["compile", "where=a = '{{$.inputs.parameters[\"label\"]}}'"]) == 2
+    error = capsys.readouterr().err
+    assert "where has '{{$' in it, which Kubeflow Pipelines would replace" in error and error.count("\n") == 1

@@ -20,10 +20,21 @@ def root(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def finished(root):
-    done = command("run", "--root", root, "--name", "tiny", *TINY)
+def scratch(tmp_path_factory):
+    """The temporary folder of the runs here."""
+    return tmp_path_factory.mktemp("scratch")
+
+
+@pytest.fixture(scope="module")
+def finished(root, scratch):
+    done = command("run", "--root", root, "--name", "tiny", *TINY, env={**os.environ, "TMPDIR": str(scratch)})
     assert done.returncode == 0, done.stdout + done.stderr
     return done
+
+
+@pytest.mark.slow
+def test_nothing_is_left_in_the_temporary_folder(finished, scratch):
+    assert os.listdir(scratch) == []
 
 
 @pytest.mark.slow

@@ -1,6 +1,7 @@
 """What is left of a run that was stopped, filled the disk, or could not fetch: all that it had done, and no process."""
 
 import csv
+import os
 import re
 import signal
 import subprocess
@@ -45,9 +46,11 @@ with process_group.ProcessGroup() as group:
 def test_stopped_in_any_way_it_is_written_down_and_goes_on_from_there(tmp_path):
     """Ctrl-C, a closed terminal, `kill`, and more of them while the first is at work."""
     arguments = ["run", "--root", tmp_path, "--name", "cut"]
+    scratch = tmp_path / "scratch"
+    scratch.mkdir()
     for signals in (["SIGINT"], ["SIGHUP"], ["SIGTERM", "SIGINT", "SIGINT"]):
         more = ["--resume"] if (tmp_path / "cut").exists() else [*TINY, "epochs=1000"]
-        process = started(line(*arguments, *more))
+        process = started(line(*arguments, *more), env={**os.environ, "TMPDIR": str(scratch)})
         printed = _until(process, "steps")  # of training; the rest is cached
         for name in signals:
             process.send_signal(getattr(signal, name))
@@ -57,7 +60,7 @@ def test_stopped_in_any_way_it_is_written_down_and_goes_on_from_there(tmp_path):
         assert "Traceback" not in printed and "error: train: interrupted" in printed and "--resume" in printed
         summary = summary_of(tmp_path / "cut")
         assert (summary["status"], summary["stopped_at"], summary["error"]) == ("failed", "train", "interrupted")
-        assert processes_of(tmp_path / "cut") == ""
+        assert processes_of(tmp_path / "cut") == "" and os.listdir(scratch) == []
     assert statuses(tmp_path / "cut")["assemble"] == "cached"
 
 

@@ -1,6 +1,7 @@
 """`pipeline.py predict`: the server's answer without a server."""
 
 import os
+from typing import Callable
 
 from components.artifacts.classifier import Classifier
 from components.server import remote
@@ -22,12 +23,17 @@ def predict_files(model: Classifier, images: list[str]) -> list[Ranking]:
     Raises:
         PipelineError: one of `images` cannot be read or is no picture; the message names it.
     """
-    return [_ranking(model, image) for image in images]
+    return [_ranking(model, image, lambda image=image: _read(image)) for image in images]
 
 
-def _ranking(model: Classifier, image: str) -> Ranking:
+def predict_bytes(model: Classifier, data: bytes, name: str) -> Ranking:
+    """The same of a picture's own bytes; `name` is for messages. Raises PipelineError."""
+    return _ranking(model, name, lambda: _limited(data))
+
+
+def _ranking(model: Classifier, image: str, read: Callable[[], bytes]) -> Ranking:
     try:
-        data = _read(image)
+        data = read()
         check(data)
         row = model.predict([data])[0]
     except (RequestError, imaging.ImageError, addresses.AddressError) as error:
@@ -41,7 +47,10 @@ def _read(image: str) -> bytes:
     if address.startswith(("http://", "https://")):
         return remote.fetch(address, LIMIT, allow_private=True)
     with storage.open_read(address) as file:
-        data = file.read(LIMIT + 1)  # no more: a device has no end
+        return _limited(file.read(LIMIT + 1))  # no more: a device has no end
+
+
+def _limited(data: bytes) -> bytes:
     if len(data) > LIMIT:
-        raise PipelineError(f"{image}: more than {LIMIT // 10**6} MB, so no picture is expected in it")
+        raise RequestError(413, f"more than {LIMIT // 10**6} MB, so no picture is expected in it", "too_large")
     return data
