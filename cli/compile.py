@@ -12,7 +12,6 @@ import yaml
 from cli import placement
 from cli.target import Target, add_target_options, allowed_values, read_target
 from components.container_images import NAMES, image
-from components.shared.limits import check_shards
 from components.step_resources import NEEDS
 
 # Waits between the attempts of a step: what ends a pod early (a reclaimed node, a full registry) takes minutes to pass.
@@ -28,7 +27,6 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 def main(options: argparse.Namespace, arguments: Mapping[str, Any] | None = None) -> int:
     """Writes the compiled pipeline to `options.output`; returns the exit status."""
     target = read_target(options)
-    check_shards((arguments or {}).get("fetch_shards", 0), on_cluster=True)
     write(options.output, target, arguments or {})
     warn_of_bare_images(target)
     print(f"{options.output}: upload it to the Kubeflow UI, or: python pipeline.py submit --host URL")

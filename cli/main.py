@@ -100,7 +100,7 @@ def _add_compile(commands) -> None:
     from cli import compile as command
 
     def compile_(options) -> int:
-        return command.main(options, _arguments(options.assignments) if options.assignments else {})
+        return command.main(options, _arguments(options.assignments, on_cluster=True) if options.assignments else {})
 
     summary = "compile the pipeline to the YAML that the Kubeflow UI takes; NAME=VALUE fills its run form"
     command.add_options(_add(commands, "compile", compile_, summary, with_parameters=True))
@@ -110,7 +110,7 @@ def _add_submit(commands) -> None:
     from cli import submit as command
 
     def submit(options) -> int:
-        return command.main(options, _arguments(options.assignments))
+        return command.main(options, _arguments(options.assignments, on_cluster=True))
 
     parser = _add(commands, "submit", submit, "create a run on a KFP API server", with_parameters=True)
     command.add_options(parser)
@@ -298,13 +298,16 @@ def _services(options) -> int:
     return getattr(services, options.name_of_command)(options)
 
 
-def _arguments(assignments: Sequence[str], base: dict[str, Any] | None = None) -> dict[str, Any]:
+def _arguments(
+    assignments: Sequence[str], base: dict[str, Any] | None = None, on_cluster: bool = False
+) -> dict[str, Any]:
     """`base` (else the defaults) with the given parameters in place, checked as far as that needs no work."""
     import pipeline
-    from cli import checks
+    from components import checks, step_resources
 
     values = parameters.parse(assignments, parameters.declared(pipeline.pipeline.pipeline_func), base)
-    checks.check(values)
+    checks.check(values, on_cluster)
+    step_resources.Settings(**checks.arguments(step_resources.Settings, values))
     return values
 
 

@@ -6,7 +6,6 @@ from typing import Any
 
 from components.shared.errors import PipelineError
 from components.shared.storage import storage
-from components.train import models
 
 _FILES = ("train_weights", "label_map", "check_previous_dataset")
 _NO_FILES = ("", "none", "imagenet")
@@ -25,7 +24,6 @@ def check(values: dict[str, Any]) -> None:
     classes = str(values["check_expected_classes"])
     if classes.endswith(".txt") and storage.local_path(classes) is not None and not storage.exists(classes):
         raise PipelineError(f"expected_classes={classes}: there is no such file; give a path or URI, or the names")
-    _check_image_size(values)
     present = len(glob.glob("/dev/nvidia[0-9]*"))
     if values["train_gpus"] > present:
         raise PipelineError(
@@ -35,12 +33,3 @@ def check(values: dict[str, Any]) -> None:
 
 def _or_word(name: str) -> str:
     return ", or imagenet or none" if name == "train_weights" else ""
-
-
-def _check_image_size(values: dict[str, Any]) -> None:
-    from components.shared.imaging import input_size  # only when its libraries are known to be here
-
-    names = [name.strip() for name in values["train_model"].split(",")]
-    for name in names:
-        if name in models.ZOO:  # an unknown one is refused by the train step's own settings
-            models.check_size(name, input_size(values["fetch_image_size"]), values["train_weights"] not in ("", "none"))

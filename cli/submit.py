@@ -15,7 +15,6 @@ from cli import compile as compile_command
 from cli import follow, kfp_api
 from cli.target import Target, add_target_options, read_target
 from components.shared.errors import PipelineError
-from components.shared.limits import check_shards
 
 # The first KFP that takes lists in the run form (literals) and runAsNonRoot; the one that this is tried with.
 OLDEST_KFP, TRIED_KFP = (2, 16), (2, 17)
@@ -42,7 +41,6 @@ def main(options: argparse.Namespace, arguments: dict[str, Any]) -> int:
         raise PipelineError("where to? give --host URL, or set KFP_HOST, such as http://localhost:8080")
     if not options.host.startswith(("http://", "https://")):
         raise PipelineError(f"--host {options.host} is no URL: give one such as http://localhost:8080")
-    check_shards(arguments["fetch_shards"], on_cluster=True)
     target = dataclasses.replace(read_target(options).accepting(arguments), caching=not options.no_cache)
     api = kfp_api.KfpApi(options.host, options.token or "")
     _check_server(api.health(), options)

@@ -44,11 +44,9 @@ def query(
     """Selects, labels, splits and shards the objects; returns the shards' names (`00000-of-00004`, ...)."""
     from components.query.selection import Settings, select
     from components.shared.errors import reported
-    from components.shared.limits import check_shards
 
     arguments = {name: value for name, value in locals().items() if name in Settings.__annotations__}
     with reported():
-        check_shards(shards)
         selection = select(Settings(**arguments), objects.path, labels.path, profile.path, objects.uri)
     print(selection)
     objects.metadata.update(selection.metadata(), source_state=state)

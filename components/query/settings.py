@@ -135,7 +135,8 @@ class Settings:
         if self.held_out_for_test + self.validation_fraction >= 1:
             raise ParameterError(
                 f"validation_fraction={self.validation_fraction:g} and a test share of {self.held_out_for_test:g} "
-                "leave nothing to train on: use shares that sum to less than 1"
+                "leave nothing to train on: use shares that sum to less than 1",
+                "validation_fraction",
             )
 
     @property

@@ -8,6 +8,8 @@ SERVING = ("deployment", "kserve")
 # Kubernetes appends to it in the names of pods, which take 63 characters.
 _LONGEST_NAME = 40
 _MOST_REPLICAS = 1000
+# A canary's share is made of whole pods, and nobody wants a hundred of them for one percent.
+MOST_CANARY_PODS = 20
 
 
 @dataclass(frozen=True)
@@ -37,3 +39,12 @@ class Settings:
             raise refuse("service", self.service, "the name of a Service begins with a letter")
         between("replicas", self.replicas, 1, _MOST_REPLICAS)
         between("canary_percent", self.canary_percent, 0, 100)
+        if self.serving == "deployment" and self.canary_percent % 100:
+            self._check_canary()
+
+    def _check_canary(self) -> None:
+        most = max(MOST_CANARY_PODS - self.replicas, self.replicas)  # new pods, beside all of the old ones
+        if self.canary_percent * (self.replicas + most) > 100 * most:
+            use = f"beside replicas={self.replicas} that takes more than {most} new pods"
+            percent = 100 * most // (self.replicas + most)
+            raise refuse("canary_percent", self.canary_percent, f"{use}; use at most {percent}, or 100 for all at once")

@@ -24,6 +24,7 @@ from components.artifacts.service import (
     VERSION_LABEL,
 )
 from components.serve import objects, pods
+from components.serve.deployment import MOST_CANARY_PODS
 from components.serve.objects import Model, Surroundings, Versions
 from components.serve.smoke import SmokeResult
 from components.shared.errors import PipelineError, TransientError
@@ -34,8 +35,6 @@ AUTOSCALER = ("autoscaling/v2", "HorizontalPodAutoscaler")
 BUDGET = ("policy/v1", "PodDisruptionBudget")
 # Versions that stay, without pods, to be rolled back to.
 HISTORY = 3
-# A canary's share is made of whole pods, and nobody wants a hundred of them for one percent.
-MOST_CANARY_PODS = 20
 # How often a rollout begins again because another run has changed the service meanwhile.
 _ATTEMPTS = 5
 Smoke = Callable[[str], SmokeResult]

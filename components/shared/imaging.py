@@ -23,6 +23,8 @@ from PIL import JpegImagePlugin, TiffImagePlugin, WebPImagePlugin  # noqa: F401
 
 from components.shared import jpegs, picture_kinds, pixels
 
+from components.shared.geometry import input_size
+
 try:
     import cykooz_resizer
 except ImportError:  # it has no wheel for Linux on ARM
@@ -167,11 +169,6 @@ def center_crop(image: np.ndarray, size: int) -> np.ndarray:
     """The central `[size, size, 3]` of `image`, which is at least that large."""
     top, left = (image.shape[0] - size) // 2, (image.shape[1] - size) // 2
     return image[top : top + size, left : left + size]
-
-
-def input_size(stored_size: int) -> int:
-    """Side of the model's input for pictures stored at `stored_size`: 128 -> 112, 256 -> 224."""
-    return max(16, stored_size * 7 // 8 // 16 * 16)
 
 
 def model_input(data: bytes, stored_size: int) -> np.ndarray:

@@ -13,19 +13,31 @@ _SHOWN = 100  # characters of a value that a message repeats
 
 
 class ParameterError(PipelineError):
-    """A value that a parameter does not allow; the message says which ones it does."""
+    """A value that a parameter does not allow; the message says which ones it does.
+
+    Attributes:
+        name: the parameter, with which the message begins; empty if it begins otherwise.
+    """
+
+    def __init__(self, message: str, name: str = "") -> None:
+        super().__init__(message)
+        self.name = name
+
+    def of(self, name: str) -> "ParameterError":
+        """The same of a parameter that is called `name` elsewhere."""
+        return ParameterError(name + str(self).removeprefix(self.name), name) if self.name else self
 
 
 def refuse(name: str, value: object, use: str) -> ParameterError:
     """The error for `name=value`, ending in what to use instead."""
-    return ParameterError(f"{name}={shown(value)} is not allowed: {use}")
+    return ParameterError(f"{name}={shown(value)} is not allowed: {use}", name)
 
 
 def choice(name: str, value: str, allowed: Sequence[str]) -> None:
     """Raises ParameterError, with the nearest allowed value, unless `value` is among them."""
     if value not in allowed:
         text = f"{name}={shown(value)} is not allowed{did_you_mean(value, allowed)}"
-        raise ParameterError(f"{text}: use one of {', '.join(allowed)}")
+        raise ParameterError(f"{text}: use one of {', '.join(allowed)}", name)
 
 
 def between(name: str, value: float, low: float, high: float) -> None:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Mapping
 
 from components.shared.errors import PipelineError
+from components.shared.geometry import input_size
 from components.shared.parameters import choice, refuse
 
 if TYPE_CHECKING:
@@ -95,8 +96,6 @@ def check_size(name: str, size: int, pre_trained: bool) -> None:
 
 def smallest_image_size(name: str, pre_trained: bool) -> int:
     """The smallest parameter image_size (stored pictures) with which the model `name` can work."""
-    from components.shared.imaging import input_size  # not above: `submit` checks settings without its libraries
-
     return next(
         stored
         for stored in itertools.count(16)

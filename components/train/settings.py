@@ -36,6 +36,8 @@ _BETWEEN = {
 }
 # Examples a replica: of 224 px, 4,096 take 2.5 GB as numbers before the first layer.
 _MOST_EXAMPLES = 4096
+# Up to so many examples, a batch that is larger than the training split costs next to nothing.
+SMALL_BATCH = 32
 # Kubernetes' name of an extended resource: domain/name.
 _RESOURCE = re.compile(r"[a-z0-9]([a-z0-9.-]*[a-z0-9])?/[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?")
 _EVALUATION_BATCH = 64

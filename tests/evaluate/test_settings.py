@@ -34,7 +34,7 @@ def test_what_a_champion_can_be(champion):
 def test_a_wrong_value_stops_a_run_before_it_starts(tmp_path):
     command = [sys.executable, "pipeline.py", "run", "min_accuracy=1.5", "--root", str(tmp_path)]
     done = subprocess.run(command, capture_output=True, text=True)
-    assert done.returncode == 2 and done.stderr.strip().startswith("error: min_accuracy=1.5 is not allowed")
+    assert done.returncode == 2 and done.stderr.strip().startswith("error: eval_min_accuracy=1.5 is not allowed")
     assert not list(tmp_path.iterdir())
 
 

@@ -323,7 +323,6 @@ def test_settings_are_the_components_parameters() -> None:
     import inspect
 
     from components.query.component import query
-    from components.query.probe.component import probe
 
     names = [
         name
@@ -331,13 +330,13 @@ def test_settings_are_the_components_parameters() -> None:
         if name not in ("state", "objects", "labels", "profile")
     ]
     assert names == list(Settings.__annotations__)
-    assert set(inspect.signature(probe.python_func).parameters) <= set(names)
     assert set(NO_LIMITS) <= set(names)
 
 
 def test_the_defaults_are_the_pipelines() -> None:
     """`pipeline.py attributes` fills in what the user leaves out from Settings, a run from the pipeline."""
     import pipeline
+    from components import checks
 
     defaults = {name: spec.default for name, spec in pipeline.pipeline.component_spec.inputs.items()}
-    assert asdict(Settings()) == {name: defaults[name] for name in Settings.__annotations__}
+    assert asdict(Settings()) == checks.arguments(Settings, defaults)

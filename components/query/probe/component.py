@@ -1,4 +1,4 @@
-"""KFP interface of the probe: has the source changed since it was last read?"""
+"""KFP interface of the probe, a run's first step: can its parameters be, and has the source changed meanwhile?"""
 
 from kfp import dsl
 from kfp.dsl import Artifact, Output
@@ -17,11 +17,17 @@ def probe(
     project: str,
     state: Output[Artifact],
 ) -> str:
-    """Asks the source for its state: query's result is taken from the cache only while it and the root are the same."""
-    from components.query.selection import Settings
-    from components.query.state import pipeline_root, source_state
+    """Checks the run's parameters, and asks the source for its state.
 
-    arguments = {name: value for name, value in locals().items() if name in Settings.__annotations__}
+    Query's result is taken from the cache only while that and the root are the same.
+    """
+    from components.checks import check_own_run
+    from components.query.state import pipeline_root, source_state
+    from components.shared.errors import reported
+
+    arguments = {name: value for name, value in locals().items() if isinstance(value, str)}
+    with reported():
+        check_own_run()
     found = source_state(arguments, pipeline_root(state.uri))
     print(f"state of the source: {found}")
     with open(state.path, "w") as file:

@@ -19,9 +19,11 @@ from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from typing import Callable
 
+from components.artifacts import dataset
 from components.artifacts.classifier import TFLITE
 from components.shared import kubernetes
 from components.shared.errors import PipelineError, TransientError
+from components.shared.parameters import refuse
 from components.shared.storage import storage
 from components.train.launcher import curves, job, leaderboard
 from components.train.launcher.cluster_workers import ClusterWorkers, Patience
@@ -29,7 +31,7 @@ from components.train.launcher.local_workers import LocalWorkers
 from components.train.launcher.resources import Resources
 from components.train.launcher.restarts import run_with_restarts, terminable
 from components.train.result import RESULT, TrainingResult
-from components.train.settings import Settings
+from components.train.settings import SMALL_BATCH, Settings
 from components.train.worker.interruption import Preempted
 from components.train.worker.training import run
 
@@ -101,8 +103,10 @@ def launch(
     those of each worker's pod.
 
     Raises:
-        PipelineError: no model could be trained; the message says why the first could not.
+        PipelineError: the data set is not fit for training, or no model could be trained; the message says why the
+            first could not.
     """
+    require_fit(dataset_path, settings)
     dataset_uri, classifier_uri = map(storage.published_uri, (dataset_uri, classifier_uri))
     work = f"{classifier_uri.rstrip('/')}-work"
     if kubernetes.in_step():
@@ -115,6 +119,15 @@ def launch(
         place = _in_this_process if settings.workers == len(trainings) == 1 else _in_processes
         outcomes = place(trainings, dataset_path, local_work)
     return _conclude(settings, trainings, outcomes, classifier_path, curves_path, leaderboard_path)
+
+
+def require_fit(dataset_path: str, settings: Settings) -> None:
+    """Raises PipelineError if the data set breaks a rule of the assemble step, or is smaller than a batch."""
+    dataset.require_fit(dataset_path)
+    examples = dataset.load(dataset_path).splits["train"].examples
+    if settings.batch_size > max(examples, SMALL_BATCH):
+        most = max(examples, SMALL_BATCH) // settings.replicas * settings.replicas or settings.replicas
+        raise refuse("batch_size", settings.batch_size, f"there are {examples} images to train on; use at most {most}")
 
 
 Outcome = int | PipelineError  # the restarts that it took, or why there is no model

@@ -6,7 +6,7 @@ from typing import Any, Mapping
 import tensorflow as tf
 
 from components.artifacts.dataset import DatasetInfo
-from components.shared.imaging import input_size
+from components.shared.geometry import input_size
 from components.train import models
 from components.train.settings import Settings
 from components.train.worker import devices, input_pipeline, weights

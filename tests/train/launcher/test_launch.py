@@ -13,6 +13,7 @@ import pytest
 
 from components.shared.errors import PipelineError
 from components.train.launcher import leaderboard, local_workers
+from components.train.launcher.launch import require_fit
 from components.train.launcher.local_workers import LocalWorkers
 from components.train.launcher.restarts import Failure, describe_status, run_with_restarts
 from tests.helpers.local_runs import started
@@ -150,3 +151,11 @@ def test_the_leaderboard_ranks_and_names_what_failed(tmp_path):
     assert page.index(">fast<") < page.index(">slow<")
     assert "90.0\u00a0% of the validation pictures are right, as with slow, and it is faster" in page
     assert "broken could not be trained: out of &lt;memory&gt;" in page
+
+
+def test_a_batch_that_is_larger_than_the_training_split_is_refused_at_once(make_settings, dataset):
+    with pytest.raises(PipelineError, match="batch_size=152 is not allowed: there are 150 images .* use at most 150"):
+        require_fit(dataset, make_settings(batch_size=152))
+    with pytest.raises(PipelineError, match="use at most 148"):
+        require_fit(dataset, make_settings(batch_size=152, workers=4))
+    require_fit(dataset, make_settings(batch_size=150))

@@ -1,0 +1,168 @@
+"""A run's parameters, all of them, before any work: by the pipeline's names, as its form and command line give them.
+
+Each stage's own Settings refuse what the stage would refuse. Beside them stand the contradictions between stages, and
+what no step on a cluster could read. `run`, `compile` and `submit` ask this module, and so does the first step of a
+run: one that was started in the form of the Kubeflow UI has passed no command line. That step reads the parameters in
+the run's Workflow: as inputs of its own they would take 150 kB of it, and it may not become larger than 1 MiB.
+"""
+
+import dataclasses
+import importlib
+import json
+from typing import Any, Mapping
+
+from components.shared import kubernetes
+from components.shared.geometry import input_size
+from components.shared.limits import check_shards
+from components.shared.parameters import ParameterError, between, refuse
+from components.shared.storage import storage
+
+# Modules without a stage's libraries: where only kfp is installed the values are checked as well.
+_SETTINGS = (
+    ("components.query.settings", "Settings"),
+    ("components.fetch.settings", "Settings"),
+    ("components.assemble.settings", "Settings"),
+    ("components.train.settings", "Settings"),
+    ("components.train.launcher.resources", "Resources"),
+    ("components.evaluate.settings", "Settings"),
+    ("components.serve.deployment", "Settings"),
+)
+# Inputs of steps whose name is not that of the pipeline's parameter without its group.
+_OTHERWISE = {"images": "data_images_table", "serving": "serve_kind", "service": "serve_name"}
+# What a stage is given by the stage before it; nothing is known of these yet.
+_FROM_OTHER_STAGES = {"snapshot": "", "logs": "", "server_image": ""}
+# Paths or URIs of what a run reads; a local one is on nobody's disk but the user's.
+_READ = ("data_table", "data_images_table", "label_map", "check_previous_dataset", "eval_champion")
+# Kubeflow keeps every text several times in an object of 1 MiB, and a command line of Linux takes 128 KiB.
+_LONGEST = 16_384
+
+
+def check(values: Mapping[str, Any], on_cluster: bool | None = None) -> None:
+    """Raises ParameterError with one line that says what to do, at the first value that cannot be.
+
+    Args:
+        values: every parameter of the pipeline.
+        on_cluster: whether the run is on one; None where this process is a step of it, or of a local run.
+    """
+    for name, value in values.items():
+        if isinstance(value, str):
+            _check_text(name, value)
+    for module, name in _SETTINGS:
+        settings = getattr(importlib.import_module(module), name)
+        try:
+            settings(**arguments(settings, values))
+        except ParameterError as error:
+            raise error.of(_parameter(error.name, values)) from None
+    _check_counts(values)
+    _check_image_size(values)
+    if kubernetes.in_step() if on_cluster is None else on_cluster:
+        _check_places(values)
+        check_shards(values["fetch_shards"], on_cluster=True)
+
+
+def check_own_run() -> None:
+    """Checks the parameters of the run that this process is a step of, on a cluster; elsewhere `run` has done so.
+
+    Where its Workflow may not be read, or is not as KFP makes it, each step refuses its own parameters when it starts.
+    """
+    if kubernetes.in_step() and (values := _own_parameters()):
+        check(values, on_cluster=True)
+
+
+def _own_parameters() -> dict[str, Any] | None:
+    """All parameters of this step's run, those of the form and the defaults of the others; None if they are not told.
+
+    Source: KFP 2.17, backend/src/v2/compiler/argocompiler/{argo,dag}.go.
+    """
+    try:
+        cluster = kubernetes.connect()
+        owners = cluster.own_pod()["metadata"].get("ownerReferences", [])
+        (name,) = [owner["name"] for owner in owners if owner["kind"] == "Workflow"]
+        spec = cluster.get("argoproj.io/v1alpha1", "Workflow", name)["spec"]
+        (root,) = [each["value"] for each in spec["arguments"]["parameters"] if each["name"] == "components-root"]
+        (given,) = [
+            each["value"]
+            for template in spec["templates"] if template["name"] == "entrypoint"
+            for task in template["dag"]["tasks"] if task["name"] == "root-driver"
+            for each in task["arguments"]["parameters"] if each["name"] == "runtime-config"
+        ]  # fmt: skip
+        declared = json.loads(root)["inputDefinitions"]["parameters"]
+        defaults = {name: each["defaultValue"] for name, each in declared.items()}
+        return defaults | json.loads(given).get("parameterValues", {})
+    except (kubernetes.ClusterError, LookupError, TypeError, ValueError) as error:
+        print(f"the run's parameters cannot be checked all at once: {error!r}", flush=True)
+        return None
+
+
+def arguments(settings: type, values: Mapping[str, Any]) -> dict[str, Any]:
+    """What the pipeline's parameters give the fields of a dataclass of settings; others keep their defaults."""
+    names = {field.name: _parameter(field.name, values) for field in dataclasses.fields(settings)}
+    known = {name: values[parameter] for name, parameter in names.items() if parameter in values}
+    return {name: value for name, value in _FROM_OTHER_STAGES.items() if name in names} | known
+
+
+def _parameter(name: str, values: Mapping[str, Any]) -> str:
+    """The pipeline's parameter that a step calls `name`: train_epochs for epochs."""
+    if name in values or name in _OTHERWISE:
+        return _OTHERWISE.get(name, name)
+    found = [each for each in values if each.partition("_")[2] == name]
+    return next(iter(found or [each for each in values if each.endswith(f"_{name}")]), name)
+
+
+def _check_text(name: str, value: str) -> None:
+    if "{{" in value:
+        raise refuse(name, value, "Kubeflow would take {{ for the start of a placeholder; leave it out")
+    if len(value) > _LONGEST:
+        raise refuse(name, value, f"its {len(value):,} characters are too many; use at most {_LONGEST:,}, or a file")
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        raise refuse(name, value, "it is not UTF-8 text") from None
+
+
+def _check_counts(values: Mapping[str, Any]) -> None:
+    most = values["label_max_images_per_class"]
+    if not most:
+        return
+    # Each class also has an image in the validation and in the test split.
+    cap = f"label_max_images_per_class={most}"
+    if values["check_min_examples_per_class"] > max(most - 2, 0):
+        use = f"{cap} leaves no class so many training images; use at most {max(most - 2, 0)}"
+        raise refuse("check_min_examples_per_class", values["check_min_examples_per_class"], use)
+    if values["check_min_eval_examples_per_class"] > most:
+        use = f"no class has more images than {cap}"
+        raise refuse("check_min_eval_examples_per_class", values["check_min_eval_examples_per_class"], use)
+    if values["label_max_classes"]:
+        total = most * values["label_max_classes"]
+        small = importlib.import_module("components.train.settings").SMALL_BATCH
+        if values["train_batch_size"] > max(total, small):
+            use = f"{cap} and label_max_classes={values['label_max_classes']} leave at most {total} images; use fewer"
+            raise refuse("train_batch_size", values["train_batch_size"], use)
+
+
+def _check_image_size(values: Mapping[str, Any]) -> None:
+    models = importlib.import_module("components.train.models")
+    pre_trained = values["train_weights"] not in ("", models.NONE)
+    for name in values["train_model"].split(","):
+        if name.strip():
+            models.check_size(name.strip(), input_size(values["fetch_image_size"]), pre_trained)
+
+
+def _check_places(values: Mapping[str, Any]) -> None:
+    """A path of the user's machine is none on a cluster; one of the training image may be, for weights."""
+    for name in _READ:
+        if _is_path(name, values):
+            raise refuse(name, values[name], "no step on a cluster can read a path of this machine; use a URI (s3, gs)")
+    classes, weights = values["check_expected_classes"], values["train_weights"]
+    if classes.endswith(".txt") and storage.local_path(classes) is not None:
+        raise refuse("check_expected_classes", classes, "no step on a cluster can read it; use a URI, or the names")
+    if weights not in ("", "none", "imagenet") and not (storage.local_path(weights) or "/").startswith("/"):
+        raise refuse("train_weights", weights, "use none, imagenet, a URI, or a path inside the training image")
+
+
+def _is_path(name: str, values: Mapping[str, Any]) -> bool:
+    text = values[name]
+    if not text or (name == "eval_champion" and text.startswith("service:")):
+        return False
+    bigquery = values["data_source"] == "bigquery" and name in ("data_table", "data_images_table")
+    return not bigquery and storage.local_path(text) is not None
