@@ -1,4 +1,4 @@
-"""The UI's server of Kubeflow Pipelines 2.17 as far as it starts TensorBoard: frontend/server/handlers/tensorboard.ts."""
+"""The UI's server of Kubeflow Pipelines 2.17, where it starts TensorBoard: frontend/server/handlers/tensorboard.ts."""
 
 import hashlib
 import json
