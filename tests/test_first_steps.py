@@ -30,7 +30,7 @@ from tests.helpers.process_memory import PeakMemory
 GIGABYTE = 1 << 30
 # Smaller than what a newcomer would run; the parameters are told after those of the README, which they replace.
 SMALL = ["image_size=32", "epochs=1", "batch_size=16", "min_accuracy=0", "must_beat_guessing=false", "shards=1"]
-ELSEWHERE = ("source=bigquery", "source=flickr", "submit --host")
+ELSEWHERE = ("source=bigquery", "source=flickr", "submit --host", "doctor --host", "pipeline.py status")
 
 
 @pytest.fixture(scope="module")

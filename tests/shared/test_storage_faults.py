@@ -113,6 +113,15 @@ def test_nobody_there(monkeypatch, s3_bucket):
         storage.read_bytes(f"{s3_bucket}/x")
 
 
+def test_a_host_that_does_not_exist_is_not_waited_for(monkeypatch, s3_bucket):
+    # As RFC 6761 has it, no DNS knows this name.
+    point_at_s3(monkeypatch, "http://store.invalid:9000")
+    monkeypatch.setattr(base, "RETRY_DELAYS", (60,))
+    with pytest.raises(storage.StorageError, match="no host of the name in http://store.invalid") as caught:
+        storage.read_bytes(f"{s3_bucket}/x")
+    assert not isinstance(caught.value, storage.TransientStorageError)
+
+
 def test_expired_credentials_fail_at_once(s3_bucket, monkeypatch):
     with Proxy(os.environ["AWS_ENDPOINT_URL_S3"]) as proxy:
         point_at_s3(monkeypatch, proxy.url)

@@ -14,6 +14,7 @@ import urllib.error
 import urllib.request
 from dataclasses import dataclass, field
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from components.shared.storage.base import StorageError, TransientStorageError, bucket_and_key, retried
 
@@ -224,6 +225,15 @@ def kfp_store() -> str:
             f"name yours as providers.minio of the ConfigMap {LAUNCHER_CONFIG}, or give the run another root"
         )
     return next((address for address in known[:-1] if _connects(address)), known[-1])
+
+
+def has_host(endpoint: str) -> bool:
+    """Whether DNS knows the host of an endpoint's URL; a DNS that does not answer leaves it open, so True."""
+    parts = urlsplit(endpoint)
+    try:
+        return _resolves(f"{parts.hostname}:{parts.port or (443 if parts.scheme == 'https' else 80)}")
+    except TransientStorageError:
+        return True
 
 
 def _resolves(address: str) -> bool:

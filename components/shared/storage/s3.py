@@ -11,7 +11,7 @@ from typing import Callable, TypeVar
 
 from components.shared.storage import base
 from components.shared.storage.base import Checksum, Chunk, FileInfo, NotFound, StorageError, TransientStorageError
-from components.shared.storage.access import S3Settings, s3_settings
+from components.shared.storage.access import S3Settings, has_host, s3_settings
 
 # Files above this size go in parts of PART bytes: S3 takes 5 GB in one request, and a lost part is sent again alone.
 MULTIPART = PART = 64 << 20
@@ -157,6 +157,9 @@ class S3Store(base.Store):
             return StorageError(f"{prefix}no secure connection to {where}: is its certificate trusted (AWS_CA_BUNDLE)?")
         if isinstance(error, sdk.ParamValidationError):
             return StorageError(prefix + " ".join(str(error).split()))
+        if isinstance(error, sdk.EndpointConnectionError) and not has_host(error.kwargs["endpoint_url"]):
+            # Not one that is away for a moment: the name of a Service stays while its pods start again.
+            return StorageError(f"{prefix}there is no host of the name in {where}: correct the store's endpoint")
         cut = (sdk.HTTPClientError, sdk.ConnectionError, sdk.IncompleteReadError)
         if isinstance(error, (*cut, urllib3.exceptions.HTTPError, TimeoutError)):
             return TransientStorageError(f"{prefix}no complete answer from {where} ({type(error).__name__})")
