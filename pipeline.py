@@ -19,7 +19,7 @@ from components.fetch.component import fetch as fetch_step
 from components.query.component import query as query_step
 from components.query.probe.component import probe as probe_step
 from components.serve.component import serve as serve_step
-from components.step_resources import set_resources
+from components.step_resources import run_config, set_resources
 from components.tensorboard.component import tensorboard as tensorboard_step
 from components.train.component import train as train_step
 
@@ -28,7 +28,7 @@ DESCRIPTION = (
 )
 
 
-@dsl.pipeline(name="museum-classifier", description=DESCRIPTION)
+@dsl.pipeline(name="museum-classifier", description=DESCRIPTION, pipeline_config=run_config())
 def pipeline(
     data_source: str = "sample",
     data_table: str = "",

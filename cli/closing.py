@@ -11,10 +11,10 @@ from components.artifacts.verdict import Verdict
 
 REPORTS = {
     "profile": "query/profile",
-    "data_report": "assemble/report",
+    "data_report": "assemble/data_report",
     "training_curves": "train/curves",
     "leaderboard": "train/leaderboard",
-    "evaluation_report": "evaluate/report",
+    "evaluation_report": "evaluate/evaluation_report",
 }
 
 

@@ -29,7 +29,7 @@ LOCATIONS = {
     "predictions": "evaluate/predictions",
     "tensorboard": "tensorboard/logs",
 }
-METRIC_STAGES = ("assemble", "train", "evaluate")
+METRICS = {"assemble": "data_metrics", "train": "training_metrics", "evaluate": "test_metrics"}
 _TAIL_LINES = 25
 
 
@@ -185,8 +185,8 @@ def _shards(run_: runs.Run) -> int:
 def _metrics(run_: runs.Run) -> dict[str, Any]:
     """The numbers that the stages logged as KFP Metrics, from the outputs that kfp recorded."""
     found: dict[str, Any] = {}
-    for stage in METRIC_STAGES:
-        recorded = _recorded(run_, stage).get("artifacts", {}).get("metrics", {}).get("artifacts", [])
+    for stage, name in METRICS.items():
+        recorded = _recorded(run_, stage).get("artifacts", {}).get(name, {}).get("artifacts", [])
         found.update(recorded[0].get("metadata", {}) if recorded else {})
     return found
 

@@ -6,17 +6,30 @@ status has each command eight times, and a Workflow that outgrows 1 MiB is lost 
 
 import os
 import sys
+import time
 from importlib.util import find_spec
+
+from components.shared.errors import MayPass
+
+# Seconds before each further attempt at a step whose fault may pass. With its own patience before each, a store or an API
+# server may be away for a quarter of an hour. Argo retries failed pods on some installations only (docs/cluster.md).
+PAUSES = (30, 60, 120, 240)
 
 
 def main() -> None:
-    """Runs the component with kfp's own executor."""
+    """Runs the component with kfp's own executor; again, in the same pod, where its fault may pass."""
     os.environ["_KFP_RUNTIME"] = "true"  # kfp without its compiler, which takes a second to import
     from kfp import dsl
     from kfp.dsl.executor_main import executor_main
 
     dsl.component = lambda **_: lambda function: function  # the decorator is the compiler's
     sys.argv[1:2] = ["--component_module_path", find_spec(sys.argv[1]).origin]
+    for pause in PAUSES:
+        try:
+            return executor_main()
+        except MayPass:
+            print(f"this may pass: trying again in {pause} s", flush=True)
+            time.sleep(pause)
     executor_main()
 
 

@@ -8,7 +8,7 @@ workers as a Job, which asks for their CPU, memory and accelerators; the step it
 from dataclasses import dataclass, fields
 
 from kfp import kubernetes
-from kfp.dsl import PipelineTask
+from kfp.dsl import PipelineConfig, PipelineTask
 
 from components.shared.parameters import dns_name
 
@@ -72,6 +72,20 @@ NEEDS = {
 }
 
 
+def run_config() -> PipelineConfig:
+    """How long a run may take, and how long Argo keeps what is left of it: pods, their logs, the Workflow of 1 MB.
+
+    Without it Argo's own settings hold: those of KFP 2.17 delete everything an hour after the end, and let a run wait
+    for ever for a node that never comes. Nothing that serves, and no TensorBoard, belongs to a Workflow.
+    """
+    day = 24 * 3600
+    return PipelineConfig(
+        ttl_seconds_after_success=day,
+        ttl_seconds_after_failure=7 * day,  # somebody may want to see why
+        active_deadline_seconds=30 * day,  # all attempts of the longest step take 22
+    )
+
+
 def set_resources(task: PipelineTask, step: str, secrets: dict[str, object]) -> None:
     """Gives `task` what NEEDS says of `step`.
 
@@ -89,7 +103,9 @@ def set_resources(task: PipelineTask, step: str, secrets: dict[str, object]) -> 
     # The root file system may be read-only, so /tmp is a volume; a step that overfills it is evicted, not the node.
     kubernetes.empty_dir_mount(task, "tmp", "/tmp", size_limit=needs.disk)
     for name in needs.secrets:
-        variables = {variable: variable for variable in SECRET_VARIABLES[name]}
+        # BigQuery's alone. Each variable is in the Workflow eight times over: tests/workflow_size.py.
+        unused = () if step in ("probe", "query") else ("GOOGLE_CLOUD_PROJECT",)
+        variables = {variable: variable for variable in SECRET_VARIABLES[name] if variable not in unused}
         kubernetes.use_secret_as_env(task, secrets[name], variables, optional=True)
     if "google" in needs.secrets:
         kubernetes.use_secret_as_volume(task, secrets["google"], GOOGLE_MOUNT, optional=True)

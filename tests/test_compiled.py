@@ -108,6 +108,17 @@ def test_every_step_has_resources_a_deadline_and_retries(tmp_path):
             assert int(policy["backoffMaxDuration"].removesuffix("s")) >= deadline * (needs.retries + 1) + pauses
 
 
+def test_what_argo_keeps_and_how_long_a_run_may_take_is_set(tmp_path):
+    """Stock KFP 2.17 deletes a Workflow, and its pods with their logs, an hour after its end."""
+    path = tmp_path / "pipeline.yaml"
+    compile_command.write(str(path))
+    _, platform = yaml.safe_load_all(path.read_text())
+    config = platform["platforms"]["kubernetes"]["pipelineConfig"]
+    assert config["resourceTtlOnSuccess"] >= 86400 and config["resourceTtlOnFailure"] >= 86400
+    longest = max(needs.retry_window for needs in NEEDS.values())
+    assert longest < config["activeDeadlineSeconds"] <= 31 * 86400
+
+
 def test_pods_meet_the_restricted_standard(tmp_path):
     """KFP sets the rest of it: no privileges, no capabilities, the runtime's seccomp profile."""
     _, platform = compiled(tmp_path)

@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 import requests
 
+from cli.local_run import METRICS
 from components.container_images import NAMES, TAG, image
 from components.shared import sample
 from containers import build, lock
@@ -264,9 +265,9 @@ components.load_component_from_file({str(root / "pipeline.yaml")!r})(**{paramete
 def numbers(artifacts: Path) -> dict[str, object]:
     """What has to be equal wherever the pipeline ran: the data, and how well the model does on it."""
     found = {}
-    for stage in ("assemble", "train", "evaluate"):
+    for stage, name in METRICS.items():
         recorded = json.loads((artifacts / stage / "executor_output.json").read_text())
-        found |= recorded["artifacts"]["metrics"]["artifacts"][0]["metadata"]
+        found |= recorded["artifacts"][name]["artifacts"][0]["metadata"]
     found["snapshot"] = json.loads((artifacts / "assemble/dataset/dataset.json").read_text())["snapshot"]
     return found
 

@@ -91,6 +91,17 @@ def test_only_steps_that_need_the_bytes_take_large_artifacts(spec):
         assert not takers[stage] & {"images", "records"}
 
 
+def test_no_two_artifacts_of_the_graph_have_one_name(spec):
+    """The run's page and the comparison of runs show nothing else of them."""
+    names = [
+        name
+        for component in spec.components.values()
+        if component.executor_label
+        for name in component.output_definitions.artifacts
+    ]
+    assert len(names) == len(set(names)), sorted(names)
+
+
 def test_parameters_are_those_of_the_form(spec):
     declared = spec.root.input_definitions.parameters
     assert set(NAMED_IN_THE_ISSUE) <= set(declared) == set(PARAMETERS)

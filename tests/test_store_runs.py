@@ -30,7 +30,8 @@ def test_a_whole_run_in_a_bucket(scheme, request, tmp_path):
     done = command("run", "--root", root, "--name", "here", *TINY, *source, "label=folder", cwd=tmp_path)
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-2000:]
     stored = {file.uri.removeprefix(f"{root}/here/artifacts/"): file.uri for file in storage.list_files(root)}
-    named = {"assemble/dataset/dataset.json", "train/classifier/model.tflite", "evaluate/report", "query/objects"}
+    named = {"assemble/dataset/dataset.json", "train/classifier/model.tflite", "query/objects"}
+    named |= {"evaluate/evaluation_report"}
     assert named <= set(stored)
 
     dataset = json.loads(storage.read_bytes(stored["assemble/dataset/dataset.json"]))
@@ -67,4 +68,4 @@ def test_changed_parameters_after_a_stop_in_training(request, tmp_path):
     done = command("run", *changed, cwd=tmp_path)
     assert done.returncode == 0, done.stdout
     stored = {file.uri.removeprefix(f"{root}/cut/artifacts/") for file in storage.list_files(root)}
-    assert {"train/classifier/model.tflite", "evaluate/report"} <= stored
+    assert {"train/classifier/model.tflite", "evaluate/evaluation_report"} <= stored

@@ -24,8 +24,8 @@ def assemble(
     previous_dataset: str,
     max_drift: float,
     dataset: Output[Dataset],
-    report: Output[HTML],
-    metrics: Output[Metrics],
+    data_report: Output[HTML],
+    data_metrics: Output[Metrics],
 ) -> str:
     """Checks the whole set, writes `dataset.json` and the data report; returns the snapshot hash.
 
@@ -33,15 +33,16 @@ def assemble(
     """
     from components.assemble.assembler import assemble_dataset
     from components.assemble.settings import Settings
+    from components.shared import numbers
     from components.shared.errors import reported
 
     arguments = {name: value for name, value in locals().items() if name in Settings.__annotations__}
     paths = [index.path for index in indexes]
     with reported():
         settings = Settings(**arguments)
-        summary = assemble_dataset(paths, objects.path, labels.path, dataset.path, report.path, settings)
+        summary = assemble_dataset(paths, objects.path, labels.path, dataset.path, data_report.path, settings)
     print(summary)
-    open(metrics.path, "w").close()  # kfp.local repeats a finished step whose artifacts have no file
-    metrics.metadata.update(summary.metrics())
+    data_metrics.metadata.update(summary.metrics())
+    numbers.write(data_metrics.path, data_metrics.metadata)
     dataset.metadata.update(summary.metadata())
     return summary.snapshot

@@ -15,9 +15,9 @@ def evaluate(
     max_class_regression: float,
     champion: str,
     serve: bool,
-    report: Output[HTML],
-    summary: Output[Markdown],
-    metrics: Output[Metrics],
+    evaluation_report: Output[HTML],
+    evaluation_summary: Output[Markdown],
+    test_metrics: Output[Metrics],
     classification: Output[ClassificationMetrics],
     predictions: Output[Artifact],
 ) -> bool:
@@ -27,15 +27,19 @@ def evaluate(
     """
     from components.evaluate.evaluator import evaluate_model
     from components.evaluate.settings import Settings
+    from components.shared import numbers
     from components.shared.errors import reported
 
     arguments = {name: value for name, value in locals().items() if name in Settings.__annotations__}
     with reported():
-        paths = (dataset.path, classifier.path, report.path, summary.path, predictions.path)
+        reports = (evaluation_report.path, evaluation_summary.path)
+        paths = (dataset.path, classifier.path, *reports, predictions.path)
         result = evaluate_model(*paths, Settings(**arguments), classifier.uri)
         result.leave_verdict(classifier.path, classifier.uri)
     print(result)
-    metrics.metadata.update(result.metrics())
+    test_metrics.metadata.update(result.metrics())
     classification.log_confusion_matrix(result.labels, result.confusion_matrix)
     classification.log_roc_curve(*result.roc_curve)
+    for artifact in (test_metrics, classification):
+        numbers.write(artifact.path, artifact.metadata)
     return result.passed and serve

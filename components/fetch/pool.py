@@ -12,7 +12,7 @@ from typing import Callable, Iterator
 
 from components.fetch.rows import Row
 from components.fetch.settings import Limits, ShardSettings
-from components.shared.errors import TransientError
+from components.shared.errors import Stopped, TransientError
 
 # Rows that one process has at hand: enough to keep its connections busy while one host pauses.
 _WINDOW = 256
@@ -52,12 +52,12 @@ def run(
 
     Raises:
         OSError: a process could not write (errno ENOSPC: the disk is full).
-        TransientError: processes die again and again, or SIGTERM came.
+        TransientError: processes die again and again; as Stopped, SIGTERM came.
     """
     try:
         asyncio.run(_run(job, rows, count, heard, crashed, tick))
     except asyncio.CancelledError:
-        raise TransientError(
+        raise Stopped(
             "stopped by SIGTERM; what was fetched is kept: start the step again to continue"
         ) from None
 

@@ -16,7 +16,7 @@ def serve(
     replicas: int,
     canary_percent: int,
     run_created: str,
-    summary: Output[Markdown],
+    deployment: Output[Markdown],
 ):
     """Deploys the classifier that `predictions` are of as `service`, and smoke-tests it with images of the test split.
 
@@ -28,5 +28,4 @@ def serve(
 
     arguments = {name: value for name, value in locals().items() if name in Settings.__annotations__}
     with reported():
-        deployment = deploy(Settings(**arguments), dataset.path, predictions.path, summary.path)
-    print(deployment)
+        print(deploy(Settings(**arguments), dataset.path, predictions.path, deployment.path))

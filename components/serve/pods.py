@@ -53,8 +53,10 @@ def trouble(
         refused = condition(owner or {}, "ReplicaFailure")
         return f"there is no pod yet{': ' + refused['message'] if refused else ''}", False
     name = waiting[0]["metadata"]["name"]
-    words = _last_words(cluster, waiting[0], container) or last_event(cluster, name) or "it printed nothing"
-    return f"pod {name} is not ready: {words}", False
+    printed = _printed(cluster, waiting[0], container)
+    # A server that is well prints too: only its errors say why, else what the kubelet has to say of it.
+    words = _error(printed) or last_event(cluster, name)
+    return f"pod {name} is not ready: {words or ('it does not answer yet' if printed else 'it printed nothing')}", False
 
 
 def last_event(cluster: Cluster, name: str) -> str:
@@ -72,13 +74,17 @@ def _death(cluster: Cluster, pod: Object, status: Object) -> str:
     ended = status.get("lastState", {}).get("terminated") or status.get("state", {}).get("terminated") or {}
     if ended.get("reason") == "OOMKilled":
         return "it needs more memory than its limit (OOMKilled)"
-    words = _last_words(cluster, pod, status["name"]) or "it printed nothing"
+    printed = _printed(cluster, pod, status["name"])
+    words = _error(printed) or (printed or ["it printed nothing"])[-1]
     return words if "exitCode" not in ended else f"{words} (exit status {ended['exitCode']})"
 
 
-def _last_words(cluster: Cluster, pod: Object, container: str) -> str:
+def _printed(cluster: Cluster, pod: Object, container: str) -> list[str]:
     name = pod["metadata"]["name"]
     # One that has just been started again has said nothing yet; what it said before is of interest.
-    lines = cluster.log(name, container, 20) or cluster.log(name, container, 20, previous=True)
+    return cluster.log(name, container, 20) or cluster.log(name, container, 20, previous=True)
+
+
+def _error(lines: list[str]) -> str:
     errors = [line for line in lines if line.startswith("error: ")]
-    return (errors or lines or [""])[-1].removeprefix("error: ")
+    return errors[-1].removeprefix("error: ") if errors else ""

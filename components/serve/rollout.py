@@ -328,7 +328,7 @@ class Rollout:
             self._cluster.patch(*DEPLOYMENT, name, {"spec": {"replicas": replicas}})
 
     def _wait_until_ready(self, version: str) -> None:
-        name, started, said = f"{self._service}-{version}", time.monotonic(), ""
+        name, started, said = f"{self._service}-{version}", time.monotonic(), set()
         no_image_since = None
         while True:
             live = self._cluster.get(*DEPLOYMENT, name)
@@ -346,9 +346,9 @@ class Rollout:
             no_image_since = (no_image_since or now) if no_image else None
             if now - started > self._patience.ready or (no_image and now - no_image_since > self._patience.image):
                 raise RolloutError(f"not ready after {now - started:.0f} s: {text}")
-            if text != said:
+            if text not in said:  # an image that is pulled again and again has two reasons in turn
                 print(f"waiting for {name}: {text}", flush=True)
-            said = text
+            said.add(text)
             time.sleep(self._patience.poll)
 
     def _still(self, current: str) -> str:

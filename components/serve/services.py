@@ -18,7 +18,7 @@ from components.serve import kserve, pods
 from components.serve.kserve import KServe
 from components.serve.rollout import AUTOSCALER, BUDGET, DEPLOYMENT, SERVICE, Patience, Rollout, RolloutError
 from components.shared import kubernetes
-from components.shared.errors import TransientError
+from components.shared.errors import Stopped
 from components.shared.kubernetes import Cluster, Forbidden, Object
 
 # For a person who waits at a desk: the version in service goes on meanwhile and afterwards.
@@ -103,10 +103,10 @@ def undeploy(cluster: Cluster, service: str) -> list[str]:
 
 @contextlib.contextmanager
 def interruptible(message: str) -> Iterator[None]:
-    """SIGTERM and SIGHUP become a TransientError in this block, so that what has begun is taken back."""
+    """SIGTERM and SIGHUP become Stopped in this block, so that what has begun is taken back."""
 
     def stop(*_: object) -> None:
-        raise TransientError(message)
+        raise Stopped(message)
 
     if threading.current_thread() is not threading.main_thread():
         yield  # signals go to the main thread only

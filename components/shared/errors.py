@@ -14,11 +14,27 @@ class TransientError(PipelineError):
     """A fault that may pass: a retry of the step can help."""
 
 
+class Stopped(TransientError):
+    """Somebody told the process to stop: it goes on when it is started again, and not before."""
+
+
+class MayPass(SystemExit):
+    """The exit of a step that failed with a TransientError."""
+
+
 @contextlib.contextmanager
 def reported() -> Iterator[None]:
-    """Turns a PipelineError into the step's last line (`error: ...`) and exit status 1, without a traceback."""
+    """Turns a PipelineError into the step's last line (`error: ...`) and exit status 1, without a traceback.
+
+    Raises:
+        MayPass: as SystemExit, where it was a TransientError; components/step.py tries again then.
+    """
     try:
         yield
+    except Stopped as error:
+        _fail(str(error))
+    except TransientError as error:
+        _fail(str(error), MayPass)
     except PipelineError as error:
         _fail(str(error))
     except OSError as error:
@@ -29,6 +45,6 @@ def reported() -> Iterator[None]:
         _fail("interrupted")
 
 
-def _fail(message: str) -> None:
+def _fail(message: str, end: type[SystemExit] = SystemExit) -> None:
     print("error: " + " ".join(message.split()), file=sys.stderr, flush=True)
-    raise SystemExit(1)
+    raise end(1)

@@ -29,9 +29,9 @@ def pod(state: Object | None = None, last: Object | None = None, restarts: int =
 
 def event(message: str, when: str, **fields) -> Object:
     involved = {"kind": "Pod", "name": "p", "namespace": "kubeflow"}
-    content = {"involvedObject": involved, "type": "Warning", "reason": "FailedMount", "message": message}
+    content = {"involvedObject": involved, "type": "Warning", "reason": "FailedMount", "message": message, **fields}
     metadata = {"name": message}
-    return {"apiVersion": "v1", "kind": "Event", "metadata": metadata, "lastTimestamp": when, **content, **fields}
+    return {"apiVersion": "v1", "kind": "Event", "metadata": metadata, "lastTimestamp": when, **content}
 
 
 def test_the_newest_warning_says_what_the_pod_itself_cannot(kube, cluster):
@@ -45,6 +45,22 @@ def test_the_newest_warning_says_what_the_pod_itself_cannot(kube, cluster):
 def test_events_that_may_not_be_read_are_no_error(kube, cluster):
     kube.refuse("GET", "events", 403)
     assert pods.trouble(cluster, [pod()])[0] == "pod p is not ready: it printed nothing"
+
+
+@pytest.mark.parametrize(
+    "printed, events, reason",
+    [
+        (b"serving svc-b at http://localhost:8080/\n", [], "it does not answer yet"),
+        (b"serving svc-b at http://localhost:8080/\n", ["probe-failed"], "FailedMount: probe-failed"),
+        (b"error: no such bucket\nserving\n", ["probe-failed"], "no such bucket"),
+    ],
+)
+def test_what_a_server_prints_that_is_well_is_no_reason(kube, cluster, printed, events, reason):
+    kube.put(pod())
+    kube.logs = lambda found, query: iter([printed])
+    for message in events:
+        kube.put(event(message, "2026-01-01T00:00:00Z"))
+    assert pods.trouble(cluster, kube.all("Pod"))[0] == f"pod p is not ready: {reason}"
 
 
 def test_a_quota_is_the_deployments_to_tell(cluster):

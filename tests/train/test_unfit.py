@@ -20,7 +20,7 @@ def test_a_data_set_that_is_not_fit_ends_the_step_before_it_asks_for_anything(tm
     content = json.loads((folder / "dataset.json").read_text())
     content["check"] = {"outcome": "fail", "reasons": ["1 class has fewer than 9 train examples: across (2)"]}
     (folder / "dataset.json").write_text(json.dumps(content))
-    outputs = {"classifier": dsl.Model, "curves": dsl.HTML, "leaderboard": dsl.HTML, "metrics": dsl.Metrics}
+    outputs = {"classifier": dsl.Model, "curves": dsl.HTML, "leaderboard": dsl.HTML, "training_metrics": dsl.Metrics}
     paths = {name: kind(uri=f"gs://none/{name}") for name, kind in outputs.items()}
     with KubeApi() as kube:
         kube.put(step_pod())

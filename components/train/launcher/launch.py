@@ -5,8 +5,8 @@ on a laptop, more                      processes of this machine, one model afte
 in a KFP step's pod                    one Indexed Job a model, side by side; the step only waits
 
 In a pod always a Job, also for one worker: KFP's launcher, the parent of this process, passes no signal on and dies of
-SIGTERM at once, so that only a pod of its own has the time for a checkpoint; and Argo does not retry a step whose pod
-was deleted, while the launcher restarts workers whatever became of them.
+SIGTERM at once, so that only a pod of its own has the time for a checkpoint; and whether Argo retries a step whose pod
+was deleted, or one that failed, depends on its settings, while the launcher restarts workers whatever became of them.
 """
 
 import dataclasses
@@ -22,7 +22,7 @@ from typing import Callable
 from components.artifacts import dataset
 from components.artifacts.classifier import TFLITE
 from components.shared import kubernetes
-from components.shared.errors import PipelineError, TransientError
+from components.shared.errors import PipelineError, Stopped, TransientError
 from components.shared.parameters import refuse
 from components.shared.storage import storage
 from components.train.launcher import curves, job, leaderboard
@@ -160,7 +160,7 @@ def _in_this_process(trainings: list[Training], dataset: str, work: str) -> list
     try:
         run(training.settings, dataset, training.output, training.checkpoints)
     except Preempted as stop:
-        raise TransientError(f"training was told to stop: {stop}; start the step again to continue") from stop
+        raise Stopped(f"training was told to stop: {stop}; start the step again to continue") from stop
     return [0]
 
 

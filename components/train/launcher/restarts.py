@@ -7,7 +7,7 @@ import threading
 from dataclasses import dataclass
 from typing import Callable, Iterator
 
-from components.shared.errors import PipelineError, TransientError
+from components.shared.errors import PipelineError, Stopped
 
 TAIL_LINES = 20
 _PREFIX = "error: "
@@ -73,14 +73,14 @@ def run_with_restarts(
 
 @contextlib.contextmanager
 def terminable() -> Iterator[None]:
-    """SIGTERM (the run is terminated, the node drained) raises TransientError, so that workers are stopped."""
+    """SIGTERM (the run is terminated, the node drained) raises Stopped, so that workers are stopped."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
 
     def stop(number: int, frame: object) -> None:
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
-        raise TransientError("training was told to stop; start the step again to continue from the last checkpoint")
+        raise Stopped("training was told to stop; start the step again to continue from the last checkpoint")
 
     before = signal.signal(signal.SIGTERM, stop)
     try:
