@@ -11,8 +11,8 @@ from importlib.util import find_spec
 
 from components.shared.errors import MayPass
 
-# Seconds before each further attempt at a step whose fault may pass. With its own patience before each, a store or an API
-# server may be away for a quarter of an hour. Argo retries failed pods on some installations only (docs/cluster.md).
+# Seconds before each further attempt at a step whose fault may pass. Argo retries failed pods on some installations only,
+# see docs/cluster.md.
 PAUSES = (30, 60, 120, 240)
 
 
