@@ -29,7 +29,8 @@ def test_a_data_set_that_is_not_fit_ends_the_step_before_it_asks_for_anything(tm
         monkeypatch.setenv("KFP_POD_NAME", NAME)
         dataset = dsl.Dataset(uri=str(folder))
         dataset.custom_path = str(folder)
-        values = asdict(settings(workers=2, gpus=1)) | dict.fromkeys(("train_memory_request", "train_memory_limit"), "8Gi")
+        memory = dict.fromkeys(("train_memory_request", "train_memory_limit"), "8Gi")
+        values = asdict(settings(workers=2, gpus=1)) | memory
         arguments = {name: values.get(name, "1") for name in train.component_spec.inputs if name != "dataset"}
         with pytest.raises(SystemExit):
             train.python_func(dataset=dataset, **arguments, **paths)
