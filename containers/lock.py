@@ -10,7 +10,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 PYTHON = "3.11"
-STEPS = ["kfp", "kfp-kubernetes"]
+STEPS = ["kfp", "kfp-kubernetes", "kubernetes"]
 # kfp-server-api comes as source only; with these at hand it is built without fetching anything that is not hashed.
 BUILD = ["setuptools", "wheel"]
 # uv overlooks that newer versions exclude this Python (an upper bound of Requires-Python).

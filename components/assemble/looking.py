@@ -1,7 +1,6 @@
 """Looks at pairs of pictures, in this process or, where there are many, in some."""
 
 import multiprocessing
-import os
 from concurrent.futures import ProcessPoolExecutor
 from types import TracebackType
 
@@ -10,6 +9,7 @@ import pyarrow as pa
 
 from components.assemble import confirmation
 from components.assemble.stored import read_pictures
+from components.shared.cores import available_cores
 
 # Pairs that one call looks at; their pictures' details are held (16 KB each).
 _CHUNK = 256
@@ -40,7 +40,7 @@ class Looker:
             PipelineError: a record file cannot be read, or does not hold the picture where the index says.
         """
         tasks = [self._task(first[k : k + _CHUNK], second[k : k + _CHUNK]) for k in range(0, len(first), _CHUNK)]
-        processes = min(len(os.sched_getaffinity(0)), _MOST_PROCESSES)
+        processes = min(available_cores(), _MOST_PROCESSES)
         if not self._pool and len(first) > _FEW and processes > 1:
             # Not by fork: Arrow's threads hold locks.
             self._pool = ProcessPoolExecutor(processes, multiprocessing.get_context("spawn"))

@@ -145,9 +145,8 @@ def _shrunk(encoded: imaging.EncodedImage, body: Body, settings: ShardSettings, 
             message = f"{hashing.BLANK}: every pixel is {shown}"
         picture = imaging.encode_jpeg(pixels, settings.jpeg_quality)
     return Outcome(
-        OK, body.http_status, 1, len(body.data), decoded.width, decoded.height, body.sha256, picture=picture,
-        encoded_sha256=hashlib.sha256(picture).hexdigest(), thumbnail=thumbnail,
-        message=message,
+        OK, body.http_status, bytes=len(body.data), width=decoded.width, height=decoded.height, sha256=body.sha256,
+        picture=picture, encoded_sha256=hashlib.sha256(picture).hexdigest(), thumbnail=thumbnail, message=message,
     )  # fmt: skip
 
 

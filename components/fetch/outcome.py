@@ -15,7 +15,6 @@ class Outcome:
     status: str  # OK or the reason of the failure
     http_status: int = 0
     attempts: int = 1
-    bytes: int = 0
     width: int = 0
     height: int = 0
     sha256: str = ""
@@ -24,3 +23,4 @@ class Outcome:
     encoded_sha256: str = ""
     thumbnail: bytes = b""
     picture: bytes = b""
+    bytes: int = 0  # last: a field above that is called as the type would hide it

@@ -17,6 +17,7 @@ from components.artifacts import dataset, predictions
 from components.artifacts.dataset import Example
 from components.artifacts.service import SMOKE_HEADER
 from components.shared.errors import PipelineError
+from components.shared.retries import attempts
 
 PICTURES = 32
 # Among so many examples the pictures are chosen, so that the whole split need not be read from the store.
@@ -185,12 +186,11 @@ def _classify(url: str, example: Example, seconds: float = SECONDS) -> dict:
 def _post(url: str, picture: bytes, seconds: float) -> dict:
     headers = {"Content-Type": "application/octet-stream", SMOKE_HEADER: "1"}
     request = urllib.request.Request(url, data=picture, headers=headers)
-    for left in reversed(range(BUSY_TRIES)):
+    for last in attempts([BUSY_SECONDS] * (BUSY_TRIES - 1)):
         try:
             with _OPENER.open(request, timeout=seconds) as response:
                 return json.load(response)
         except urllib.error.HTTPError as error:
-            if error.code != 503 or not left:
+            if error.code != 503 or last:
                 raise
-            time.sleep(BUSY_SECONDS)
     raise AssertionError("unreachable")

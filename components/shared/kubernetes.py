@@ -7,12 +7,12 @@ from a running pod must arrive whole. Authentication, TLS and token rotation are
 import json
 import os
 import re
-import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Iterator
 
 from components.shared.errors import PipelineError, TransientError
+from components.shared.retries import attempts, doubling
 
 Object = dict[str, Any]
 
@@ -181,7 +181,7 @@ class Cluster:
         from urllib3.exceptions import HTTPError
 
         cause = ""
-        for attempt in range(self.attempts):
+        for _ in attempts(doubling(0.25, 15, self.attempts - 1)):
             try:
                 return self._request(method, path, query or {}, body, media=media or _APPLY)
             except ApiException as error:
@@ -195,8 +195,6 @@ class Cluster:
                     raise refused(f"cannot {_VERBS[method]} {what}: {cause}") from error
             except HTTPError as error:
                 cause = str(error)
-            if attempt + 1 < self.attempts:
-                time.sleep(min(0.25 * 2**attempt, 15))
         raise TransientError(f"cannot {_VERBS[method]} {what}: {cause}; try again")
 
     def _request(

@@ -4,8 +4,6 @@ import base64
 import contextlib
 import errno
 import hashlib
-import random
-import time
 import zlib
 from abc import ABC, abstractmethod
 from contextvars import ContextVar
@@ -14,6 +12,7 @@ from typing import Callable, Iterable, Iterator, TypeVar
 from urllib.parse import urlsplit, urlunsplit
 
 from components.shared.errors import PipelineError, TransientError
+from components.shared.retries import attempts
 
 # Seconds before each further attempt at a request that failed for a reason that can pass; about half a minute in all.
 RETRY_DELAYS = (0.3, 1.0, 3.0, 8.0, 20.0)
@@ -115,12 +114,13 @@ def no_retries() -> Iterator[None]:
 
 def retried(call: Callable[[], T]) -> T:
     """Returns `call()`, called again after TransientStorageError, with growing pauses (exponential, jittered)."""
-    for delay in RETRY_DELAYS if _retries.get() else ():
+    for last in attempts(RETRY_DELAYS if _retries.get() else ()):
         try:
             return call()
         except TransientStorageError:
-            time.sleep(delay * random.uniform(0.5, 1.5))
-    return call()
+            if last:
+                raise
+    raise AssertionError("unreachable")
 
 
 def shown(uri: str) -> str:
