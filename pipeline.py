@@ -37,6 +37,7 @@ def pipeline(
     data_keywords: str = "",
     data_columns: str = "",
     data_where: str = "",
+    data_missing_values: str = "auto",
     data_bigquery_project: str = "",
     data_bigquery_maximum_bytes_billed: int = 10_000_000_000,
     label: str = "",
@@ -113,6 +114,7 @@ def pipeline(
         data_keywords: Search words for data_source=flickr, one per class: monkey,wild boar,crow.
         data_columns: Columns that are named otherwise: original_image_url=url,object_id=id.
         data_where: SQL condition on the objects, such as: is_public_domain AND object_begin_date > 1800.
+        data_missing_values: What counts as no value: auto (n/a, unknown, anonymous, ...), own words; empty for neither.
         data_bigquery_project: Google Cloud project that pays for data_source=bigquery; empty for the credentials' own.
         data_bigquery_maximum_bytes_billed: BigQuery refuses a query that would read more bytes.
         label: The attribute to learn: culture, period, ...; empty for the source's own (culture, folder, keyword).
@@ -218,6 +220,7 @@ def pipeline(
         max_failed_fraction=fetch_max_failed_fraction,
         contact=fetch_contact,
         expected_classes=check_expected_classes,
+        missing_values=data_missing_values,
         state=probed.outputs["Output"],
     )
     set_resources(selected, "query", secrets)

@@ -20,6 +20,8 @@ from typing import TYPE_CHECKING, Any, Callable, Iterable, Iterator, Mapping, Se
 from components.artifacts import objects, records
 from components.shared.errors import PipelineError
 from components.shared.storage import storage
+from components.shared.texts import lines_of, read_text
+from components.shared.values import clean
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -163,11 +165,8 @@ def expected_classes(value: str) -> set[str]:
     if not value.endswith(".txt"):
         names = value.split(",")
     else:
-        try:
-            names = storage.read_bytes(value).decode("utf-8-sig").splitlines()
-        except UnicodeDecodeError as error:
-            raise PipelineError(f"expected_classes={value} is not UTF-8 text: save it as such") from error
-    return {name.strip() for name in names if name.strip()}
+        names = lines_of(read_text(value, "expected_classes="))
+    return {clean(name) for name in names} - {""}
 
 
 def read_examples(path: str, split: str) -> Iterator[Example]:

@@ -24,6 +24,7 @@ import re
 from typing import Any, Iterable, Mapping
 
 from components.shared.errors import PipelineError
+from components.shared.texts import lines_of, read_text
 
 SPLITS = ("train", "validation", "test")
 LABELS = "labels.txt"
@@ -56,12 +57,20 @@ def slices(columns: Iterable[str]) -> list[str]:
 
 
 def read_labels(path: str | os.PathLike) -> list[str]:
-    """The labels in the local file `path`, in the order of their indexes. Raises OSError."""
-    with open(path, encoding="utf-8") as file:
-        return file.read().splitlines()
+    """The labels in the file `path`, in the order of their indexes. Raises PipelineError."""
+    return lines_of(read_text(os.fspath(path)))
 
 
 def write_labels(path: str | os.PathLike, labels: Iterable[str]) -> None:
-    """Writes `labels` to the local file `path`. Raises OSError."""
-    with open(path, "w", encoding="utf-8") as file:
+    """Writes `labels` to the local file `path`.
+
+    Raises:
+        OSError: it cannot be written.
+        ValueError: a label has a line end in it, which would shift all labels after it.
+    """
+    labels = list(labels)
+    for label in labels:
+        if "\n" in label or "\r" in label:
+            raise ValueError(f"the class {label!r} has a line end in its name")
+    with open(path, "w", encoding="utf-8", newline="") as file:
         file.write("".join(f"{label}\n" for label in labels))

@@ -20,7 +20,7 @@ class Answers:
         self.known: dict[str, list[str]] = {}
         files = storage.list_files(uri) if uri else []
         for file in files:
-            lines = storage.read_bytes(file.uri).decode("utf-8").splitlines()
+            lines = storage.read_bytes(file.uri).decode("utf-8").removesuffix("\n").split("\n")
             self.known.update(json.loads(line) for line in lines)
         self._parts = len(files)
 

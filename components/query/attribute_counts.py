@@ -4,9 +4,10 @@ from dataclasses import dataclass
 
 import duckdb
 
-from components.query.database import column_names, identifier, scalar
-from components.query.labels import CLEAN
-from components.query.pictures import ADDRESS_COLUMNS
+from components.query.columns import ADDRESS_COLUMNS
+from components.query.database import column_names, identifier, row, scalar
+from components.query.missing import missing_sql
+from components.query.settings import Settings
 
 TOP_VALUES = 5
 VALUE_WIDTH = 30
@@ -78,11 +79,11 @@ class Attributes:
         ]
 
 
-def describe_objects(database: duckdb.DuckDBPyConnection, minimum: int, with_pictures: bool) -> Attributes:
+def describe_objects(database: duckdb.DuckDBPyConnection, settings: Settings, with_pictures: bool) -> Attributes:
     """The attributes of the table `objects`.
 
     Args:
-        minimum: Pictures that make a value a class.
+        settings: Says how many pictures make a value a class, and what counts as no value.
         with_pictures: Count pictures (of the table `pictures`), not objects.
     """
     weight = "count(*)"
@@ -94,8 +95,9 @@ def describe_objects(database: duckdb.DuckDBPyConnection, minimum: int, with_pic
         for name in column_names(database, "objects")
         if name.lower() not in NOT_ATTRIBUTES | {"number_of_pictures_"}
     ]
-    items = [_attribute(database, name, max(minimum, 1), weight) for name in names]
-    return arrange(scalar(database, "SELECT count(*) FROM objects"), minimum, with_pictures, items)
+    items = [_attribute(database, name, settings, weight) for name in names]
+    objects = scalar(database, "SELECT count(*) FROM objects")
+    return arrange(objects, settings.min_images_per_class, with_pictures, items)
 
 
 def arrange(objects: int, minimum: int, with_pictures: bool, items: list[Attribute]) -> Attributes:
@@ -121,26 +123,26 @@ def _add_picture_counts(database: duckdb.DuckDBPyConnection) -> None:
         CREATE TEMP TABLE picture_counts AS SELECT object_id, count(*) AS number FROM pictures GROUP BY object_id;
         ALTER TABLE objects ADD COLUMN number_of_pictures_ INTEGER DEFAULT 0;
         UPDATE objects SET number_of_pictures_ = number FROM picture_counts
-            WHERE trim(objects.object_id) = picture_counts.object_id
+            WHERE clean(objects.object_id) = picture_counts.object_id
     """)
 
 
-def _attribute(database: duckdb.DuckDBPyConnection, name: str, minimum: int, weight: str) -> Attribute:
+def _attribute(database: duckdb.DuckDBPyConnection, name: str, settings: Settings, weight: str) -> Attribute:
     column = identifier(name)
-    values, objects, classes, covered, top = database.execute(
+    values, objects, classes, covered, top = row(
+        database,
         f"""
         WITH spelled AS (SELECT {column} AS value, count(*) AS objects, {weight} AS pictures FROM objects GROUP BY 1),
         counted AS (
-            SELECT {CLEAN.format("value")} AS value, sum(objects) AS objects, sum(pictures) AS pictures
-            FROM spelled GROUP BY 1
+            SELECT clean(value) AS value, sum(objects) AS objects, sum(pictures) AS pictures FROM spelled GROUP BY 1
         )
         SELECT count(*), sum(objects),
             count(*) FILTER (pictures >= $minimum), sum(pictures) FILTER (pictures >= $minimum),
             max(struct_pack(pictures := pictures, value := value), $top)
-        FROM counted WHERE value IS NOT NULL
+        FROM counted WHERE value IS NOT NULL AND NOT {missing_sql("value", settings)}
         """,
-        {"minimum": minimum, "top": TOP_VALUES},
-    ).fetchone()
+        {"minimum": max(settings.min_images_per_class, 1), "top": TOP_VALUES},
+    )
     largest = tuple((item["value"], int(item["pictures"])) for item in top or ())
     return Attribute(name, values, int(objects or 0), classes, int(covered or 0), largest)
 

@@ -50,9 +50,11 @@ def show(settings: Settings) -> None:
 
 def _load_and_describe(database: duckdb.DuckDBPyConnection, source: Source, settings: Settings) -> Attributes:
     load_objects(database, source, settings)
+    for note in getattr(source, "notes", ()):
+        print(f"note: {note}")
     if source.pictures_are_complete:
         source.load_pictures(database)
-    return describe_objects(database, settings.min_images_per_class, source.pictures_are_complete)
+    return describe_objects(database, settings, source.pictures_are_complete)
 
 
 def _printed(attributes: Attributes, width: int) -> "Table":

@@ -1,19 +1,20 @@
 """From a source's rows to `objects` (what matches `where`) and `labelled` (what has a class)."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
+from typing import Mapping
 
 import duckdb
 
 from components.artifacts.objects import SLICE_PREFIX
+from components.query.columns import columns_of, comparable, texts_of, unify_ids
 from components.query.conditions import check_condition
-from components.query.database import column_names, first_line, identifier, literal, scalar
-from components.query.labels import CLEAN, label_expression, load_label_map, resolve_column
+from components.query.database import close_files, column_names, first_line, identifier, row, scalar
+from components.query.labels import create_label_values, load_label_map, resolve_column
+from components.query.missing import Missing, create_values, found_missing
 from components.query.settings import SLICES, QueryError, Settings
 from components.query.source import Source
 from components.shared.parameters import did_you_mean
 
-# "Unknown" signs no series of works: such objects are groups of their own.
-NO_ARTIST = r"(?i)^\(?(unknown|anonymous|unidentified|not known)\b.*$"
 ARTIST = "artist_display_name"
 LABELLED_COLUMNS = {"title": "title", "artist": ARTIST, "rights": "rights_and_reproduction", "link": "link_resource"}
 
@@ -33,7 +34,11 @@ class Roles:
 
 @dataclass(frozen=True)
 class Counts:
-    """Objects: in the source, matching `where`, and the reasons for which they got no class."""
+    """Objects: in the source, matching `where`, and the reasons for which they got no class.
+
+    `missing` are the values of label, group and slices that count as no value; `unusable` is {column that has no plain
+    text: why}.
+    """
 
     source: int
     matching: int
@@ -42,55 +47,86 @@ class Counts:
     unmapped: int = 0
     repeated: int = 0
     ambiguous: int = 0
+    missing: tuple[Missing, ...] = ()
+    unusable: Mapping[str, str] = field(default_factory=dict)
 
 
-def load_objects(database: duckdb.DuckDBPyConnection, source: Source, settings: Settings) -> Counts:
+def load_objects(
+    database: duckdb.DuckDBPyConnection, source: Source, settings: Settings, outputs: tuple[str, ...] = ()
+) -> Counts:
     """Creates `objects`: the rows of the source that match `where`, every column a string.
+
+    From then on, no statement opens another file than those of the source and the `outputs`.
 
     Raises:
         QueryError: the source cannot be read, lacks object_id, or `where` is no condition on it or matches nothing.
     """
     try:
         source.load(database)
+        columns = columns_of(database, "raw")
+        texts = texts_of(database, "raw", columns)
     except duckdb.Error as error:
         raise QueryError(f"source={settings.source}: cannot read the objects: {first_line(error)}") from error
-    columns = column_names(database, "raw")
-    if "object_id" not in [name.lower() for name in columns]:
-        raise QueryError(
-            f"there is no column object_id{did_you_mean('object_id', columns)}; there are {', '.join(columns[:50])}; "
-            "name yours with columns=object_id=your_column"
-        )
-    condition = "true"
+    close_files(database, [*getattr(source, "files", ()), *outputs])
+    _check_ids(texts.sql, texts.unusable)
+    condition = ""
     if settings.where.strip() and not source.applies_where:
-        condition = check_condition(settings.where, columns, "duckdb")
-    strings = ", ".join(f"CAST({identifier(name)} AS VARCHAR) AS {identifier(name)}" for name in columns)
+
+        def typed(named: set[str]) -> dict[str, str]:
+            return comparable(database, "raw", [column for column in columns if column.name in named])
+
+        condition = check_condition(settings.where, [column.name for column in columns], "duckdb", typed)
     try:
-        database.execute(f"CREATE TABLE objects AS SELECT {strings} FROM raw WHERE ({condition})")
-        matching = scalar(database, "SELECT count(*) FROM objects")
-        total = source.total
-        if total is None:
-            total = matching if condition == "true" else scalar(database, "SELECT count(*) FROM raw")
+        total, matching = _select(database, texts.sql, condition)
     except duckdb.Error as error:
-        where = f"where={settings.where}: " if condition != "true" else ""
+        where = f"where={settings.where}: " if condition else ""
         raise QueryError(f"{where}cannot read the objects: {first_line(error)}") from error
+    total = total if source.total is None else source.total
     if not matching:
         raise QueryError(_nothing(total, settings))
-    return Counts(total, matching)
+    return Counts(total, matching, unusable=texts.unusable)
 
 
-def find_roles(database: duckdb.DuckDBPyConnection, source: Source, settings: Settings) -> Roles:
+def _select(database: duckdb.DuckDBPyConnection, texts: Mapping[str, str], condition: str) -> tuple[int, int]:
+    """Creates `objects`; returns the number of rows of `raw`, and how many match."""
+    kind = scalar(database, "SELECT table_type FROM information_schema.tables WHERE table_name = 'raw'")
+    if not condition and kind == "BASE TABLE" and all(identifier(name) == sql for name, sql in texts.items()):
+        database.execute("ALTER TABLE raw RENAME TO objects")
+    else:
+        selected = ", ".join(f"{sql} AS {identifier(name)}" for name, sql in texts.items())
+        database.execute(f"CREATE TABLE objects AS SELECT {selected} FROM raw WHERE ({condition or 'true'})")
+    unify_ids(database, "objects")
+    matching = scalar(database, "SELECT count(*) FROM objects")
+    return scalar(database, "SELECT count(*) FROM raw") if condition else matching, matching
+
+
+def _check_ids(columns: Mapping[str, str], unusable: Mapping[str, str]) -> None:
+    if "object_id" in [name.lower() for name in columns]:
+        return
+    for name, reason in unusable.items():
+        if name.lower() == "object_id":
+            raise QueryError(f"the column object_id {reason}; name another with columns=object_id=your_column")
+    there = ", ".join(list(columns)[:50])
+    raise QueryError(
+        f"there is no column object_id{did_you_mean('object_id', columns)}; there are {there}; name yours with "
+        "columns=object_id=your_column"
+    )
+
+
+def find_roles(database: duckdb.DuckDBPyConnection, source: Source, settings: Settings, counts: Counts) -> Roles:
     """The columns for label, group and slices. Raises QueryError that names the nearest columns."""
     columns = column_names(database, "objects")
     by_lower = {name.lower(): name for name in columns}
-    label = resolve_column(settings.label or source.label, columns, "label")
+    label = resolve_column(settings.label or source.label, columns, "label", counts.unusable)
     if settings.group:
-        group = resolve_column(settings.group, columns, "group")
+        group = resolve_column(settings.group, columns, "group", counts.unusable)
     else:
         group = by_lower.get(ARTIST, "") if label.lower() != ARTIST else ""
     slices = tuple((name, by_lower[name.lower()]) for name in settings.slice_columns if name.lower() in by_lower)
     # Of the default's columns a collection need not have any; a column that someone names should be there.
     missing = [name for name in settings.slice_columns if name.lower() not in by_lower and settings.slices != SLICES]
     notes = [f"slices: there is no column {name}{did_you_mean(name, columns)}, so it is left out" for name in missing]
+    notes += [f"the column {name} {reason}, so it is left out" for name, reason in counts.unusable.items()]
     return Roles(label, group, slices, tuple(notes))
 
 
@@ -104,22 +140,32 @@ def label_objects(database: duckdb.DuckDBPyConnection, settings: Settings, roles
         QueryError: no object has a class.
     """
     load_label_map(database, settings)
+    create_label_values(database, settings, roles.label)
     columns = {name.lower(): name for name in column_names(database, "objects")}
+    # A value is cleaned and judged once, not for each object that has it.
+    joined = dict(roles.slices) | ({"group": roles.group} if roles.group else {})
+    values = {name: f"values_{place}" for place, name in enumerate(joined)}
+    for name, column in joined.items():
+        create_values(database, values[name], column, settings)
+    tables = {"label_values": roles.label, **{table: joined[name] for name, table in values.items()}}
+    joins = [f"LEFT JOIN {table} ON {table}.spelled = objects.{identifier(name)}" for table, name in tables.items()]
     texts = {ours: _text(columns.get(theirs)) for ours, theirs in LABELLED_COLUMNS.items()}
+    texts["link"] = f"trim(objects.{identifier(columns['link_resource'])})" if "link_resource" in columns else "NULL"
     texts["rights"] = _rights(columns, texts["rights"])
-    texts |= {f"{SLICE_PREFIX}{name}": _text(column) for name, column in roles.slices}
+    texts |= {f"{SLICE_PREFIX}{name}": f"{values[name]}.value" for name, _ in roles.slices}
     selected = ", ".join(f"coalesce({sql}, '') AS {identifier(name)}" for name, sql in texts.items())
-    label = identifier(roles.label)
-    # Cleaning and mapping is done once for each value, not for each object.
+    own = f"clean(objects.{identifier(columns['object_id'])})"
+    group = f"coalesce({values['group']}.value, {own})" if roles.group else own
     database.execute(f"""
-        CREATE TABLE label_values AS
-        SELECT label, {CLEAN.format("label")} AS value, {label_expression(settings, "label")} AS class
-        FROM (SELECT DISTINCT {label} AS label FROM objects WHERE {label} IS NOT NULL);
         CREATE TABLE candidates_of_label AS
-        SELECT trim({identifier(columns["object_id"])}) AS object_id, label_values.value, label_values.class,
-            {_group(columns, roles)} AS "group", {selected}
-        FROM objects LEFT JOIN label_values ON label_values.label = objects.{label}
+        SELECT {own} AS object_id, label_values.value, label_values.class, {group} AS "group", {selected}
+        FROM objects {" ".join(joins)}
     """)
+    missing = found_missing(database, "label_values", "label", roles.label)
+    for name, column in joined.items():
+        role = "group" if name == "group" else "slices"
+        missing += found_missing(database, values[name], role, column)
+    counts = replace(counts, missing=tuple(missing))
     counts = _count(database, counts)
     # Of rows that repeat an object, which one stays must not depend on their order.
     database.execute(
@@ -140,13 +186,13 @@ def label_objects(database: duckdb.DuckDBPyConnection, settings: Settings, roles
 
 
 def _count(database: duckdb.DuckDBPyConnection, counts: Counts) -> Counts:
-    no_id, no_label, unmapped, distinct = database.execute("""
+    no_id, no_label, unmapped, distinct = row(database, """
         SELECT count(*) FILTER (object_id IS NULL OR object_id = ''),
             count(*) FILTER (object_id != '' AND value IS NULL),
             count(*) FILTER (object_id != '' AND value IS NOT NULL AND class IS NULL),
             count(DISTINCT object_id) FILTER (object_id != '' AND class IS NOT NULL)
         FROM candidates_of_label
-    """).fetchone()
+    """)
     repeated = counts.matching - no_id - no_label - unmapped - distinct
     ambiguous = 0
     if repeated:
@@ -155,11 +201,12 @@ def _count(database: duckdb.DuckDBPyConnection, counts: Counts) -> Counts:
             WHERE class IS NOT NULL AND object_id != '' GROUP BY object_id HAVING count(DISTINCT class) > 1
         """)
         ambiguous = scalar(database, "SELECT count(*) FROM ambiguous")
-    return Counts(counts.source, counts.matching, no_id, no_label, unmapped, repeated, ambiguous)
+    found = {"no_id": no_id, "no_label": no_label, "unmapped": unmapped, "repeated": repeated, "ambiguous": ambiguous}
+    return replace(counts, **found)
 
 
 def _text(column: str | None) -> str:
-    return f"nullif(trim(objects.{identifier(column)}), '')" if column else "NULL"
+    return f"clean(objects.{identifier(column)})" if column else "NULL"
 
 
 def _rights(columns: dict[str, str], rights: str) -> str:
@@ -167,16 +214,6 @@ def _rights(columns: dict[str, str], rights: str) -> str:
         return rights
     public = f"lower(objects.{identifier(columns['is_public_domain'])}) IN ('true', '1')"
     return f"coalesce({rights}, CASE WHEN {public} THEN 'Public domain' END)"
-
-
-def _group(columns: dict[str, str], roles: Roles) -> str:
-    own = f"trim(objects.{identifier(columns['object_id'])})"
-    if not roles.group:
-        return own
-    value = _text(roles.group)
-    if roles.group.lower() == ARTIST:
-        value = f"CASE WHEN NOT regexp_matches({value}, {literal(NO_ARTIST)}) THEN {value} END"
-    return f"coalesce({value}, {own})"
 
 
 def _nothing(total: int, settings: Settings) -> str:
@@ -189,7 +226,9 @@ def _no_label(database: duckdb.DuckDBPyConnection, settings: Settings, roles: Ro
     if counts.unmapped:
         value = scalar(database, "SELECT min(value) FROM candidates_of_label WHERE value IS NOT NULL")
         return f"label_map={settings.label_map}: names no value of {roles.label}, such as {value!r}; correct the values"
+    spelled = ", ".join(item.value for item in counts.missing if item.role == "label")
+    why = f" ({spelled} count as none; missing_values says what does)" if spelled else ""
     return (
-        f"label={roles.label}: none of {counts.matching:,} objects has a value there; take another label "
+        f"label={roles.label}: none of {counts.matching:,} objects has a value there{why}; take another label "
         "(python pipeline.py attributes shows what could be learned)"
     )

@@ -36,6 +36,7 @@ def query(
     max_failed_fraction: float,
     contact: str,
     expected_classes: str,
+    missing_values: str,
     state: str,
     objects: Output[Dataset],
     labels: Output[Artifact],

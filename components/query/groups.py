@@ -5,8 +5,31 @@ from dataclasses import replace
 import duckdb
 
 from components.query.collection import Roles
-from components.query.database import scalar
+from components.query.database import row, scalar
 from components.query.settings import Settings
+
+
+# A group with so large a share of all pictures makes the size of a split a matter of one throw.
+LARGE_SHARE = 0.1
+# ... but not where there are few pictures anyway.
+LEAST_PICTURES = 10
+
+
+def large_groups(database: duckdb.DuckDBPyConnection, roles: Roles) -> list[str]:
+    """A warning for each group of `chosen` that makes up much of all its pictures."""
+    rows = database.execute(
+        """
+        SELECT "group", count(*) AS size, sum(size) OVER () AS total FROM chosen GROUP BY "group"
+        QUALIFY size >= greatest(?, ? * total) ORDER BY size DESC, "group" LIMIT 5
+        """,
+        [LEAST_PICTURES, LARGE_SHARE],
+    ).fetchall()
+    column = roles.group or "object_id"
+    return [
+        f"{size:,} of {int(total):,} pictures share the {column} {group} and stand on one side of the split; if that "
+        f"is no one's name, add it to missing_values: missing_values=auto,{group}"
+        for group, size, total in rows
+    ]
 
 
 def separate_classes(database: duckdb.DuckDBPyConnection, settings: Settings, roles: Roles) -> Roles:
@@ -17,14 +40,15 @@ def separate_classes(database: duckdb.DuckDBPyConnection, settings: Settings, ro
     """
     if settings.group or not roles.group:
         return roles
-    single, classes = database.execute(
+    single, classes = row(
+        database,
         """
         SELECT count(*) FILTER (groups = 1), count(*) FROM (
             SELECT count(DISTINCT "group") AS groups FROM labelled GROUP BY class HAVING count(*) >= ?
         )
         """,
         [max(settings.min_images_per_class, 2)],
-    ).fetchone()
+    )
     if 2 * single <= classes:
         return roles
     kind = scalar(database, "SELECT table_type FROM information_schema.tables WHERE table_name = 'labelled'")

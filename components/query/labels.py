@@ -3,18 +3,18 @@
 import csv
 import io
 from dataclasses import dataclass
+from typing import Iterator, Mapping
 
 import duckdb
 
 from components.artifacts import dataset
+from components.query.csv_file import DELIMITERS
 from components.query.database import identifier, literal
+from components.query.missing import missing_sql
 from components.query.settings import QueryError, Settings
 from components.shared.parameters import did_you_mean
-from components.shared.storage import storage
-
-# One spelling for what looks the same: composed Unicode, single blanks, none at the ends. The Met parts several values
-# with |, so that one which is only | is empty.
-CLEAN = r"nullif(trim(regexp_replace(nfc_normalize({}), '\s+', ' ', 'g'), ' |'), '')"
+from components.shared.texts import read_text
+from components.shared.values import clean, spelled
 
 
 @dataclass(frozen=True)
@@ -31,25 +31,38 @@ def load_label_map(database: duckdb.DuckDBPyConnection, settings: Settings) -> N
 
     Raises:
         QueryError: a row without two fields, or one value mapped to two classes.
-        StorageError: the file cannot be read.
+        PipelineError: the file cannot be read.
     """
     database.execute("CREATE TABLE label_map (value VARCHAR, class VARCHAR)")
     if settings.label_map:
         rows = list(_read_label_map(settings.label_map).items())
-        database.executemany("INSERT INTO label_map VALUES (nfc_normalize(?), nfc_normalize(?))", rows)
+        database.executemany("INSERT INTO label_map VALUES (?, ?)", rows)
 
 
-def label_expression(settings: Settings, column: str) -> str:
-    """SQL of an object's class: NULL where the value is empty or not in the map.
+def create_label_values(database: duckdb.DuckDBPyConnection, settings: Settings, column: str) -> None:
+    """Creates `label_values(spelled, cleaned, value, class)` from the `column` of `objects`.
 
-    The map is asked for the whole value first, then for the part before the separator.
+    `value` is NULL for a value that counts as none, `class` also for one that is not in the map. The map is asked for
+    the whole value first, then for the part before the separator; a value that it names is one, whatever its spelling.
     """
-    value = CLEAN.format(identifier(column))
-    part = CLEAN.format(f"split_part({value}, {literal(settings.label_split)}, 1)") if settings.label_split else value
-    if not settings.label_map:
-        return part
-    whole, split = (f"(SELECT any_value(class) FROM label_map WHERE value = {text})" for text in (value, part))
-    return f"coalesce({whole}, {split})" if settings.label_split else whole
+    part = "cleaned"
+    if settings.label_split:
+        part = f"clean(split_part(cleaned, {literal(spelled(settings.label_split))}, 1))"
+    database.execute(f"""
+        CREATE TABLE label_values AS
+        WITH parted AS (
+            SELECT {identifier(column)} AS spelled, clean(spelled) AS cleaned, {part} AS part FROM objects GROUP BY 1
+        ),
+        named AS (
+            SELECT spelled, cleaned, part, coalesce(whole.class, of_part.class) AS named,
+                part IS NULL OR {missing_sql("cleaned", settings)} OR {missing_sql("part", settings)} AS is_missing
+            FROM parted LEFT JOIN label_map AS whole ON whole.value = cleaned
+            LEFT JOIN label_map AS of_part ON of_part.value = part
+        )
+        SELECT spelled, cleaned, CASE WHEN named IS NOT NULL OR NOT is_missing THEN cleaned END AS value,
+            {"named" if settings.label_map else "CASE WHEN NOT is_missing THEN part END"} AS class
+        FROM named WHERE spelled IS NOT NULL
+    """)
 
 
 def choose_classes(database: duckdb.DuckDBPyConnection, settings: Settings, label: str) -> list[ClassCount]:
@@ -82,25 +95,30 @@ def choose_classes(database: duckdb.DuckDBPyConnection, settings: Settings, labe
     return classes
 
 
-def resolve_column(name: str, columns: list[str], parameter: str) -> str:
-    """The column called `name`, whatever its case. Raises QueryError that names the nearest ones."""
+def resolve_column(name: str, columns: list[str], parameter: str, unusable: Mapping[str, str] = {}) -> str:
+    """The column called `name`, whatever its case.
+
+    Args:
+        unusable: {another column: why it cannot be used}.
+
+    Raises:
+        QueryError: there is none; the message names the nearest ones, or says why it cannot be used.
+    """
     by_lower = {column.lower(): column for column in columns}
     if name.lower() in by_lower:
         return by_lower[name.lower()]
+    for column, reason in unusable.items():
+        if column.lower() == name.lower():
+            raise QueryError(f"{parameter}={name}: this column {reason}; take another, or write a plain value into it")
     shown = did_you_mean(name, columns) or f"; there are {', '.join(columns[:50])}"
     raise QueryError(f"{parameter}={name}: there is no such column{shown}")
 
 
 def _read_label_map(uri: str) -> dict[str, str]:
-    try:
-        text = storage.read_bytes(uri).decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        line = storage.read_bytes(uri)[: error.start].count(b"\n") + 1
-        raise QueryError(f"label_map={uri}, line {line}: the file is not in UTF-8; save it as CSV UTF-8") from error
     mapping: dict[str, str] = {}
-    for number, row in enumerate(csv.reader(io.StringIO(text)), 1):
-        fields = [" ".join(field.split()) for field in row]
-        if not any(fields) or (number == 1 and [field.lower() for field in fields] == ["value", "class"]):
+    for number, row in _csv_rows(uri):
+        fields = [clean(item) for item in row]
+        if not any(fields) or (not mapping and [item.lower() for item in fields] == ["value", "class"]):
             continue
         if len(fields) != 2 or not all(fields):
             raise QueryError(f"label_map={uri}, line {number}: needs two fields, value and class")
@@ -111,6 +129,20 @@ def _read_label_map(uri: str) -> dict[str, str]:
     if not mapping:
         raise QueryError(f"label_map={uri}: it is empty; write lines such as: Japan,Japanese")
     return mapping
+
+
+def _csv_rows(uri: str) -> Iterator[tuple[int, list[str]]]:
+    """The rows of a CSV file of two columns, each with the number of its last line."""
+    lines = io.StringIO(read_text(uri, "label_map="), newline=None).readlines()
+    first = next((line for line in lines if line.strip()), "")
+    # The mark that parts two fields: a value may hold what parts fields elsewhere, such as a semicolon.
+    delimiter = next((mark for mark in DELIMITERS if len(next(csv.reader([first], delimiter=mark), ())) == 2), ",")
+    reader = csv.reader(lines, delimiter=delimiter, strict=True)
+    try:
+        for row in reader:
+            yield reader.line_num, row
+    except csv.Error as error:
+        raise QueryError(f"label_map={uri}, line {reader.line_num}: is no CSV ({error})") from error
 
 
 def _check_wanted(database: duckdb.DuckDBPyConnection, settings: Settings, label: str, present: set[str]) -> None:

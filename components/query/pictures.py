@@ -4,44 +4,51 @@ import os
 
 import duckdb
 
-from components.query.database import column_names, identifier, literal
+from components.query.columns import ADDRESS_COLUMNS, Texts, columns_of, texts_of, unify_ids
+from components.query.database import identifier, literal, row, scalar
 from components.query.settings import QueryError
 from components.shared.addresses import AROUND
 from components.shared.storage import storage
 
-# The columns that may hold an address, the best first.
-ADDRESS_COLUMNS = ("original_image_url", "image_uri", "gcs_url")
-
-
 def create_pictures(database: duckdb.DuckDBPyConnection, relation: str, base: str) -> None:
     """Creates `pictures` from `relation`, which has object_id and at least one of ADDRESS_COLUMNS.
 
-    An object's pictures are numbered from 0: the primary one first (`is_primary`), then by address, so that the order
-    of the rows does not matter. An address given twice counts once.
+    An object's pictures are numbered from 0: the primary one first (`is_primary`), then in the order of their cell if
+    that has several addresses, then by address, so that the order of the rows does not matter. An address given twice
+    counts once.
 
     Args:
         base: What stands before a relative address; a URI or an absolute folder.
 
     Raises:
-        QueryError: `relation` lacks the columns.
+        QueryError: `relation` lacks the columns, or all addresses are paths of a Windows machine.
     """
-    columns = {name.lower(): name for name in column_names(database, relation)}
+    texts = texts_of(database, identifier(relation), columns_of(database, identifier(relation)))
+    columns = {name.lower(): sql for name, sql in texts.sql.items()}
     found = [columns[name] for name in ADDRESS_COLUMNS if name in columns]
     if not found or "object_id" not in columns:
-        raise QueryError(_missing(list(columns.values())))
-    address = f"coalesce({', '.join(map(_cleaned, found))})"
-    primary = f"CAST({identifier(columns['is_primary'])} AS VARCHAR)" if "is_primary" in columns else "''"
+        raise QueryError(_missing(texts))
+    primary = columns.get("is_primary", "''")
+    cell = f"coalesce({', '.join(map(_trimmed, found))})"
+    database.execute(f"""
+        CREATE TABLE addresses_found AS
+        SELECT clean({columns["object_id"]}) AS object_id, {cell} AS address,
+            lower({primary}) IN ('true', '1') AS first, 0 AS place
+        FROM {identifier(relation)} WHERE address IS NOT NULL
+    """)
+    unify_ids(database, "addresses_found")
+    _part_cells(database)
+    _refuse_windows(database)
     database.execute(f"""
         CREATE TABLE pictures AS
         WITH addresses AS (
-            SELECT trim(CAST({identifier(columns["object_id"])} AS VARCHAR)) AS object_id,
-                {absolute(address, base)} AS image_uri,
-                bool_or(lower({primary}) IN ('true', '1')) AS first
-            FROM {identifier(relation)} WHERE {address} IS NOT NULL GROUP BY ALL
+            SELECT object_id, {absolute("address", base)} AS image_uri, bool_or(first) AS first, min(place) AS place
+            FROM addresses_found GROUP BY ALL
         )
         SELECT object_id, image_uri,
-            row_number() OVER (PARTITION BY object_id ORDER BY first DESC, image_uri) - 1 AS position
-        FROM addresses
+            row_number() OVER (PARTITION BY object_id ORDER BY first DESC, place, image_uri) - 1 AS position
+        FROM addresses;
+        DROP TABLE addresses_found
     """)
 
 
@@ -51,12 +58,14 @@ def absolute(address: str, base: str) -> str:
     on_web = scheme.lower() in ("http", "https")
     prefix = literal(base.rstrip("/") + "/")
     complete, start = "[A-Za-z][A-Za-z0-9+.-]*:", "(\\.?/)+"
+    name = address
     if storage.local_path(base) is not None:
         complete, start = f"{complete}|/", "(\\./)+"  # only elsewhere is /images/1.jpg below the base
+        name = rf"replace({address}, '\', '/')"  # of a list that was made on Windows
     cases = [
         f"WHEN starts_with({address}, '//') THEN 'https:' || {address}",
         f"WHEN regexp_matches({address}, '^({complete})') THEN {address}",
-        f"ELSE {prefix} || regexp_replace({address}, '^{start}', '') END",
+        f"ELSE {prefix} || regexp_replace({name}, '^{start}', '') END",
     ]
     if on_web:
         host = literal(f"//{rest.partition('/')[0]}/")
@@ -68,20 +77,54 @@ def absolute(address: str, base: str) -> str:
     return " ".join(["CASE", *cases])
 
 
+def _part_cells(database: duckdb.DuckDBPyConnection) -> None:
+    """A cell may hold several addresses: in lines, parted by `|`, or by `;`, `,` or blanks before a scheme."""
+    before_scheme = r"[;,\s]+([A-Za-z][A-Za-z0-9+.-]+://)"
+    several = rf"regexp_matches(address, '[|\n\r]|{before_scheme}')"
+    if not scalar(database, f"SELECT count(*) FROM addresses_found WHERE {several}"):
+        return
+    lines = rf"regexp_replace(address, '{before_scheme}', chr(10) || '\1', 'g')"
+    database.execute(rf"""
+        CREATE TABLE parted AS
+        SELECT object_id, unnest(parts) AS part, first, unnest(range(len(parts))) AS place
+        FROM (SELECT object_id, first, string_split_regex({lines}, '[|\n\r]+') AS parts FROM addresses_found);
+        DROP TABLE addresses_found;
+        CREATE TABLE addresses_found AS
+        SELECT object_id, {_trimmed("part")} AS address, first AND place = 0 AS first, place
+        FROM parted WHERE address IS NOT NULL;
+        DROP TABLE parted
+    """)
+
+
+def _refuse_windows(database: duckdb.DuckDBPyConnection) -> None:
+    paths, other, example = row(database, rf"""
+        SELECT count(*) FILTER (windows), count(*) FILTER (NOT windows), min(address) FILTER (windows)
+        FROM (SELECT address, regexp_matches(address, '^([A-Za-z]:[\\/]|\\\\)') AS windows FROM addresses_found)
+    """)
+    if paths and not other:
+        raise QueryError(
+            f"the pictures are files of a Windows machine, such as {example}: copy them here, and write their names "
+            "relative to the table, or to image_base"
+        )
+
+
 def base_of(table: str, image_base: str) -> str:
     """What relative addresses start with: `image_base`, else the folder of `table`; absolute if it is a local path."""
+    if table.startswith(("http://", "https://")):
+        table = table.partition("?")[0].partition("#")[0]
     base = image_base or table.rpartition("/")[0] or "."
     local = storage.local_path(base)
     return os.path.abspath(local) if local is not None else base
 
 
-def _cleaned(column: str) -> str:
-    return f"nullif(trim(CAST({identifier(column)} AS VARCHAR), {literal(AROUND)}), '')"
+def _trimmed(sql: str) -> str:
+    return f"nullif(trim({sql}, {literal(AROUND)}), '')"
 
 
-def _missing(columns: list[str]) -> str:
+def _missing(texts: Texts) -> str:
+    unusable = "".join(f"; the column {name} {reason}" for name, reason in texts.unusable.items())
     return (
         f"no picture addresses: neither the objects nor a table images=... have object_id and one of "
-        f"{', '.join(ADDRESS_COLUMNS)}; there are {', '.join(columns[:50])}; name yours with "
+        f"{', '.join(ADDRESS_COLUMNS)}; there are {', '.join(list(texts.sql)[:50])}{unusable}; name yours with "
         "columns=original_image_url=your_column"
     )

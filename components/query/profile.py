@@ -50,14 +50,14 @@ def _add_attributes(report: Report, database: duckdb.DuckDBPyConnection, source:
         attributes = None
         intro = f"Only the columns that this step has read: the others could not be described ({error})."
     if attributes is None:
-        attributes = describe_objects(database, settings.min_images_per_class, source.pictures_are_complete)
+        attributes = describe_objects(database, settings, source.pictures_are_complete)
     report.section("What else could be learned", table(attributes.columns, attributes.rows()), intro=intro)
 
 
 def _lead(settings: Settings, selection: Selection) -> str:
     group = f"{selection.group}" if selection.group else "object"
     where = f" of the objects where {settings.where}" if settings.where.strip() else ""
-    return f"{str(selection).splitlines()[0]}{where}. What shares its {group} stands on one side of the split."
+    return f"{selection.first_line()}{where}. What shares its {group} stands on one side of the split."
 
 
 def _add_classes(report: Report, selection: Selection, pictures: int) -> None:
@@ -175,6 +175,9 @@ def _add_left_out(report: Report, database: duckdb.DuckDBPyConnection, selection
     if len(left_out) > MOST_VALUES:
         rest = left_out[MOST_VALUES:]
         blocks.append(notice(f"and {len(rest):,} more with {sum(row[1] for row in rest):,} pictures"))
+    if missing := selection.counts.missing:
+        rows = [[item.value, item.column, item.role, item.objects] for item in missing]
+        blocks.append(table(["counts as no value", "column", "of the", "objects"], rows))
     if unmapped:
         blocks.append(table(["value that label_map does not name", "objects"], unmapped))
     if selection.failed:

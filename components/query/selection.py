@@ -10,8 +10,9 @@ import duckdb
 from components.artifacts import objects
 from components.query.collection import Roles, find_roles, label_objects, load_objects
 from components.query.database import identifier, literal, open_database, scalar
-from components.query.groups import separate_classes
+from components.query.groups import large_groups, separate_classes
 from components.query.labels import choose_classes
+from components.query.missing import told
 from components.query.origin import describe
 from components.query.profile import write_profile
 from components.query.settings import QueryError, Settings
@@ -36,8 +37,8 @@ def select(
     """
     source = open_source(settings)
     with open_database() as database:
-        counts = load_objects(database, source, settings)
-        roles = find_roles(database, source, settings)
+        counts = load_objects(database, source, settings, (objects_path,))
+        roles = find_roles(database, source, settings, counts)
         counts = label_objects(database, settings, roles, counts)
         roles = separate_classes(database, settings, roles)
         if objects_uri:
@@ -48,6 +49,7 @@ def select(
         classes = choose_classes(database, settings, roles.label)
         capped = _choose(database, settings)
         loans = assign_sides(database, settings)
+        notes = (*roles.notes, *told(counts.missing), *getattr(source, "notes", ()), *large_groups(database, roles))
         unanswered = {"were not asked about": not_asked, "got no answer": len(failed)}
         origin = describe(settings, roles, counts, without_picture, unanswered, classes, capped)
         _write_objects(database, settings, roles, origin, objects_path)
@@ -64,7 +66,7 @@ def select(
             not_asked=not_asked,
             failed=failed,
             asked=asked_shares(settings),
-            notes=roles.notes,
+            notes=notes,
         )
         write_profile(database, source, settings, selection, profile_path)
     objects.write_labels(labels_path, selection.labels)
@@ -88,7 +90,8 @@ def _join_pictures(database: duckdb.DuckDBPyConnection, settings: Settings, role
     if not scalar(database, "SELECT count(*) FROM candidates"):
         raise QueryError(
             f"none of {scalar(database, 'SELECT count(*) FROM labelled'):,} objects with a value in {roles.label} has "
-            f"a picture; check that object_id of the objects and of images={settings.images or settings.table} agree"
+            f"a picture: the objects have ids such as {_examples(database, 'labelled')}, and "
+            f"{settings.images or settings.table or 'the pictures'} such as {_examples(database, 'pictures')}"
         )
     if scalar(database, "SELECT count(*) > count(DISTINCT key) FROM candidates"):
         database.execute("""
@@ -96,6 +99,11 @@ def _join_pictures(database: duckdb.DuckDBPyConnection, settings: Settings, role
             WHERE position > 0 AND key IN (SELECT key FROM candidates GROUP BY key HAVING count(*) > 1)
         """)
     return scalar(database, "SELECT count(*) FROM labelled WHERE object_id NOT IN (SELECT object_id FROM candidates)")
+
+
+def _examples(database: duckdb.DuckDBPyConnection, table: str) -> str:
+    rows = database.execute(f"SELECT DISTINCT object_id FROM {table} ORDER BY object_id LIMIT 3").fetchall()
+    return ", ".join(key for (key,) in rows) or "none"
 
 
 def _choose(database: duckdb.DuckDBPyConnection, settings: Settings) -> int:
@@ -127,7 +135,9 @@ def _write_objects(
                 CAST(md5_number_lower('shard:' || key) % {settings.shards} AS INTEGER) AS shard,
                 image_uri, "group", title, artist, rights, link{slices}
             FROM chosen JOIN sides USING ("group") ORDER BY shard, object_id
-        ) TO {literal(path)} (FORMAT parquet, COMPRESSION zstd, KV_METADATA {{{objects.SELECTION}: {literal(origin)}}})
+        ) TO {literal(path)} (
+            FORMAT parquet, COMPRESSION zstd, USE_TMP_FILE false, KV_METADATA {{{objects.SELECTION}: {literal(origin)}}}
+        )
     """)
 
 

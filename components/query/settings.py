@@ -62,6 +62,7 @@ class Settings:
     max_failed_fraction: float = 0.2
     contact: str = ""
     expected_classes: str = ""
+    missing_values: str = "auto"
 
     def __post_init__(self) -> None:
         """Takes `flickr:monkey,crow` apart and checks every value that can be checked without the source.
@@ -88,12 +89,25 @@ class Settings:
 
     @property
     def renamed(self) -> dict[str, str]:
-        """`columns` as {our name: the source's name}. Raises ParameterError where an item has no `=`."""
+        """`columns` as {our name: the source's name}. Raises ParameterError without a `=`, or where ours is twice."""
         pairs = [item.partition("=") for item in split_list(self.columns)]
         for wanted, sign, actual in pairs:
             if not (wanted.strip() and sign and actual.strip()):
                 raise refuse("columns", self.columns, "write our_name=name_in_the_table, such as object_id=id")
+        names = [wanted.strip().lower() for wanted, _, _ in pairs]
+        if twice := [name for name in names if names.count(name) > 1]:
+            raise refuse("columns", self.columns, f"{twice[0]} is named twice; keep one of the two")
         return {wanted.strip(): actual.strip() for wanted, _, actual in pairs}
+
+    @property
+    def detects_missing(self) -> bool:
+        """Whether `missing_values` names `auto`: what usually spells that there is no value."""
+        return "auto" in [item.lower() for item in split_list(self.missing_values)]
+
+    @property
+    def missing_words(self) -> list[str]:
+        """The user's own spellings of no value."""
+        return [item for item in split_list(self.missing_values) if item.lower() != "auto"]
 
     def _check_source(self) -> None:
         if self.source in _TABLES and not self.table:

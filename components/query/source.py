@@ -18,6 +18,9 @@ class Source(Protocol):
         total: Objects before `where`, where the source knows that without counting `raw`.
         pictures_are_complete: `load_pictures` gives the pictures of all objects, not just of those with a label.
 
+    A source whose relations read local files after `load` has `files`, their paths; one that left something out says so
+    in `notes`, a sentence each.
+
     A source that asks about each object also has `kept_at` (a URI where it may keep answers for a next try, set before
     `load_pictures`) and, afterwards, `not_asked` (a number of objects) and `failed` (object id -> reason).
     """

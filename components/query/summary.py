@@ -72,13 +72,17 @@ class Selection:
             "not_answered": len(self.failed),
         }
 
-    def __str__(self) -> str:
-        """Lines: the counts, what was left out, notes, and a line a class (the largest MOST_CLASSES)."""
+    def first_line(self) -> str:
+        """How many pictures, classes, shards and objects."""
         sides = ", ".join(f"{self.pictures(side):,} {side}" for side in SPLITS)
-        lines = [
+        return (
             f"{sum(self.sides.values()):,} pictures in {len(self.labels)} classes of {self.label} "
             f"({sides}), {len(self.shards)} shards, from {self.counts.source:,} objects"
-        ]
+        )
+
+    def __str__(self) -> str:
+        """Lines: the counts, what was left out, notes, and a line a class (the largest MOST_CLASSES)."""
+        lines = [self.first_line()]
         losses = [f"{number:,} {reason}" for number, reason in _losses(self) if number]
         if losses:
             lines.append(f"left out: {'; '.join(losses)}")

@@ -29,6 +29,13 @@ class BigQueryError(Exception):
         self.status, self.reason = status, reason
 
 
+def _parameter(item: dict) -> int | str | list[str]:
+    value = item["parameterValue"]
+    if item["parameterType"]["type"] == "ARRAY":
+        return [each["value"] for each in value.get("arrayValues", [])]
+    return int(value["value"]) if item["parameterType"]["type"] == "INT64" else value["value"]
+
+
 class BigQueryServer:
     """Tables by their full names, and what was asked of them.
 
@@ -43,6 +50,7 @@ class BigQueryServer:
 
     def __init__(self, page_rows: int) -> None:
         self.database = duckdb.connect()
+        self.database.execute("CREATE MACRO normalize(text) AS nfc_normalize(text)")
         self.lock = threading.Lock()
         self.page_rows = page_rows
         self.tables: set[str] = set()
@@ -143,7 +151,7 @@ class BigQueryServer:
                 table.replace(exp.Table(this=exp.to_identifier(name, quoted=True), alias=table.args.get("alias")))
         values = {}
         for item in query.get("queryParameters", []):
-            values[item["name"]] = int(item["parameterValue"]["value"])
+            values[item["name"]] = _parameter(item)
         for parameter in list(tree.find_all(exp.Parameter)):
             parameter.replace(exp.Placeholder(this=parameter.name))
         try:

@@ -17,11 +17,12 @@ PHOTOS = {
     "crow": [
         photo(5000, license="0"),
         photo(5001, url_z=None, url_c=""),
+        photo(5004, url_z=None, url_c="", url_s="https://l/5004_m.jpg", url_o="https://l/5004_o.jpg"),
         photo(5002, url_l="https://l/5002_b.jpg"),
         photo(5003),
     ],
 }
-SETTINGS = {"source": "needs two words or more, one per class: monkey,crow", "label": ""}
+SETTINGS = {"source": "flickr:monkey,wild boar,crow", "label": ""}
 
 
 @pytest.fixture
@@ -40,9 +41,11 @@ def test_a_keyword_is_a_class_and_all_its_pages_are_read(flickr: WebApi, tmp_pat
     pages = [(parameters["text"], parameters["page"]) for _, parameters, _ in flickr.requests]
     assert pages == [("monkey", "1"), ("monkey", "2"), ("monkey", "3"), ("wild boar", "1"), ("crow", "1")]
     found = {row["object_id"]: row for row in rows}
-    # Photo 3 answers to two keywords: it is in neither class. 5000 has no open licence, 5001 no address.
-    assert len(rows) == 1199 + 30 + 2 and not {"3", "5000", "5001"} & set(found)
+    # Photo 3 answers to two keywords: it is in neither class. 5000 has no open licence.
+    assert len(rows) == 1199 + 30 + 3 and not {"3", "5000", "5001"} & set(found)
     assert selection.counts.ambiguous == 1
+    assert selection.without_picture == 1, "5001 has no address, and is counted"
+    assert found["5004"]["image_uri"] == "https://l/5004_o.jpg", "of a few sizes, the best"
     assert found["5002"]["image_uri"] == "https://l/5002_b.jpg"
     assert found["5003"]["image_uri"] == "https://live.flickr.test/5003_c.jpg"
     assert found["5003"]["group"] == found["5003"]["artist"] == "Owner 5"
@@ -63,7 +66,7 @@ def test_no_search_is_read_beyond_what_flickr_gives_out(tmp_path: Path, flickr: 
 
 def test_busy_answers_are_repeated(flickr: WebApi, tmp_path: Path) -> None:
     flickr.faults["/services/rest/"] = [(429, {"Retry-After": "0"}, "slow down"), (502, {}, "<html>")]
-    assert run(tmp_path, **SETTINGS)[0].counts.source == 1200 + 31 + 2
+    assert run(tmp_path, **SETTINGS)[0].counts.source == 1200 + 31 + 4
     assert len(flickr.requests) == 7 and flickr.connections == 1
 
 

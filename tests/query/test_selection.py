@@ -288,7 +288,7 @@ def test_a_class_that_the_map_names_and_that_has_no_picture_is_an_error(tmp_path
     with pytest.raises(QueryError, match="no picture is left for Peruvian"):
         run(tmp_path, table=write_csv(tmp_path / "x.csv", objects(12)), label_map=str(mapping))
     mapping.write_bytes("French,French\nCaf\u00e9,Coffee\n".encode("latin-1"))
-    with pytest.raises(QueryError, match="map.csv, line 2: the file is not in UTF-8"):
+    with pytest.raises(PipelineError, match="map.csv, line 2: the file is not in UTF-8"):
         run(tmp_path, table=write_csv(tmp_path / "x.csv", objects(12)), label_map=str(mapping))
     mapping.write_text("French,French\nFrench,Gallic\n")
     with pytest.raises(QueryError, match="line 2: 'French' is both French and Gallic"):

@@ -17,9 +17,11 @@ from google.auth.exceptions import GoogleAuthError, TransportError
 from google.cloud import bigquery
 
 from components.query.attribute_counts import NOT_ATTRIBUTES, TOP_VALUES, Attributes, arrange
+from components.query.columns import ADDRESS_COLUMNS
 from components.query.conditions import check_condition, condition_columns
 from components.query.labels import resolve_column
-from components.query.pictures import ADDRESS_COLUMNS, create_pictures
+from components.query.missing import PATTERN
+from components.query.pictures import create_pictures
 from components.query.settings import QueryError, Settings
 from components.query.sources import bigquery_sql as sql
 from components.query.sources.table import check_renamed
@@ -123,6 +125,9 @@ class BigQuerySource:
         parameters = [
             bigquery.ScalarQueryParameter("minimum", "INT64", max(settings.min_images_per_class, 1)),
             bigquery.ScalarQueryParameter("top", "INT64", TOP_VALUES),
+            # BigQuery finds a part of a text as well.
+            bigquery.ScalarQueryParameter("none", "STRING", f"^(?:{PATTERN})$" if settings.detects_missing else "^$"),
+            bigquery.ArrayQueryParameter("words", "STRING", [word.lower() for word in settings.missing_words]),
         ]
         batches = self._run(sql.attributes(matching, self._image_ids, scalars), parameters)
         rows = [row for batch in batches for row in batch.to_pylist()]
@@ -209,11 +214,11 @@ def _names_of(table: bigquery.Table, renamed: dict[str, str]) -> dict[str, str]:
         renamed: {our name: a table's}; what this table does not have concerns the other one.
     """
     fields = [field.name for field in table.schema if field.mode != "REPEATED" and field.field_type in SCALARS]
-    ours = {theirs.lower(): name for name, theirs in renamed.items()}
-    changed = {ours[name.lower()]: name for name in fields if name.lower() in ours}
+    by_lower = {name.lower(): name for name in fields}
+    changed = {ours: by_lower[theirs.lower()] for ours, theirs in renamed.items() if theirs.lower() in by_lower}
     # A renamed column takes the place of one that had the name before.
-    taken = {name.lower() for name in changed}
-    return {name: name for name in fields if name.lower() not in ours and name.lower() not in taken} | changed
+    taken = {name.lower() for pair in changed.items() for name in pair}
+    return {name: name for name in fields if name.lower() not in taken} | changed
 
 
 def _remembering(batches: Iterator[pyarrow.RecordBatch], failures: list) -> Iterator[pyarrow.RecordBatch]:

@@ -3,6 +3,7 @@
 from typing import Iterable
 
 from components.query.attribute_counts import Attribute
+from components.shared.values import clean_sql
 
 
 def quoted(name: str) -> str:
@@ -39,7 +40,10 @@ def objects_with_addresses(matching_objects: str, images: str, addresses: list[s
 
 
 def attributes(matching_objects: str, images: str, columns: list[str]) -> str:
-    """For each column its @top commonest values, each with the column's totals, and with @minimum as a class's size."""
+    """For each column its @top commonest values, each with the column's totals, and with @minimum as a class's size.
+
+    What matches the regular expression @none, or is among @words, counts as no value.
+    """
     pictures = "1"
     join = ""
     if images:
@@ -48,7 +52,7 @@ def attributes(matching_objects: str, images: str, columns: list[str]) -> str:
             SELECT CAST(object_id AS STRING) AS object_id, COUNT(*) AS number FROM ({images}) AS images
             GROUP BY object_id) AS pictures ON matching.object_id = pictures.object_id"""
     counted = " UNION ALL ".join(
-        f"SELECT {number} AS attribute, TRIM({quoted(name)}) AS value, COUNT(*) AS objects, "
+        f"SELECT {number} AS attribute, {clean_sql(quoted(name), 'bigquery')} AS value, COUNT(*) AS objects, "
         "SUM(picture_count) AS pictures "
         "FROM pictured GROUP BY value"
         for number, name in enumerate(columns)
@@ -64,7 +68,8 @@ def attributes(matching_objects: str, images: str, columns: list[str]) -> str:
                 SUM(CASE WHEN pictures >= @minimum THEN 1 ELSE 0 END) OVER (PARTITION BY attribute) AS classes,
                 SUM(CASE WHEN pictures >= @minimum THEN pictures ELSE 0 END) OVER (PARTITION BY attribute) AS covered,
                 ROW_NUMBER() OVER (PARTITION BY attribute ORDER BY pictures DESC, value) AS place
-            FROM counted WHERE value IS NOT NULL AND value != ''
+            FROM counted WHERE value IS NOT NULL
+                AND NOT REGEXP_CONTAINS(LOWER(value), @none) AND LOWER(value) NOT IN UNNEST(@words)
         )
         SELECT ranked.*, (SELECT COUNT(*) FROM matching) AS all_objects FROM ranked WHERE place <= @top
         ORDER BY attribute, place

@@ -30,8 +30,9 @@ LICENSES = {
     "11": "CC BY 4.0",
     "12": "CC BY-SA 4.0",
 }
-# Sizes, the best first: 1024, 800, 640, 500 pixels on the longest side. Originals can be huge.
-SIZES = ("url_l", "url_c", "url_z", "url_m")
+# Sizes, the best first: 1024, 800, 640, 500 pixels on the longest side; then larger ones (1600, 2048, the original,
+# which can be huge) and smaller ones (400, 320, 240). Of many photos there are only some. The rest are cut or tiny.
+SIZES = ("url_l", "url_c", "url_z", "url_m", "url_h", "url_k", "url_o", "url_w", "url_n", "url_s")
 COLUMNS = (
     "object_id keyword title artist_display_name owner rights_and_reproduction license link_resource date_taken tags "
     "original_image_url"
@@ -74,7 +75,7 @@ class FlickrSource:
         database.execute(f"CREATE TABLE raw ({', '.join(f'{name} VARCHAR' for name in COLUMNS)})")
         for keyword in self.keywords:
             photos = self._search(keyword)
-            if not photos:
+            if not any(map(_address, photos)):
                 raise QueryError(
                     f"no picture is left for {keyword}: Flickr finds none under an open licence; try other words"
                 )
@@ -91,17 +92,20 @@ class FlickrSource:
         """Described after the search."""
 
     def _search(self, keyword: str) -> list[dict]:
-        """Photos of `keyword` that have a URL, the most relevant first, each once, at most `self.most`."""
+        """Photos of `keyword`, the most relevant first, each once; at most `self.most` that have an address."""
         photos: dict[str, dict] = {}
+        shown = 0
         page = pages = 1
-        while page <= min(pages, MOST_PHOTOS // PER_PAGE) and len(photos) < self.most:
+        while page <= min(pages, MOST_PHOTOS // PER_PAGE) and shown < self.most:
             answer = self._page(keyword, page)
             pages = int(answer["pages"])
             for photo in answer["photo"]:
-                if any(photo.get(size) for size in SIZES):
-                    photos.setdefault(str(photo["id"]), photo)
+                if str(photo["id"]) not in photos and shown < self.most:
+                    # One without an address is kept as well: it is counted as an object without a picture.
+                    photos[str(photo["id"])] = photo
+                    shown += bool(_address(photo))
             page += 1
-        return list(photos.values())[: self.most]
+        return list(photos.values())
 
     def _page(self, keyword: str, page: int) -> dict:
         answer = self.api.get(
@@ -140,5 +144,10 @@ def _row(photo: dict, keyword: str) -> dict[str, str]:
         "link_resource": f"https://www.flickr.com/photos/{owner}/{number}",
         "date_taken": str(photo.get("datetaken", "")),
         "tags": str(photo.get("tags", "")),
-        "original_image_url": next(str(photo[size]) for size in SIZES if photo.get(size)),
+        "original_image_url": _address(photo),
     }
+
+
+def _address(photo: dict) -> str:
+    """Of the best size that there is; empty where there is none."""
+    return next((str(photo[size]) for size in SIZES if photo.get(size)), "")

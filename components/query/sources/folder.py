@@ -1,9 +1,15 @@
-"""source=folder: a folder per class, local or in a bucket."""
+"""source=folder: a folder per class, local or in a bucket.
+
+A file with the usual ending of a picture is taken for one, and the fetch step reads it; of any other the content
+decides. What is left out is said.
+"""
 
 import hashlib
 import os
 from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import PurePosixPath
+from typing import Iterable, Iterator
 
 import duckdb
 import pyarrow
@@ -13,7 +19,13 @@ from components.query.settings import QueryError, Settings
 from components.query.state import file_state
 from components.shared.storage import storage
 
-EXTENSIONS = {".jpg", ".jpeg", ".png", ".webp", ".gif", ".tif", ".tiff", ".bmp", ".avif"}
+# Taken for pictures by their names: the fetch step reads them, and tells what each one is.
+EXTENSIONS = {".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".gif", ".tif", ".tiff", ".bmp", ".avif"}
+# Folders that cameras' cards, file servers and programs make, with thumbnails and deleted files in them.
+SYSTEM_FOLDERS = {"@eadir", "@recycle", "#recycle", "#snapshot", "$recycle.bin", "__macosx", "lost+found"}
+SYSTEM_FOLDERS |= {"system volume information", "@recently-snapshot", "network trash folder", "temporary items"}
+_HEAD = 16
+_READERS = 16
 SCHEMA = pyarrow.schema(
     [(name, pyarrow.string()) for name in ("object_id", "folder", "parent", "title", "original_image_url")]
 )
@@ -21,7 +33,7 @@ SCHEMA = pyarrow.schema(
 
 def open_source(settings: Settings) -> "FolderSource":
     """The folder at `settings.table`."""
-    return FolderSource(settings.table)
+    return FolderSource(settings)
 
 
 class FolderSource:
@@ -32,31 +44,36 @@ class FolderSource:
     total = None
     pictures_are_complete = True
 
-    def __init__(self, root: str) -> None:
-        local = storage.local_path(root)
-        self.root = os.path.abspath(local) if local is not None else root.rstrip("/")
+    def __init__(self, settings: Settings) -> None:
+        local = storage.local_path(settings.table)
+        self.is_local = local is not None
+        self.root = os.path.abspath(local) if self.is_local else settings.table.rstrip("/")
+        self.learns_folder = settings.label.lower() in ("", "folder")
+        self.notes: list[str] = []
 
     def state(self) -> str:
         """Of every file in the folder."""
         digest = hashlib.sha256()
-        for file in storage.list_files(self.root):
-            told = f"{file.uri} {file.size} {file.checksum and file.checksum.value} {file.version}"
-            if storage.local_path(file.uri) is not None:
-                told = file_state(file.uri)
-            digest.update(told.encode("utf-8", "surrogateescape") + b"\n")
+        if self.is_local:
+            told: Iterable[str] = (file_state(os.path.join(self.root, name)) for name in self._local_files())
+        else:
+            files = storage.list_files(self.root)
+            told = (f"{file.uri} {file.size} {file.checksum and file.checksum.value} {file.version}" for file in files)
+        for text in told:
+            digest.update(text.encode("utf-8", "surrogateescape") + b"\n")
         return digest.hexdigest()
 
     def load(self, database: duckdb.DuckDBPyConnection) -> None:
-        """Creates `raw`, a row a picture. Raises QueryError if there is none."""
-        files = [PurePosixPath(file.uri.removeprefix(self.root).lstrip("/")) for file in storage.list_files(self.root)]
-        shown = [path for path in files if not any(part.startswith(".") for part in path.parts)]
-        pictures = [path for path in shown if path.suffix.lower() in EXTENSIONS]
+        """Creates `raw`, a row a picture. Raises QueryError if there is none, or all are of one class."""
+        if self.is_local and not os.path.isdir(self.root):
+            kind = "is no folder" if os.path.exists(self.root) else "there is no such folder"
+            raise QueryError(f"table={self.root}: {kind}; source=folder reads a folder with a folder per class")
+        pictures = self._pictures()
         if not pictures:
-            raise QueryError(f"table={self.root}: there is no picture in this folder ({', '.join(sorted(EXTENSIONS))})")
-        others = Counter(path.suffix.lower() or path.name for path in shown if path.suffix.lower() not in EXTENSIONS)
-        if others:
-            named = ", ".join(f"{number} {suffix}" for suffix, number in others.most_common(5))
-            print(f"{others.total()} files that are no pictures are left out: {named}")
+            left_out = f"; {'; '.join(self.notes)}" if self.notes else ""
+            raise QueryError(f"table={self.root}: there is no picture in this folder{left_out}")
+        if self.learns_folder:
+            self._check_classes(pictures)
         database.register("files", pyarrow.Table.from_pylist([self._row(path) for path in pictures], schema=SCHEMA))
         database.execute("CREATE TABLE raw AS SELECT * FROM files")
 
@@ -66,6 +83,80 @@ class FolderSource:
 
     def describe_attributes(self, settings: Settings) -> None:
         """Described after listing."""
+
+    def _pictures(self) -> list[PurePosixPath]:
+        """The pictures below the root; `notes` says what else there is."""
+        names = sorted(self._local_files() if self.is_local else self._remote_files())
+        readable = [name for name in names if _is_utf8(name)]
+        if len(readable) < len(names):
+            first = next(name for name in names if not _is_utf8(name))
+            self.notes.append(
+                f"{len(names) - len(readable):,} files are left out, as their names are not in UTF-8, such as "
+                f"{os.fsencode(first)!r}; rename them (convmv does)"
+            )
+        paths = [PurePosixPath(name) for name in readable]
+        hidden = [path for path in paths if _is_hidden(path)]
+        if hidden:
+            first = "/".join(next(path for path in hidden).parts)
+            self.notes.append(f"{len(hidden):,} hidden files and files of other programs are left out, such as {first}")
+        paths = [path for path in paths if not _is_hidden(path)]
+        unknown = [path for path in paths if path.suffix.lower() not in EXTENSIONS]
+        with ThreadPoolExecutor(_READERS) as threads:
+            others = {path for path, is_one in zip(unknown, threads.map(self._is_picture, unknown)) if not is_one}
+        if others:
+            counted = Counter(path.suffix.lower() or path.name for path in sorted(others))
+            named = ", ".join(f"{number} {suffix}" for suffix, number in counted.most_common(5))
+            self.notes.append(f"{len(others):,} files that are no pictures are left out: {named}")
+        pictures = [path for path in paths if path not in others]
+        self._tell_empty(pictures)
+        return pictures
+
+    def _local_files(self) -> Iterator[str]:
+        """Names below the root, those in linked folders among them; a link that leads back is not followed."""
+        seen = set()
+        for folder, folders, files in os.walk(self.root, followlinks=True):
+            seen.add(os.path.realpath(folder))
+            folders[:] = sorted(name for name in folders if os.path.realpath(os.path.join(folder, name)) not in seen)
+            for name in files:
+                if os.path.isfile(path := os.path.join(folder, name)):
+                    yield os.path.relpath(path, self.root)
+
+    def _remote_files(self) -> Iterator[str]:
+        return (file.uri.removeprefix(self.root).lstrip("/") for file in storage.list_files(self.root))
+
+    def _is_picture(self, path: PurePosixPath) -> bool:
+        head = storage.read_bytes(storage.join(self.root, str(path)), 0, _HEAD)
+        return (
+            head.startswith((b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"GIF8", b"II*\0", b"MM\0*"))
+            or (head[:4] == b"RIFF" and head[8:12] == b"WEBP")
+            or (head[:2] == b"BM" and head[6:10] == b"\0\0\0\0")
+            or head[4:12] in (b"ftypavif", b"ftypavis")
+        )
+
+    def _tell_empty(self, pictures: list[PurePosixPath]) -> None:
+        if not self.is_local:
+            return
+        full = {path.parts[0] for path in pictures}
+        with os.scandir(self.root) as entries:
+            folders = sorted(entry.name for entry in entries if entry.is_dir())
+        empty = [name for name in folders if name not in full and not _is_hidden(PurePosixPath(name))]
+        if empty:
+            shown = ", ".join(os.fsencode(name).decode("utf-8", "backslashreplace") for name in empty[:5])
+            self.notes.append(f"{len(empty)} folders without a picture are no classes: {shown}")
+
+    def _check_classes(self, pictures: list[PurePosixPath]) -> None:
+        folders = {path.parts[0] for path in pictures if len(path.parts) > 1}
+        if not folders:
+            raise QueryError(
+                f"table={self.root}: all {len(pictures):,} pictures lie in the folder itself; put them into a folder "
+                "per class, or list them with their classes in a table (source=table)"
+            )
+        if len(folders) == 1 and any(len(path.parts) > 2 for path in pictures):
+            (folder,) = folders
+            raise QueryError(
+                f"table={self.root}: all classes would be one, as all folders are in the folder {folder}; take "
+                f"table={storage.join(self.root, folder)}, or label=parent for the folder of each picture"
+            )
 
     def _row(self, path: PurePosixPath) -> dict[str, str | None]:
         in_folder = len(path.parts) > 1
@@ -77,3 +168,15 @@ class FolderSource:
             "title": path.stem,
             "original_image_url": storage.join(self.root, str(path)),
         }
+
+
+def _is_hidden(path: PurePosixPath) -> bool:
+    return any(part.startswith((".", "._")) or part.lower() in SYSTEM_FOLDERS for part in path.parts)
+
+
+def _is_utf8(name: str) -> bool:
+    try:
+        name.encode("utf-8")
+    except UnicodeEncodeError:
+        return False
+    return True

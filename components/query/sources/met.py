@@ -12,12 +12,11 @@ from urllib.parse import quote
 import duckdb
 
 from components.query.answers import Answers
-from components.query.conditions import condition_columns
 from components.query.database import scalar
 from components.query.downloads import kept
 from components.query.settings import QueryError, Settings
-from components.query.sources.table import create_view, file_columns
 from components.query.state import file_state, today
+from components.query.table_file import load_table, open_table
 from components.query.web import Api
 from components.shared.errors import PipelineError, TransientError
 from components.shared.progress import Progress
@@ -47,6 +46,7 @@ class MetSource:
     total = None
     pictures_are_complete = False
     kept_at = ""
+    files: tuple[str, ...] = ()
     not_asked = 0
 
     def __init__(self, settings: Settings) -> None:
@@ -62,12 +62,12 @@ class MetSource:
 
     def load(self, database: duckdb.DuckDBPyConnection) -> None:
         """Creates `raw` from the CSV."""
-        typed = condition_columns(self.settings.where, "duckdb")
-        table = kept(self.settings.table)
-        renamed = {column_name(theirs): theirs for theirs in file_columns(database, table)}
-        if "is_public_domain" not in renamed:
+        table = open_table(database, kept(self.settings.table))
+        columns = {column_name(theirs): theirs for theirs in table.names}
+        if "is_public_domain" not in columns:
             raise QueryError(f"{self.settings.table} has no column Is Public Domain: is this The Met's MetObjects.csv?")
-        create_view(database, "raw", table, renamed, typed)
+        self.files = (table.path,)
+        load_table(database, "raw", table, [(theirs, ours) for ours, theirs in columns.items()])
 
     def load_pictures(self, database: duckdb.DuckDBPyConnection) -> None:
         """Asks the API about objects in the public domain (it has no pictures of others) until each class is full.
@@ -104,7 +104,7 @@ class MetSource:
             """
             SELECT class, list(object_id ORDER BY md5(? || ':cap:' || object_id) DESC) AS ids
             FROM labelled WHERE object_id IN
-                (SELECT trim(object_id) FROM objects WHERE lower(is_public_domain) IN ('true', '1'))
+                (SELECT clean(object_id) FROM objects WHERE lower(is_public_domain) IN ('true', '1'))
             GROUP BY class HAVING count(*) >= ? ORDER BY count(*) DESC, class
             """,
             [str(self.settings.seed), self.settings.min_images_per_class],

@@ -37,6 +37,10 @@ class TransientStorageError(StorageError, TransientError):
     """The store did not answer, or not completely: it may if asked again."""
 
 
+class DamagedCopyError(TransientStorageError):
+    """What arrived is not what is stored: it is copied anew."""
+
+
 @dataclass(frozen=True)
 class Checksum:
     """A checksum as its store gives it: `kind` is md5, crc32 or crc32c, `value` lower-case hexadecimal."""
@@ -112,12 +116,12 @@ def no_retries() -> Iterator[None]:
         _retries.reset(token)
 
 
-def retried(call: Callable[[], T]) -> T:
-    """Returns `call()`, called again after TransientStorageError, with growing pauses (exponential, jittered)."""
+def retried(call: Callable[[], T], after: type[TransientStorageError] = TransientStorageError) -> T:
+    """Returns `call()`, called again after errors of the kind `after`, with growing pauses (exponential, jittered)."""
     for last in attempts(RETRY_DELAYS if _retries.get() else ()):
         try:
             return call()
-        except TransientStorageError:
+        except after:
             if last:
                 raise
     raise AssertionError("unreachable")
@@ -125,7 +129,10 @@ def retried(call: Callable[[], T]) -> T:
 
 def shown(uri: str) -> str:
     """`uri` as it may be printed: without user, password, and the query that may hold a signature."""
-    parts = urlsplit(uri)
+    try:
+        parts = urlsplit(uri)
+    except ValueError:  # no address at all
+        return uri.partition("?")[0]
     if not parts.scheme:
         return uri
     return urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path, "", ""))

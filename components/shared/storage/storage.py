@@ -16,6 +16,7 @@ from importlib import import_module
 from typing import BinaryIO, Callable, Iterable, Iterator
 
 from components.shared.storage.base import (
+    DamagedCopyError,
     FileInfo,
     NotFound,
     StorageError,
@@ -131,7 +132,8 @@ def download(uri: str, path: str, report: Callable[[int, int], None] = lambda do
         with open_read(uri):  # a missing source leaves no empty folder behind
             pass
         return _store(path).write_file(path, local_path(uri))
-    return retried(lambda: _download(uri, path, report))
+    # A request that gets no answer has been repeated already.
+    return retried(lambda: _download(uri, path, report), DamagedCopyError)
 
 
 def upload(path: str, uri: str) -> None:
@@ -228,10 +230,10 @@ def _download(uri: str, path: str, report: Callable[[int, int], None]) -> None:
                 report(target.tell(), file.size)
         written = os.path.getsize(temporary)
         if written != file.size:
-            raise TransientStorageError(f"cannot read {shown(uri)}: {written} of {file.size} bytes arrived")
+            raise DamagedCopyError(f"cannot read {shown(uri)}: {written} of {file.size} bytes arrived")
         with open(temporary, "rb") as copy:
             if file.checksum and not file.checksum.matches(_pieces(copy)):
-                raise TransientStorageError(f"cannot read {shown(uri)}: the bytes do not have its {file.checksum.kind}")
+                raise DamagedCopyError(f"cannot read {shown(uri)}: the bytes do not have its {file.checksum.kind}")
 
 
 def _pieces(file: BinaryIO | io.RawIOBase) -> Iterator[bytes]:

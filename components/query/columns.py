@@ -1,0 +1,148 @@
+"""Columns of a source as text: what has a plain text gets it, what is nested is left out and named.
+
+Nothing is guessed: a list of one value is that value, a field `web` of a nested column `image` is the column
+`image.web`, whole numbers are written without `.0` (pandas makes 1 to 1.0 where another row has none). Longer lists,
+maps and bytes that are no text have no text; who asks for such a column is told so.
+"""
+
+from dataclasses import dataclass, field
+
+import duckdb
+
+from components.query.database import identifier, literal, row, scalar
+
+# The columns that may hold an address, the best first.
+ADDRESS_COLUMNS = ("original_image_url", "image_uri", "gcs_url")
+_NUMBERS = ("DOUBLE", "FLOAT", "DECIMAL")
+# Beyond this, a number with a floating point may not be the one that was written.
+_LARGEST_WHOLE = 2**53
+
+
+@dataclass(frozen=True)
+class Column:
+    """A column: its name, the SQL of its value, and its DuckDB type."""
+
+    name: str
+    sql: str
+    type: "duckdb.DuckDBPyType"
+
+
+@dataclass(frozen=True)
+class Texts:
+    """`sql` has the SQL of each column's text by name; `unusable` says why the others have none."""
+
+    sql: dict[str, str] = field(default_factory=dict)
+    unusable: dict[str, str] = field(default_factory=dict)
+
+
+def columns_of(database: duckdb.DuckDBPyConnection, relation: str) -> list[Column]:
+    """The columns of the SQL `relation`, a name or a table function; fields of structs are columns of their own."""
+    described = described_types(database, relation)
+    return [flat for name, kind in described for flat in _flattened(Column(name, identifier(name), kind))]
+
+
+def described_types(database: duckdb.DuckDBPyConnection, relation: str) -> list[tuple[str, "duckdb.DuckDBPyType"]]:
+    """Name and type of each column of the SQL `relation`."""
+    result = database.execute(f"SELECT * FROM {relation} LIMIT 0")
+    described = [(name, kind) for name, kind, *_ in result.description]
+    result.fetchall()  # or DuckDB takes it for unfinished
+    return described
+
+
+def texts_of(database: duckdb.DuckDBPyConnection, relation: str, columns: list[Column]) -> Texts:
+    """How each of the `columns` of the SQL `relation` is written as text. Reads those whose type does not tell."""
+    choices = {column.name: _choice(column) for column in columns}
+    asked = {name: test for name, (test, *_) in choices.items() if test}
+    answers = {}
+    if asked:
+        tests = ", ".join(f"coalesce(bool_and({test}), true)" for test in asked.values())
+        answers = dict(zip(asked, row(database, f"SELECT {tests} FROM {relation}")))
+    found = Texts()
+    for name, (_, text, otherwise, reason) in choices.items():
+        chosen = text if answers.get(name, True) else otherwise
+        if chosen:
+            found.sql[name] = chosen
+        else:
+            found.unusable[name] = reason
+    return found
+
+
+def comparable(database: duckdb.DuckDBPyConnection, relation: str, columns: list[Column]) -> dict[str, str]:
+    """SQL of the values of the `columns` as a condition compares them: texts that are all numbers as numbers, ..."""
+    found = {}
+    for column in columns:
+        kind = str(column.type)
+        if kind == "JSON":
+            found[column.name] = f"({column.sql} ->> '$')"
+        elif kind == "BLOB":
+            found[column.name] = f"decode({column.sql})"
+        elif kind == "VARCHAR":
+            found[column.name] = _typed(database, relation, column.sql)
+    return found
+
+
+def unify_ids(database: duckdb.DuckDBPyConnection, table: str) -> None:
+    """Where every object_id of `table` is a text such as `12.0`, it becomes `12`: an id that some program took for a
+    number, and that the other table has as it was."""
+    is_float = r"bool_and(regexp_full_match(trim(object_id), '-?[0-9]+\.0+'))"
+    if scalar(database, f"SELECT {is_float} FROM {identifier(table)} WHERE trim(object_id) != ''"):
+        database.execute(f"UPDATE {identifier(table)} SET object_id = regexp_replace(trim(object_id), '[.]0+$', '')")
+
+
+def _flattened(column: Column) -> list[Column]:
+    if column.type.id != "struct":
+        return [column]
+    inner = [
+        Column(f"{column.name}.{name}", f"struct_extract({column.sql}, {literal(name)})", kind)
+        for name, kind in column.type.children
+    ]
+    return [flat for item in inner for flat in _flattened(item)]
+
+
+def _choice(column: Column) -> tuple[str, str, str, str]:
+    """A test for all rows (empty: none is needed), the text if it holds, the text if not, and why there is none."""
+    sql, kind = column.sql, str(column.type)
+    if kind == "VARCHAR":
+        return "", sql, "", ""
+    if kind == "JSON":
+        test = f"coalesce(json_type({sql}) NOT IN ('OBJECT', 'ARRAY'), true)"
+        return test, f"({sql} ->> '$')", "", "holds nested values (JSON)"
+    if kind == "BLOB":
+        test = f"{sql} IS NULL OR TRY(decode({sql})) IS NOT NULL"
+        return test, f"decode({sql})", "", "holds bytes that are no UTF-8 text (BLOB)"
+    if kind.startswith(_NUMBERS):
+        number = f"CASE WHEN NOT isnan({sql}::DOUBLE) THEN {sql} END"
+        test = f"{sql} IS NULL OR isnan({sql}::DOUBLE) OR ({sql} = floor({sql}) AND abs({sql}) < {_LARGEST_WHOLE})"
+        return test, f"CAST(TRY_CAST({number} AS BIGINT) AS VARCHAR)", f"CAST({number} AS VARCHAR)", ""
+    if column.type.id in ("list", "array"):
+        return _choice_of_list(column)
+    if column.type.id in ("map", "union", "struct"):
+        return "", "", "", f"holds nested values ({kind[:60]})"
+    return "", f"CAST({sql} AS VARCHAR)", "", ""
+
+
+def _choice_of_list(column: Column) -> tuple[str, str, str, str]:
+    sql, inner = column.sql, column.type.children[0][1]
+    reason = f"holds lists ({str(column.type)[:60]}), not one value per object"
+    if inner.id in ("list", "array", "map", "union", "struct") or str(inner) in ("JSON", "BLOB"):
+        return "", "", "", reason
+    if column.name.lower() in ADDRESS_COLUMNS:
+        # An object may have several pictures; a cell with several addresses is parted where they are read.
+        return "", f"array_to_string({sql}, chr(10))", "", ""
+    return f"{sql} IS NULL OR len({sql}) <= 1", f"CAST({sql}[1] AS VARCHAR)", "", reason
+
+
+def _typed(database: duckdb.DuckDBPyConnection, relation: str, sql: str) -> str:
+    """A text column as the narrowest type that all its values have; a text where they have none."""
+    value = f"trim({sql})"
+    tests = {
+        "BIGINT": f"regexp_full_match({value}, '[+-]?[0-9]{{1,18}}')",
+        "DOUBLE": f"regexp_full_match({value}, '[+-]?([0-9]+[.]?[0-9]*|[.][0-9]+)([eE][+-]?[0-9]+)?')",
+        "BOOLEAN": f"lower({value}) IN ('true', 'false', 't', 'f')",
+        "DATE": f"{value} LIKE '____-__-__' AND TRY_CAST({value} AS DATE) IS NOT NULL",
+        "TIMESTAMP": f"TRY_CAST({value} AS TIMESTAMP) IS NOT NULL",
+    }
+    asked = ", ".join(f"bool_and({test})" for test in tests.values())
+    answers = row(database, f"SELECT {asked} FROM {relation} WHERE {value} != ''")
+    kind = next((kind for kind, holds in zip(tests, answers) if holds), None)
+    return f"CAST(nullif({value}, '') AS {kind})" if kind else sql
