@@ -16,7 +16,7 @@ TOLD = 2>&1; echo "status $$?"; } | awk '/^status / { exit $$2 } \
 	/^(ERROR|error)/ { print > "/dev/stderr" }'
 
 .DEFAULT_GOAL := help
-.PHONY: help venv run test compile images push lock manifests test-zoo test-containers clean
+.PHONY: help venv run test compile images push lock manifests test-zoo test-containers test-slow test-all clean
 
 help: ## what there is to make
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 20
@@ -41,8 +41,16 @@ venv:
 run: $(VENV)/.local ## the whole pipeline on this machine; ARGS="model=mobilenet_v2 epochs=5" changes parameters
 	@$(BIN)/python pipeline.py run $(ARGS)
 
-test: $(VENV)/.test ## every test that can run here
-	@$(BIN)/python -m pytest -n auto --dist loadfile --no-loadscope-reorder $(ARGS)
+PYTEST = $(BIN)/python -m pytest -n auto --dist loadfile --no-loadscope-reorder
+
+test: $(VENV)/.test ## the tests, without the slow ones unless CI is set; ARGS="-k name" chooses, ARGS="-n 0" takes one process
+	@$(PYTEST) $(if $(CI),,-m "not slow") $(ARGS)
+
+test-slow: $(VENV)/.test ## the tests that take long
+	@$(PYTEST) -m slow $(ARGS)
+
+test-all: $(VENV)/.test ## every test that can run here
+	@$(PYTEST) $(ARGS)
 
 compile: $(VENV)/.local ## pipeline.yaml, for the Kubeflow UI
 	@$(BIN)/python pipeline.py compile

@@ -32,12 +32,10 @@ def finished(root, scratch):
     return done
 
 
-@pytest.mark.slow
 def test_nothing_is_left_in_the_temporary_folder(finished, scratch):
     assert os.listdir(scratch) == []
 
 
-@pytest.mark.slow
 def test_every_stage_runs_and_is_summarised(root, finished):
     summary = summary_of(root / "tiny")
     assert summary["status"] == "succeeded"
@@ -53,7 +51,6 @@ def test_every_stage_runs_and_is_summarised(root, finished):
         assert Path(summary["artifacts"][name]).exists(), name
 
 
-@pytest.mark.slow
 def test_the_output_is_a_line_a_stage_and_what_to_look_at_next(root, finished):
     lines = finished.stdout.splitlines()
     ended = [line.split()[0] for line in lines if line.rstrip().endswith(" s")]
@@ -67,7 +64,6 @@ def test_the_output_is_a_line_a_stage_and_what_to_look_at_next(root, finished):
     assert (root / "latest").resolve() == (root / "tiny").resolve()
 
 
-@pytest.mark.slow
 def test_the_reports_need_nothing_from_outside(root, finished):
     for page in (root / "tiny").glob("*.html"):
         text = page.read_text()
@@ -75,7 +71,6 @@ def test_the_reports_need_nothing_from_outside(root, finished):
         assert not any(mark in text for mark in ('src="http', "@import", '<link rel="stylesheet"')), page
 
 
-@pytest.mark.slow
 def test_predict_uses_the_latest_model(root, finished, tmp_path):
     from components.shared import sample
 
@@ -91,7 +86,6 @@ def test_predict_uses_the_latest_model(root, finished, tmp_path):
     assert values == sorted(values, reverse=True) and sum(values) == pytest.approx(1, abs=1e-3)
 
 
-@pytest.mark.slow
 def test_a_picture_that_is_none_is_said(root, finished, tmp_path):
     (tmp_path / "page.jpg").write_text("<html>")
     done = command("predict", tmp_path / "page.jpg", tmp_path / "absent.jpg", "--root", root)

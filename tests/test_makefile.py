@@ -26,6 +26,20 @@ def script(path: Path, text: str) -> Path:
     return path
 
 
+def test_ci_runs_the_slow_tests_too(folder):
+    """.ci/run calls `make test` and nothing else."""
+    for name in ("setup.cfg", "pyproject.toml", "constraints.txt"):
+        (folder / name).touch()
+
+    def selection(target: str, ci: str) -> str:
+        printed = make(folder, "--dry-run", target, f"CI={ci}").stdout
+        (line,) = [line for line in printed.splitlines() if " pytest " in line]
+        return line.partition("--no-loadscope-reorder")[2].strip()
+
+    assert selection("test", "") == '-m "not slow"' and selection("test", "true") == ""
+    assert selection("test-slow", "") == "-m slow" and selection("test-all", "") == ""
+
+
 def errors(done: subprocess.CompletedProcess) -> list[str]:
     assert done.returncode != 0
     return [line for line in done.stderr.splitlines() if not line.startswith("make")]

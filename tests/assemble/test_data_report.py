@@ -66,6 +66,7 @@ def test_the_outcome_of_the_check_is_shown(tmp_path, reason, outcome):
     assert f'class="notice {outcome}"' in text
 
 
+@pytest.mark.slow
 def test_500_classes_stay_below_15_megabytes_and_can_be_searched(tmp_path):
     pictures = [stored(drawing(seed)) for seed in range(50)]
     splits = ("train", "train", "validation", "test")

@@ -8,6 +8,8 @@ import threading
 from dataclasses import asdict, replace
 from pathlib import Path
 
+import pytest
+
 from components.fetch.settings import Settings
 from components.fetch.turns import Turns
 from tests.fakes.image_server import jpeg, large_png
@@ -42,6 +44,7 @@ def peaks(process: subprocess.Popen) -> tuple[int, int]:
     return int(own), int(largest)
 
 
+@pytest.mark.slow
 def test_twenty_thousand_rows(tmp_path):
     """The parent holds an index of the rows, not the rows."""
     (tmp_path / "small.jpg").write_bytes(jpeg(1, 64, 48))

@@ -4,6 +4,7 @@ import asyncio
 import locale
 import logging
 import os
+import re
 import signal
 import sys
 from pathlib import Path
@@ -11,19 +12,20 @@ from types import ModuleType
 
 _SIGNALS = [signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGCHLD, signal.SIGALRM, signal.SIGUSR1]
 _OURS = ("components", "cli", "pipeline", "containers", "manifests")
-# pytest's own; what TensorFlow and its friends set when they are imported for the first time.
-_NOT_COMPARED = ("PYTEST_CURRENT_TEST", "TF2_BEHAVIOR", "TPU_ML_PLATFORM", "KMP_INIT_AT_FORK", "KMP_DUPLICATE_LIB_OK")
+# pytest's own; what TensorFlow and what it imports set when they are imported for the first time.
+_NOT_COMPARED = re.compile(r"PYTEST_CURRENT_TEST|ENABLE_RUNTIME_UPTIME_TELEMETRY|HDF5_PLUGIN_PATH|(KMP|TF2?|TPU)_\w+")
 
 
 def process_state() -> dict[str, object]:
     """Name -> value; two states of a process that nothing has changed in between compare equal in `differences`."""
     state: dict[str, object] = {"working directory": os.getcwd(), "sys.path": tuple(sys.path), "umask": _umask()}
-    state |= {f"environment variable {name}": value for name, value in os.environ.items() if name not in _NOT_COMPARED}
+    compared = {name: value for name, value in os.environ.items() if not _NOT_COMPARED.fullmatch(name)}
+    state |= {f"environment variable {name}": value for name, value in compared.items()}
     state |= {f"handler of {number.name}": signal.getsignal(number) for number in _SIGNALS}
     state |= {"locale": locale.setlocale(locale.LC_ALL), "event loop": _event_loop()}
     state |= {"logging": (logging.root.level, logging.root.manager.disable, tuple(logging.root.handlers))}
-    if "keras" in sys.modules:
-        state["Keras's precision"] = sys.modules["keras"].config.dtype_policy().name
+    keras = sys.modules.get("keras")
+    state["Keras's precision"] = keras.config.dtype_policy().name if hasattr(keras, "config") else "float32"
     return state | _globals_of_our_modules()
 
 

@@ -1,5 +1,6 @@
 """Trainings of two phases (head, then fine-tuning) that are interrupted, or stopped early, in or between the phases."""
 
+import functools
 import json
 
 import keras
@@ -42,13 +43,14 @@ def train(settings, dataset, folder):
 
 @pytest.fixture(scope="module")
 def undisturbed(weights, dataset, tmp_path_factory):
-    """The result of an undisturbed training, and the folder of its events, for each augmentation."""
-    results = {}
-    for augmentation in ("none", "light"):
+    """Of an augmentation: the result of an undisturbed training and the folder of its events. Each is trained once."""
+
+    @functools.cache
+    def trained(augmentation: str):
         folder = tmp_path_factory.mktemp("undisturbed")
-        results[augmentation] = train(two_phases(weights, folder, augmentation), dataset, folder)
-        results[f"{augmentation} logs"] = folder / "logs" / "mobilenet_025"
-    return results
+        return train(two_phases(weights, folder, augmentation), dataset, folder), folder / "logs" / "mobilenet_025"
+
+    return trained
 
 
 class Killed(BaseException):
@@ -66,9 +68,9 @@ def state(folder) -> dict:
     "augmentation, when",
     [
         ("none", "before the boundary"),
-        ("light", "before the boundary"),
-        ("none", "at the boundary"),
-        ("light", "after the boundary"),
+        pytest.param("light", "before the boundary", marks=pytest.mark.slow),
+        pytest.param("none", "at the boundary", marks=pytest.mark.slow),
+        pytest.param("light", "after the boundary", marks=pytest.mark.slow),
     ],
 )
 def test_killed_training_has_the_curve_of_an_undisturbed_one(
@@ -89,13 +91,14 @@ def test_killed_training_has_the_curve_of_an_undisturbed_one(
         with pytest.raises(Killed):
             train(settings, dataset, tmp_path)
     assert state(tmp_path)["phase"] == wanted[0]
-    result, expected = train(settings, dataset, tmp_path), undisturbed[augmentation]
+    result, expected = train(settings, dataset, tmp_path), undisturbed(augmentation)[0]
     assert [entry["phase"] for entry in result.history] == ["head"] * EPOCHS + ["fine_tune"] * FINE_TUNE_EPOCHS
     for name in ("loss", "accuracy", "validation_loss", "validation_accuracy"):
         assert [e[name] for e in result.history] == pytest.approx([e[name] for e in expected.history], rel=1e-4)
     assert result.metrics["validation_loss"] == pytest.approx(expected.metrics["validation_loss"], rel=1e-4)
 
 
+@pytest.mark.slow
 def test_fine_tuning_starts_from_the_best_weights_of_the_head(weights, dataset, tmp_path, monkeypatch):
     starts, run = {}, PhaseRun.train
 
@@ -112,6 +115,7 @@ def test_fine_tuning_starts_from_the_best_weights_of_the_head(weights, dataset, 
     assert result.history[-1]["phase"] == "fine_tune"
 
 
+@pytest.mark.slow
 def test_head_that_is_stopped_early_is_fine_tuned_all_the_same(weights, dataset, tmp_path):
     settings = two_phases(weights, tmp_path, "none", epochs=40, patience=1, learning_rate=0.1)
     result = train(settings, dataset, tmp_path)
@@ -126,6 +130,7 @@ def test_head_that_is_stopped_early_is_fine_tuned_all_the_same(weights, dataset,
     assert again.history == result.history
 
 
+@pytest.mark.slow
 def test_stop_during_evaluation_saves_and_loses_nothing(undisturbed, weights, dataset, tmp_path, monkeypatch):
     settings = two_phases(weights, tmp_path, "light", checkpoint_every=1000)
     predict, calls = TrainingStep.logits, []
@@ -143,10 +148,11 @@ def test_stop_during_evaluation_saves_and_loses_nothing(undisturbed, weights, da
     assert (saved["step"], len(saved["history"])) == (2 * STEPS, 1)
     result = train(settings, dataset, tmp_path)
     assert [e["loss"] for e in result.history] == pytest.approx(
-        [e["loss"] for e in undisturbed["light"].history], rel=1e-4
+        [e["loss"] for e in undisturbed("light")[0].history], rel=1e-4
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("doing", ["reading record files", "features were computed", "exporting the model"])
 def test_stop_outside_of_steps(weights, dataset, tmp_path, monkeypatch, doing):
     """SIGTERM is noticed before the first step and after the last one, too."""
@@ -173,6 +179,7 @@ def test_stop_outside_of_steps(weights, dataset, tmp_path, monkeypatch, doing):
     assert len(train(settings, dataset, tmp_path).history) == 1
 
 
+@pytest.mark.slow
 def test_features_are_not_computed_again(weights, dataset, tmp_path, monkeypatch, capsys):
     settings = two_phases(weights, tmp_path, "none", epochs=1, fine_tune_epochs=0)
 
@@ -190,11 +197,11 @@ def test_features_are_not_computed_again(weights, dataset, tmp_path, monkeypatch
     assert not list((tmp_path / "checkpoints").glob("features-*")), "they are of no use after the phase"
 
 
-@pytest.mark.parametrize("augmentation", ["none", "light"])
+@pytest.mark.parametrize("augmentation", ["none", pytest.param("light", marks=pytest.mark.slow)])
 def test_tensorboard_shows_what_each_phase_sees_and_the_network(undisturbed, augmentation):
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-    events = EventAccumulator(str(undisturbed[f"{augmentation} logs"]), {"tensors": 0, "graph": 1}).Reload()
+    events = EventAccumulator(str(undisturbed(augmentation)[1]), {"tensors": 0, "graph": 1}).Reload()
     assert [event.step for event in events.Tensors("augmented")] == [0, HEAD_STEPS]
     assert [event.step for event in events.Tensors("step/loss")] == list(range(1, 2 * HEAD_STEPS + 1))
     assert any("conv_dw_13" in node.name for node in events.Graph().node)
