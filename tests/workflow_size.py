@@ -16,7 +16,7 @@ LIMIT = 1 << 20
 _NODE = 620
 _PARAMETER = 40
 # The Workflow's spec beside the arguments that hold the components.
-_TEMPLATES = 45_000
+_TEMPLATES = 38_000
 _ROOT = "minio://mlpipeline/v2/artifacts/museum-classifier/" + "0" * 36
 _STORE_SESSION = "x" * 230  # how the launcher reaches an artifact's store, in its metadata
 _LAUNCHER = "x" * 300  # its further arguments: servers, ports, the run

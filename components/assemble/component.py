@@ -43,6 +43,6 @@ def assemble(
         summary = assemble_dataset(paths, objects.path, labels.path, dataset.path, data_report.path, settings)
     print(summary)
     data_metrics.metadata.update(summary.metrics())
-    numbers.write(data_metrics.path, data_metrics.metadata)
+    numbers.write(data_metrics)
     dataset.metadata.update(summary.metadata())
     return summary.snapshot

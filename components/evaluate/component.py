@@ -32,14 +32,12 @@ def evaluate(
 
     arguments = {name: value for name, value in locals().items() if name in Settings.__annotations__}
     with reported():
-        reports = (evaluation_report.path, evaluation_summary.path)
-        paths = (dataset.path, classifier.path, *reports, predictions.path)
+        paths = (dataset.path, classifier.path, evaluation_report.path, evaluation_summary.path, predictions.path)
         result = evaluate_model(*paths, Settings(**arguments), classifier.uri)
         result.leave_verdict(classifier.path, classifier.uri)
     print(result)
     test_metrics.metadata.update(result.metrics())
     classification.log_confusion_matrix(result.labels, result.confusion_matrix)
     classification.log_roc_curve(*result.roc_curve)
-    for artifact in (test_metrics, classification):
-        numbers.write(artifact.path, artifact.metadata)
+    numbers.write(test_metrics, classification)
     return result.passed and serve

@@ -52,5 +52,5 @@ def train(
         summary = launch(Settings(**arguments), dataset.path, dataset.uri, *outputs, resources)
     print(summary)
     training_metrics.metadata.update(summary.metrics())
-    numbers.write(training_metrics.path, training_metrics.metadata)
+    numbers.write(training_metrics)
     classifier.metadata.update(summary.metadata())
