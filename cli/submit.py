@@ -8,6 +8,7 @@ import os
 import sys
 import tempfile
 import time
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -94,6 +95,7 @@ def _check_server(health: dict[str, Any], options: argparse.Namespace) -> None:
 def _client(options: argparse.Namespace):
     import kfp
 
+    warnings.filterwarnings("ignore", category=FutureWarning, module="kfp")  # that it is for KFP 2; so is all of this
     return kfp.Client(host=options.host, existing_token=options.token, namespace=options.namespace or "kubeflow")
 
 
