@@ -90,6 +90,7 @@ def _environment(run_: runs.Run, scratch: str) -> dict[str, str]:
         "PYTHONPATH": os.pathsep.join(filter(None, [repository, os.environ.get("PYTHONPATH")])),
         "PYTHONUNBUFFERED": "1",
         "PYTHONUTF8": "1",  # names of classes fit no other encoding, whatever the terminal's is
+        "PYTHONIOENCODING": "utf-8",  # which the user may have set, and which would count more
         "TMPDIR": scratch,
         "PROGRESS_SECONDS": "0.5",
         "TF_CPP_MIN_LOG_LEVEL": os.environ.get("TF_CPP_MIN_LOG_LEVEL", "2"),

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Sequence
 
 from cli import parameters
+from components.shared.display import one_line
 from components.shared.errors import PipelineError
 
 # What the user can mend: a folder that is not there or not theirs, a full disk.
@@ -47,7 +48,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _failed(message: str) -> int:
-    print(f"error: {message}", file=sys.stderr)
+    print(f"error: {one_line(message)}", file=sys.stderr)
     return 2
 
 
@@ -336,7 +337,7 @@ def _model(options) -> str:
 
 
 def _note(text: str) -> None:
-    print(f"note: {text}", file=sys.stderr, flush=True)
+    print(f"note: {one_line(text)}", file=sys.stderr, flush=True)
 
 
 def _tested(options) -> list[str]:

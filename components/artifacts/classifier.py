@@ -231,7 +231,11 @@ def _saved_model(path: str) -> tuple[Callable[[bytes], np.ndarray], int | None]:
     except ImportError as error:
         raise ModelError("engine savedmodel needs TensorFlow, which is not installed; use litert") from error
     try:
-        signature = tf.saved_model.load(path).signatures["serving_default"]
+        # TensorFlow takes [ ] * ? and \ in a path for a pattern: it gets another name of the folder.
+        with tempfile.TemporaryDirectory(prefix="classifier-") as folder:
+            link = os.path.join(folder, "model")
+            os.symlink(os.path.abspath(path), link)
+            signature = tf.saved_model.load(link).signatures["serving_default"]
     except (OSError, KeyError) as error:
         raise ModelError(f"{path} is no SavedModel with the signature serving_default: {error}") from error
     name = next(iter(signature.structured_input_signature[1]))

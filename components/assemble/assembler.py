@@ -16,6 +16,7 @@ from components.assemble.data_report import Findings, write_report
 from components.assemble.mislabels import find_suspects
 from components.assemble.resolution import Resolution, resolve
 from components.assemble.settings import Settings
+from components.shared.display import no_placeholder
 from components.shared.errors import PipelineError
 
 _SEEN_BY_TRAINING = ("object_id", "split", "label_index", "encoded_sha256")
@@ -40,7 +41,8 @@ class AssembleSummary:
 
     def metadata(self) -> dict[str, object]:
         """What the artifact `dataset` carries: the outcome of the check is seen where the data set is."""
-        return {"snapshot": self.snapshot, "check": self.check.outcome, "reasons": "; ".join(self.check.reasons)}
+        reasons = no_placeholder("; ".join(self.check.reasons))
+        return {"snapshot": self.snapshot, "check": self.check.outcome, "reasons": reasons}
 
     def __str__(self) -> str:
         counts = ", ".join(f"{number} {split}" for split, number in self.examples.items())

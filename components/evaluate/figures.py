@@ -6,6 +6,7 @@ from matplotlib.figure import Figure
 
 from components.evaluate.calibration import BINS, Reliability
 from components.evaluate.metrics import Analysis, class_curves, wilson
+from components.shared.display import plot_text
 from components.shared.report import INK, SERIES, SOFT
 
 # More classes than this are not readable in one matrix or one legend.
@@ -32,7 +33,7 @@ def confusion_matrix(labels: list[str], matrix: list[list[int]]) -> Figure:
         colour = "white" if shares[row, column] > 0.6 else INK
         small = size - max(0, len(str(counts[row, column])) - 3)
         axes.text(column, row, counts[row, column], ha="center", va="center", color=colour, fontsize=small)
-    names = [_short(label) for label in labels]
+    names = [plot_text(label, 22) for label in labels]
     axes.set_xticks(range(len(labels)), names, rotation=45, ha="right", fontsize=size)
     axes.set_yticks(range(len(labels)), names, fontsize=size)
     axes.set_xlabel("taken for", color=INK, fontsize=size + 2)
@@ -77,7 +78,7 @@ def curves(analysis: Analysis) -> tuple[Figure, Figure]:
     for index, colour in zip(sorted(chosen), SERIES):
         row = analysis.classes[index]
         (false, true), (recall, precision) = class_curves(analysis, index)
-        name, line = _short(row.label, 18), {"linewidth": 1.5, "color": colour}
+        name, line = plot_text(row.label, 18), {"linewidth": 1.5, "color": colour}
         roc.plot(false, true, **line, label=f"{name} {row.roc_auc:.3f}")
         pr.plot(recall, precision, **line, label=f"{name} {row.average_precision:.3f}")
     roc.plot([0, 1], [0, 1], color=SOFT, linewidth=1, linestyle="--")
@@ -106,7 +107,3 @@ def _plain(axes, title: str, x: str, y: str) -> None:
     axes.spines[["top", "right"]].set_visible(False)
     axes.spines[["left", "bottom"]].set_color(SOFT)
     axes.tick_params(colors=SOFT, labelcolor=INK, labelsize=_TYPE)
-
-
-def _short(label: str, length: int = 22) -> str:
-    return label if len(label) <= length else label[: length - 1].rstrip() + "…"

@@ -7,6 +7,7 @@ from components.artifacts.objects import SPLITS
 from components.query.collection import Counts
 from components.query.labels import ClassCount
 from components.query.splits import Loan
+from components.shared.display import no_placeholder
 
 MOST_CLASSES = 50
 
@@ -60,7 +61,7 @@ class Selection:
     def metadata(self) -> dict[str, object]:
         """What the artifact `objects` carries: counts and labels."""
         return {
-            "label": self.label,
+            "label": no_placeholder(self.label),
             "classes": len(self.labels),
             "pictures": sum(self.sides.values()),
             **{side: self.pictures(side) for side in SPLITS},

@@ -5,6 +5,8 @@ import errno
 import sys
 from typing import Iterator
 
+from components.shared.display import one_line
+
 
 class PipelineError(Exception):
     """A mistake in the input or the surroundings that a rerun with the same input will meet again."""
@@ -46,5 +48,5 @@ def reported() -> Iterator[None]:
 
 
 def _fail(message: str, end: type[SystemExit] = SystemExit) -> None:
-    print("error: " + " ".join(message.split()), file=sys.stderr, flush=True)
+    print(f"error: {one_line(message)}", file=sys.stderr, flush=True)
     raise end(1)

@@ -7,12 +7,15 @@ sections. All text is escaped unless it is Markup.
 import base64
 import io
 import re
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Iterable, Mapping, Sequence
 
 from jinja2 import Environment, FileSystemLoader
 from markupsafe import Markup
+
+from components.shared.display import spelt
 
 # Of the plots, on the page's paper; the series differ in lightness, too, for those who see fewer colours.
 INK, SOFT = "#22201c", "#6f6a61"
@@ -24,7 +27,14 @@ _LONG_TABLE = 40
 # Wider plots than this, in inches, would be too small to read on a phone: there they are scrolled.
 _PHONE = 7
 _NUMBER = re.compile(r"[-+−]\d[\d.,]*(\s?%)?|[\d.,]+(\s?%|\s(MB|ms|s))")
-_TEMPLATES = Environment(loader=FileSystemLoader(Path(__file__).parent / "templates"), autoescape=True)
+
+
+def _shown(value: object) -> object:
+    return spelt(value) if type(value) is str else value
+
+
+_LOADER = FileSystemLoader(Path(__file__).parent / "templates")
+_TEMPLATES = Environment(loader=_LOADER, autoescape=True, finalize=_shown)
 
 
 @dataclass(frozen=True)
@@ -158,15 +168,30 @@ def notice(text: str, kind: str = "ok") -> Markup:
 def plot(figure, alt: str, fill: bool = False) -> Markup:
     """A matplotlib figure as inline SVG; `alt` says what it shows, for those who cannot see it.
 
-    With `fill` it becomes as wide as its place, else it is only made smaller where it does not fit.
+    With `fill` it becomes as wide as its place, else it is only made smaller where it does not fit. A plot with a
+    script that matplotlib's font lacks, or that is not written letter by letter from the left, leaves its letters to the
+    browser, which has the fonts and knows how.
     """
+    import matplotlib
+
     buffer = io.StringIO()
     # A figure with a layout of its own has no margins, and cut to its content it would miss its width.
     box = None if figure.get_layout_engine() else "tight"
-    figure.savefig(buffer, format="svg", bbox_inches=box, transparent=True)
+    drawn_by = "none" if _needs_a_browser(figure) else "path"
+    with matplotlib.rc_context({"svg.fonttype": drawn_by}), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Glyph .* missing from")
+        figure.savefig(buffer, format="svg", bbox_inches=box, transparent=True)
     svg = buffer.getvalue()
     is_wide = figure.get_figwidth() > _PHONE
     return _block("plot", svg=Markup(svg[svg.index("<svg") :]), alt=alt, fill=fill, is_wide=is_wide)
+
+
+def _needs_a_browser(figure) -> bool:
+    from matplotlib.text import Text
+
+    letters = {letter for text in figure.findobj(Text) for letter in text.get_text()}
+    # Latin, Greek and Cyrillic are what its font has whole; of these none is joined or written from the right.
+    return any(ord(letter) > 0x52F and not 0x2000 <= ord(letter) <= 0x206F for letter in letters)
 
 
 def percent(share: float, digits: int = 1) -> str:

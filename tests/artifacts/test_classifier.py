@@ -37,6 +37,15 @@ def test_both_engines_give_the_answer_of_the_formula(folder):
     assert [classifier.load(folder).labels[row.argmax()] for row in litert] == ["red", "green", "blue", "red"]
 
 
+def test_a_folder_whose_name_is_a_pattern_to_tensorflow(folder, tmp_path):
+    """As below a clone or a root with such a name; a neighbour that the pattern fits is not loaded instead."""
+    other = Path(shutil.copytree(folder, tmp_path / "xb cd"))
+    (other / "1" / "variables" / "variables.index").write_bytes(b"damaged")
+    copy = shutil.copytree(folder, tmp_path / r"[xy]b c\d" / "run[1] #%41 {a,b}'é$*?")
+    for engine in classifier.ENGINES:
+        assert classifier.load(str(copy), engine).predict([picture("red")]).argmax() == 0
+
+
 def test_the_check_predicts(folder):
     for engine in classifier.ENGINES:
         classifier.load(folder, engine).check()

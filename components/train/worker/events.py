@@ -4,6 +4,7 @@ import os
 import tempfile
 import threading
 import time
+import warnings
 from typing import Any, Mapping, Sequence
 
 import numpy as np
@@ -13,6 +14,7 @@ from tensorboard.plugins.hparams import api as hparams
 from tensorboard.plugins.scalar.summary_v2 import scalar_pb
 
 from components.shared.storage import storage
+from components.shared.display import plot_text
 
 UPLOAD_SECONDS = 15.0
 ROTATE_BYTES = 1 << 20  # a store cannot append: a file is copied whole each time
@@ -173,7 +175,8 @@ def confusion_image(matrix: np.ndarray, labels: Sequence[str]) -> np.ndarray:
     axes = figure.add_subplot()
     shares = matrix / np.maximum(matrix.sum(axis=1, keepdims=True), 1)
     axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
-    names = [label if len(label) <= 24 else label[:23] + "…" for label in labels]
+    # The number too: the font that draws this has no Chinese, Arabic or Devanagari.
+    names = [f"{number} {plot_text(label)}" for number, label in enumerate(labels)]
     axes.set_xticks(range(len(labels)), names, rotation=45, ha="right")
     axes.set_yticks(range(len(labels)), names)
     axes.set_xlabel("predicted")
@@ -183,5 +186,7 @@ def confusion_image(matrix: np.ndarray, labels: Sequence[str]) -> np.ndarray:
             axes.text(
                 column, row, matrix[row, column], ha="center", va="center", color="white" if share > 0.5 else "black"
             )
-    canvas.draw()
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Glyph .* missing from")
+        canvas.draw()
     return np.asarray(canvas.buffer_rgba())[None, ..., :3].copy()
