@@ -11,7 +11,7 @@ from importlib.util import find_spec
 
 from components.shared.errors import MayPass
 
-# Seconds before each further attempt at a step whose fault may pass. Argo retries failed pods on some installations only,
+# Seconds before each further attempt at a step whose fault may pass. Argo retries failed pods on some clusters only,
 # see docs/cluster.md.
 PAUSES = (30, 60, 120, 240)
 

@@ -29,7 +29,7 @@ def plot_text(text: str, length: int = 24) -> str:
 
 
 def no_placeholder(text: str) -> str:
-    """`text` without `{{`: Kubeflow replaces what follows it, also in what is only passed along, and breaks the JSON."""
+    """`text` without `{{`: Kubeflow replaces what follows it, also in what is only passed along, and breaks JSON."""
     while "{{" in text:
         text = text.replace("{{", "{ {")
     return text

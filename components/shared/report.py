@@ -169,8 +169,8 @@ def plot(figure, alt: str, fill: bool = False) -> Markup:
     """A matplotlib figure as inline SVG; `alt` says what it shows, for those who cannot see it.
 
     With `fill` it becomes as wide as its place, else it is only made smaller where it does not fit. A plot with a
-    script that matplotlib's font lacks, or that is not written letter by letter from the left, leaves its letters to the
-    browser, which has the fonts and knows how.
+    script that matplotlib's font lacks, or that is not written letter by letter from the left, leaves its letters to
+    the browser, which has the fonts and knows how.
     """
     import matplotlib
 
