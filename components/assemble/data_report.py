@@ -3,6 +3,7 @@
 from collections import Counter, defaultdict
 from dataclasses import dataclass
 from typing import Any, Iterator, Sequence
+from urllib.parse import urlsplit
 
 import numpy as np
 import pyarrow as pa
@@ -10,7 +11,7 @@ import simplejpeg
 from markupsafe import Markup
 from PIL import Image
 
-from components.assemble import losses, provenance
+from components.assemble import funnel
 from components.assemble.mislabels import Suspect
 from components.assemble.resolution import CONFLICT, DUPLICATE
 from components.assemble.stored import read_pictures
@@ -22,6 +23,7 @@ from components.shared.report import Picture, Report
 _GALLERY_PICTURES = 2400
 _GALLERY_OF_CLASS = (4, 18)
 _PAIRS_SHOWN = 60
+_SOURCES_SHOWN = 8
 _BANNER_PICTURES = 9
 _SPLIT_NAMES = {"train": "training", "validation": "validation", "test": "test"}
 # More classes than this are shown as a table only.
@@ -61,10 +63,10 @@ class _Page:
         total = sum(split["examples"] for split in splits.values())
         gone = len(self.examples) - total
         learned = f" of {label}" if (label := self.content["parameters"].get("label")) else ""
-        funnel = losses.funnel(self.examples, self.content["selection"])
+        stages = funnel.funnel(self.examples, self.content["selection"])
         page = Report(
             "The data set",
-            lead=f"{total:,} pictures in {len(self.labels)} classes{learned}, from {funnel[0][1]:,} objects.",
+            lead=f"{total:,} pictures in {len(self.labels)} classes{learned}, from {stages[0][1]:,} objects.",
             facts={"selected": len(self.examples), "examples": total, "classes": len(self.labels)}
             | {f"for {_SPLIT_NAMES[name]}": split["examples"] for name, split in splits.items()}
             | {"left out": gone},
@@ -72,7 +74,7 @@ class _Page:
             footer=f"Snapshot {self.content['snapshot']}: the same pictures, labels and splits give the same number.",
         )
         page.section("Check", *self._check(), intro="Rules that the data must meet before a model is trained on them.")
-        page.section("From collection to examples", report.stages(funnel), *self._failures())
+        page.section("From collection to examples", report.stages(stages), *self._failures())
         page.section("Classes and splits", *self._classes())
         page.section("Pictures", self._galleries(), intro="A sample of each class, as the model will see it.")
         for heading, intro, blocks in self._doubts():
@@ -89,7 +91,7 @@ class _Page:
         return [report.notice(finding.reason, finding.outcome) for finding in found]
 
     def _failures(self) -> list[Markup]:
-        rows = losses.failures(self.examples)
+        rows = funnel.failures(self.examples)
         if not rows:
             return []
         table = report.table(["object", "title", "class", "why", "message"], rows[:500])
@@ -201,7 +203,7 @@ class _Page:
         )
 
     def _sizes(self) -> Markup:
-        sides, shapes = losses.sizes(self.examples, self.content["stored_size"])
+        sides, shapes = funnel.sizes(self.examples, self.content["stored_size"])
         return report.beside(
             report.card("Short side of the originals, in pixels", report.histogram(sides, "px")),
             report.card("Shape: width to height", report.histogram(shapes)),
@@ -209,13 +211,13 @@ class _Page:
 
     def _enlarged(self) -> str:
         size = self.content["stored_size"]
-        sides = losses.sizes(self.examples, size)[0]
+        sides = funnel.sizes(self.examples, size)[0]
         is_marked = any(kind and count for _, count, kind in sides)
         return f"In gold: sizes below the {size} px that are stored; these pictures were enlarged." if is_marked else ""
 
     def _provenance(self) -> list[Markup]:
         """Two columns of like height: rights and servers are few, artists many."""
-        cards = [report.card(heading, report.bars(rows)) for heading, rows in provenance.cards(self.examples) if rows]
+        cards = [report.card(heading, report.bars(rows)) for heading, rows in _sources(self.examples) if rows]
         columns = [Markup().join(cards[:2]), *cards[2:]] if len(cards) > 2 else cards
         return [report.beside(*columns)] if cards else []
 
@@ -261,3 +263,33 @@ def _small(jpeg: bytes, height: int) -> bytes:
     # Scrolls and friezes would fill the page.
     image = image.crop((0, 0, min(image.width, 3 * image.height), image.height))
     return simplejpeg.encode_jpeg(np.ascontiguousarray(image), quality=78, colorsubsampling="420")
+
+
+def _sources(examples: pa.Table) -> list[tuple[str, list[tuple[str, int, str]]]]:
+    """(heading, bars) of the kept examples: rights, servers, artists."""
+    kept = examples.filter(examples["kept"])
+    found = [("Rights", _counts(_values(kept, "rights"), "not stated"))]
+    found.append(("Sources", _counts([_server(uri) for uri in _values(kept, "image_uri")], "unknown")))
+    if any(artists := _values(kept, "artist")):
+        found.append(("Artists", _counts(artists, "not stated")))
+    return found
+
+
+def _values(table: pa.Table, name: str) -> list[str]:
+    return table[name].to_pylist() if name in table.column_names else []
+
+
+def _server(uri: str | None) -> str:
+    parts = urlsplit(uri or "")
+    return parts.netloc or {"sample": "drawn by this project", "": "local files"}.get(parts.scheme, parts.scheme)
+
+
+def _counts(values: list[str | None], missing: str) -> list[tuple[str, int, str]]:
+    counts = Counter((value or "").strip() or missing for value in values)
+    # Ties by name, so that the page is the same on every run.
+    ordered = sorted(counts.items(), key=lambda item: (-item[1], item[0]))
+    rows = [(name if len(name) < 60 else name[:57] + "…", count) for name, count in ordered[:_SOURCES_SHOWN]]
+    if len(ordered) > _SOURCES_SHOWN:
+        rows.append((f"{len(ordered) - _SOURCES_SHOWN:,} others", sum(count for _, count in ordered[_SOURCES_SHOWN:])))
+    total = max(len(values), 1)
+    return [(name, count, f"{count:,} · {report.percent(count / total, 0)}") for name, count in rows]

@@ -15,7 +15,7 @@ from rich.table import Table
 from rich.text import Text
 
 from components.artifacts import dataset
-from components.assemble import losses
+from components.assemble import funnel
 from components.assemble.export import export
 from components.assemble.stored import read_pictures
 from components.assemble.verification import verify as verify_files
@@ -71,7 +71,7 @@ def _print_dataset(console: Console, info: dataset.DatasetInfo, examples: pa.Tab
     for reason in info.check["reasons"]:
         console.print(Text(f"  - {reason}"), soft_wrap=True)
     console.print()
-    for label, count, gone in losses.funnel(examples, info.selection):
+    for label, count, gone in funnel.funnel(examples, info.selection):
         lost = Text("".join(f"  −{number:,} {reason}" for reason, number in gone), style="dim")
         console.print(Text(f"{count:>10,}  {label}").append(lost), soft_wrap=True)
     console.print()

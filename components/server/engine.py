@@ -1,5 +1,6 @@
 """The one engine of a worker process, behind a bounded queue."""
 
+import collections
 import contextlib
 import threading
 import time
@@ -12,7 +13,6 @@ from components.artifacts.classifier import Classifier
 from components.server.errors import busy, from_image_error
 from components.server.monitor import Monitor
 from components.server.picture import check
-from components.server.turns import Turns
 from components.shared.imaging import ImageError
 
 # Of all the requests in one worker: so that many large uploads at once cannot fill a pod's memory.
@@ -89,3 +89,41 @@ class Engine:
             raise from_image_error(error) from error
         finally:
             self._turns.give_back()
+
+
+class Turns:
+    """A lock that is handed on in order.
+
+    threading.Lock goes to whoever is awake: a thread that releases it and asks again at once, as one with a batch of
+    pictures does, would keep all others waiting.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._taken = False
+        self._waiting: collections.deque[threading.Lock] = collections.deque()
+
+    def take(self, until: float) -> bool:
+        """Waits for the turn, at the latest until time.monotonic() is `until`; whether it came."""
+        with self._lock:
+            if not self._taken:
+                self._taken = True
+                return True
+            mine = threading.Lock()
+            mine.acquire()
+            self._waiting.append(mine)
+        if mine.acquire(timeout=max(0.0, until - time.monotonic())):
+            return True
+        with self._lock:
+            if mine in self._waiting:
+                self._waiting.remove(mine)
+                return False
+        return True  # it came at the very last moment
+
+    def give_back(self) -> None:
+        """Ends the turn; the one who has waited longest is next."""
+        with self._lock:
+            if self._waiting:
+                self._waiting.popleft().release()
+            else:
+                self._taken = False

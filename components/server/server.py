@@ -1,7 +1,9 @@
 """gunicorn around the application: one process a core, each with an engine of its own."""
 
+import ctypes
 import errno
 import logging
+import mmap
 import os
 import selectors
 import shutil
@@ -13,14 +15,14 @@ from contextlib import contextmanager, suppress
 from functools import partial
 from typing import Iterator
 
+import numpy as np
 from gunicorn.app.base import BaseApplication
 from gunicorn.arbiter import Arbiter
 from gunicorn.workers.gthread import TConn, ThreadWorker
 
 from components.artifacts import classifier
 from components.artifacts.classifier import ModelError
-from components.server import deadlines, malloc
-from components.server.balance import Balance
+from components.server import deadlines
 from components.server.settings import ServerSettings
 from components.shared.cores import available_cores
 from components.shared.errors import PipelineError
@@ -31,6 +33,36 @@ SPARE_THREADS = 8
 # How long a worker leaves a new connection to another one that holds fewer.
 ACCEPT_SECONDS = 0.002
 LOG = logging.getLogger("components.server")
+_NOBODY = np.iinfo(np.int32).max
+# Numbers of mallopt(3), the same in every glibc.
+_TRIM_THRESHOLD, _MMAP_THRESHOLD, _ARENA_MAX = -1, -3, -8
+# Pictures of usual sizes stay below, so their memory is reused; a larger one is a mapping of its own, gone when freed.
+LARGE = 4_000_000
+ARENAS = 2
+
+
+class Balance:
+    """The connections that each worker holds, in memory that the workers share because they are forked after it.
+
+    All workers wait at one socket, and whichever wakes first would take all that is there: eight connections that
+    come at once were held by one worker of two every few times, and the other core was idle for as long as they lived.
+    """
+
+    def __init__(self, slots: int) -> None:
+        self._held = np.frombuffer(mmap.mmap(-1, 4 * slots), np.int32)
+        self._held[:] = _NOBODY
+
+    def note(self, slot: int, connections: int) -> None:
+        """The worker in `slot` holds so many, and takes more."""
+        self._held[slot] = connections
+
+    def leave(self, slot: int) -> None:
+        """The worker in `slot` takes no more: it is full, stops, or is dead."""
+        self._held[slot] = _NOBODY
+
+    def lighter(self, slot: int) -> bool:
+        """Whether a worker that takes connections holds fewer than the one in `slot`."""
+        return bool(self._held.min() < self._held[slot])
 
 
 class Worker(ThreadWorker):
@@ -176,7 +208,7 @@ def run(settings: ServerSettings) -> None:
         ModelError: `settings.model` is no classifier, or not the one with `settings.sha256`.
         PipelineError: nobody can listen at the address.
     """
-    malloc.return_large_blocks()
+    return_large_blocks()
     _check_address(settings)
     logging.basicConfig(format="%(levelname)s %(name)s: %(message)s", stream=sys.stderr)
     with _temporary(None) as copy, _scratch() as scratch:
@@ -247,3 +279,18 @@ def _temporary(parent: str | None) -> Iterator[str]:
     finally:
         if os.getpid() == owner:
             shutil.rmtree(path, ignore_errors=True)
+
+
+def return_large_blocks() -> bool:
+    """Has glibc give large blocks back; call it before there are threads or workers. False where there is no glibc.
+
+    By default glibc raises its threshold for a mapping to the largest block that was ever freed (up to 32 MB), and has
+    8 arenas a core: the pictures of a few dozen threads then stay in as many heaps, 50 MB each.
+    """
+    try:
+        mallopt = ctypes.CDLL(None).mallopt
+    except (OSError, AttributeError):
+        return False  # macOS, musl
+    # Whatever is set explicitly is no longer adjusted.
+    limits = {_ARENA_MAX: ARENAS, _MMAP_THRESHOLD: LARGE, _TRIM_THRESHOLD: LARGE}
+    return all(mallopt(name, value) for name, value in limits.items())

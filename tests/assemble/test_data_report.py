@@ -7,7 +7,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from components.assemble import losses
+from components.assemble import funnel
 from tests.helpers.image_shards import Item, assemble, drawing, stored
 from tests.helpers.small_collections import collection, doubtful
 
@@ -90,13 +90,13 @@ def test_sizes_are_counted_in_bins():
             "kept": [True] * 4 + [False],
         }
     )
-    sides, shapes = losses.sizes(table, 128)
+    sides, shapes = funnel.sizes(table, 128)
     assert [(label, count, kind) for label, count, kind in sides if count] == [
         ("≥ 64", 1, "warn"), ("≥ 224", 1, ""), ("≥ 480", 1, ""), ("≥ 4096", 1, "")]  # fmt: skip
     assert sum(count for _, count, _ in shapes) == 4
-    marked = [(label, count) for label, count, kind in losses.sizes(table, 301)[0] if count and kind]
+    marked = [(label, count) for label, count, kind in funnel.sizes(table, 301)[0] if count and kind]
     assert marked == [("≥ 64", 1), ("≥ 224", 1)]
-    assert ("≥ 301", 0, "") in losses.sizes(table, 301)[0]
+    assert ("≥ 301", 0, "") in funnel.sizes(table, 301)[0]
 
 
 def test_the_merged_index_has_every_object_and_why_it_went(tmp_path):

@@ -10,12 +10,11 @@ from PIL import Image, PngImagePlugin
 
 from components.artifacts import classifier
 from components.server import app, picture
-from components.server.balance import Balance
-from components.server.engine import Engine
+from components.server.engine import Engine, Turns
 from components.server.monitor import Monitor, Window
 from components.server.predict import predict_files
+from components.server.server import Balance
 from components.server.settings import ServerSettings
-from components.server.turns import Turns
 from components.shared import imaging
 from components.shared.errors import PipelineError
 from tests.helpers import colour_model, hostile
