@@ -69,6 +69,8 @@ def write(output: str, target: Target = Target(), defaults: Mapping[str, Any] | 
             task["cachingOptions"] = {}
     _add_drop_downs(spec, target.accepting(defaults or {}).drop_downs)
     placement.apply(platform, target)
+    if not target.limits:
+        platform["platforms"]["kubernetes"].pop("pipelineConfig", None)
     documents = [yaml.dump(document, Dumper=_Dumper, sort_keys=True, width=120) for document in (spec, platform)]
     Path(output).write_text("\n".join(comments) + "\n" + "---\n".join(documents), encoding="utf-8")
 

@@ -15,6 +15,7 @@ from cli.target import Target
 from components.container_images import NAMES
 from components.shared import kubernetes
 from components.shared.kubernetes import Cluster, Object
+from components.step_resources import run_config
 
 ROLE = Path(__file__).resolve().parent.parent / "manifests" / "base" / "rbac" / "role.yaml"
 CONTROLLER_CONFIG = "workflow-controller-configmap"
@@ -166,8 +167,10 @@ def ttl(patient: Patient) -> Iterator[Finding]:
     data = (patient.of(f"/api/v1/namespaces/{patient.kfp_namespace}/configmaps/{CONTROLLER_CONFIG}") or {})["data"]
     archived = (yaml.safe_load(data.get("artifactRepository") or "") or {}).get("archiveLogs")
     kept = "logs stay in the store" if archived else "logs go with it (archiveLogs is off)"
-    state = "ok" if archived else "note"
-    yield Finding(state, "TTL", f"a finished Workflow is deleted after {seconds} s; what serves stays, {kept}")
+    own = run_config()
+    yield Finding("ok" if archived else "note", "TTL", "a finished Workflow is deleted after "
+                  f"{own.ttl_seconds_after_success} s, one that failed after {own.ttl_seconds_after_failure} s, as our "
+                  f"runs say, where KFP is older after {seconds} s; what serves stays, {kept}")  # fmt: skip
 
 
 def pod_security(patient: Patient) -> Iterator[Finding]:

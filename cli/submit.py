@@ -44,7 +44,8 @@ def main(options: argparse.Namespace, arguments: dict[str, Any]) -> int:
         raise PipelineError(f"--host {options.host} is no URL: give one such as http://localhost:8080")
     target = dataclasses.replace(read_target(options).accepting(arguments), caching=not options.no_cache)
     api = kfp_api.KfpApi(options.host, options.token or "")
-    _check_server(api.health(), options)
+    if _is_older(api.health(), options):
+        target = dataclasses.replace(target, limits=False)
     compile_command.warn_of_bare_images(target)
     try:
         client = _client(options)
@@ -74,8 +75,8 @@ def _run_name(arguments: dict[str, Any]) -> str:
     return f"{arguments['label'] or arguments['data_source']} {time.strftime('%Y-%m-%d %H:%M')}"
 
 
-def _check_server(health: dict[str, Any], options: argparse.Namespace) -> None:
-    """Raises PipelineError where the server is known to refuse the pipeline; warns where it is an older one."""
+def _is_older(health: dict[str, Any], options: argparse.Namespace) -> bool:
+    """Whether the server is one before 2.17, which is warned of. Raises PipelineError where it refuses the pipeline."""
     if health.get("multi_user") and not options.namespace:
         raise PipelineError(f"{options.host} serves several users: give --namespace YOURS")
     version = kfp_api.version(health)
@@ -84,12 +85,14 @@ def _check_server(health: dict[str, Any], options: argparse.Namespace) -> None:
             f"{options.host} is KFP {version[0]}.{version[1]}, which refuses fields of this pipeline: upgrade it to "
             f"{TRIED_KFP[0]}.{TRIED_KFP[1]}"
         )
-    if version and version < TRIED_KFP:
+    older = bool(version and version < TRIED_KFP)
+    if older:
         print(
             f"warning: {options.host} is KFP {version[0]}.{version[1]}; this was tried with "
-            f"{TRIED_KFP[0]}.{TRIED_KFP[1]} (python pipeline.py doctor says what differs)",
+            f"{TRIED_KFP[0]}.{TRIED_KFP[1]}, without which a run has no end and its Workflow stays (--no-limits)",
             file=sys.stderr,
         )
+    return older
 
 
 def _client(options: argparse.Namespace):

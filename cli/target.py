@@ -31,6 +31,7 @@ class Target:
     pull_policy: str = ""
     retries: bool = True
     caching: bool = True
+    limits: bool = True
     drop_downs: tuple[str, ...] = DROP_DOWNS
 
     def image(self, name: str) -> str:
@@ -58,6 +59,8 @@ def add_target_options(parser: argparse.ArgumentParser) -> None:
     add("--image-pull-secret", default="", metavar="NAME", help="Secret with which the images are pulled")
     add("--image-pull-policy", default="", choices=["Always", "IfNotPresent", "Never"], help="default: the cluster's")
     add("--no-retries", dest="retries", action="store_false", help="a failed step fails the run at once")
+    add("--no-limits", dest="limits", action="store_false",
+        help="no end of long runs and finished Workflows in the YAML: KFP before 2.17 refuses it")  # fmt: skip
     add("--drop-downs", default=",".join(DROP_DOWNS), metavar="NAMES",
         help="parameters that the run form offers as lists; '' for none, if your KFP is older than 2.17 or you want "
         "several models in one run (default: %(default)s)")  # fmt: skip
@@ -79,6 +82,7 @@ def read_target(options: argparse.Namespace) -> Target:
         pull_secret=options.image_pull_secret,
         pull_policy=options.image_pull_policy,
         retries=options.retries,
+        limits=options.limits,
         drop_downs=names,
     )
 

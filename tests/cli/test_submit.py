@@ -69,6 +69,8 @@ def test_an_older_server_is_warned_of(server, capsys):
     server.health["tag_name"] = "2.16.1"
     assert main(["submit", "--host", server.url, "--registry", "ghcr.io/you"]) == 0
     assert capsys.readouterr().err.startswith(f"warning: {server.url} is KFP 2.16; this was tried with 2.17")
+    _, platform = yaml.safe_load_all(server.versions[-1]["package"])
+    assert "pipelineConfig" not in platform["platforms"]["kubernetes"]  # it refuses fields that it does not know
 
 
 def test_an_api_server_that_is_away_behind_its_ui(server, capsys):
