@@ -2,7 +2,7 @@
 
 NAMES = ("data", "train", "serve")
 PREFIX = "museum-classifier"
-TAG = "0.1.0"
+TAG = "0.1.0"  # the project's version: setup.cfg takes it from here
 
 
 def image(name: str) -> str:

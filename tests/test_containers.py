@@ -122,6 +122,13 @@ def test_containerfiles_are_prudent(name):
     assert ("HEALTHCHECK" in text) == (name == "serve")
 
 
+def test_the_version_is_said_once():
+    """container_images.TAG; where a file has to spell it, it is that one."""
+    for path in [*ROOT.glob("docs/*.md"), *ROOT.glob("manifests/**/*.yaml"), *ROOT.glob("containers/*/Containerfile")]:
+        for found in re.findall(r"museum-classifier-[\w{},-]+:(\d+\.\d+\.\d+)", path.read_text()):
+            assert found == TAG, path
+
+
 def test_a_build_that_fails_is_no_traceback():
     command = [sys.executable, "containers/build.py", "--engine", "false", "serve"]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)

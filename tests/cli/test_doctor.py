@@ -10,13 +10,14 @@ import yaml
 
 from cli import registry
 from cli.main import main
+from components.container_images import TAG
 from tests.fakes.kfp_server import KfpServer
 from tests.fakes.kube_api import KubeApi
 
 ONLY_ERRORS = {"retryStrategy": {"limit": "2", "retryPolicy": "OnError"}}
 TTL = {"secondsAfterCompletion": 3600, "secondsAfterSuccess": 3600, "secondsAfterFailure": 3600}
 PROXY = "/api/v1/namespaces/kubeflow/services/{}:9000/proxy/"
-IMAGES = [f"docker.io/library/museum-classifier-{name}:0.1.0" for name in ("data", "train", "serve")]
+IMAGES = [f"docker.io/library/museum-classifier-{name}:{TAG}" for name in ("data", "train", "serve")]
 
 
 def argo_config(**spec) -> dict:

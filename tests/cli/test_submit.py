@@ -8,6 +8,7 @@ import yaml
 
 from cli import follow, kfp_api, submit
 from cli.main import main
+from components.container_images import TAG
 from tests.fakes.kfp_server import KfpServer
 
 
@@ -146,7 +147,7 @@ def test_too_many_shards_are_refused_before_anything_is_uploaded(server, capsys)
 
 def test_images_without_a_registry_are_warned_of(server, capsys):
     assert main(["submit", "--host", server.url]) == 0
-    assert capsys.readouterr().err.startswith("warning: images have no registry (museum-classifier-data:0.1.0)")
+    assert capsys.readouterr().err.startswith(f"warning: images have no registry (museum-classifier-data:{TAG})")
     assert main(["submit", "--host", server.url, "--registry", "ghcr.io/you"]) == 0
     assert "warning" not in capsys.readouterr().err
 

@@ -168,7 +168,7 @@ def test_the_verdict_lies_beside_the_classifier(evaluated, colours_dataset, colo
     assert verdict.load(str(tmp_path / "a")) == verdict.load(str(tmp_path / "b")) == result.findings.verdict
     assert verdict.refusal(str(tmp_path / "a")) == "" and verdict.load(str(tmp_path / "c")) is None
     itself = run(colours_dataset, colours_model, tmp_path, champion=colours_model)
-    itself.leave_verdict(str(tmp_path / "a"))
+    itself.leave_verdict(str(tmp_path / "a"), str(tmp_path / "a"))
     assert not itself.passed and verdict.load(str(tmp_path / "a")).passed, "the model in service does not refuse itself"
 
 
