@@ -10,6 +10,7 @@ import fcntl
 import json
 import os
 import re
+import shlex
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -155,7 +156,7 @@ def latest(root: Path) -> Run:
         model = relative(last.summary.get("artifacts", {}).get("model", str(last.artifacts)))
         raise PipelineError(
             f"no run in {root} has a model that passed its evaluation: {last.folder.name} was refused "
-            f"({reasons(last)}); to use it all the same, add --model {model}"
+            f"({reasons(last)}); to use it all the same, add --model {shlex.quote(model)}"
         )
     raise PipelineError(f"no finished run in {root}; start one with: {command('run')}")
 

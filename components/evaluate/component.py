@@ -36,8 +36,6 @@ def evaluate(
         result = evaluate_model(*paths, Settings(**arguments), classifier.uri)
         result.leave_verdict(classifier.path, classifier.uri)
     print(result)
-    test_metrics.metadata.update(result.metrics())
-    classification.log_confusion_matrix(result.labels, result.confusion_matrix)
-    classification.log_roc_curve(*result.roc_curve)
+    result.log(test_metrics, classification)
     numbers.write(test_metrics, classification)
     return result.passed and serve

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -57,6 +58,12 @@ class EvaluationResult:
             values["champion_accuracy"] = found.comparison.champion_accuracy
             values["champion_p_value"] = found.comparison.p_value
         return {name: round(value, 6) for name, value in values.items()}
+
+    def log(self, numbers: Any, classification: Any) -> None:
+        """Puts the numbers into KFP's Metrics and ClassificationMetrics, which the run's page shows."""
+        numbers.metadata.update(self.metrics())
+        classification.log_confusion_matrix(self.labels, self.confusion_matrix)
+        classification.log_roc_curve(*self.roc_curve)
 
     def leave_verdict(self, classifier_dir: str, classifier_uri: str) -> None:
         """Writes the verdict beside the classifier: into its folder, and to where it will be found afterwards.
