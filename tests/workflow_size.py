@@ -2,8 +2,8 @@
 
 KFP's compiler puts the specifications of a task into the inputs of its driver's node, and the driver's answer, a patch
 of the pod's spec, into the inputs of all nodes of the task (backend/src/v2/compiler/argocompiler, driver/driver.go).
-The retries of the stock Argo configuration make two nodes of each. An iteration of 18 nodes that had 128 kB on a real
-one has 136 kB here.
+The retries of the stock Argo configuration make two nodes of each. This is a little more than on a real one, where an
+iteration of 12 nodes has 67.5 kB (75 here), and one of 18 nodes had 128 kB (136 here).
 """
 
 import json

@@ -5,8 +5,8 @@ import sys
 from components.shared import kubernetes
 from components.shared.errors import PipelineError
 
-# Of a stock KFP 2.17, whose Workflow takes 75 kB more for each shard (tests/workflow_size.py): above 1 MiB Argo
-# compresses its status, and KFP's API, pages and `submit --wait` see no step after that.
+# Of a stock KFP 2.17, whose Workflow takes 67 kB for each shard and some 600 kB for the rest (tests/workflow_size.py):
+# above 1 MiB Argo compresses its status, and KFP's API, pages and `submit --wait` see no step after that.
 SHOWN_SHARDS = 5
 # KFP hands the assemble step all indexes as one argument, about 1 kB each, and Linux takes 128 KiB; compressed, the
 # Workflow has to stay below 1 MiB as well.
