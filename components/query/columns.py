@@ -13,6 +13,8 @@ from components.query.database import identifier, literal, row, scalar
 
 # The columns that may hold an address, the best first.
 ADDRESS_COLUMNS = ("original_image_url", "image_uri", "gcs_url")
+# SQL of whether an object_id is a whole number that is written as one with a floating point.
+FLOAT_ID = r"regexp_full_match(trim(object_id), '-?[0-9]+\.0+')"
 _NUMBERS = ("DOUBLE", "FLOAT", "DECIMAL")
 # Beyond this, a number with a floating point may not be the one that was written.
 _LARGEST_WHOLE = 2**53
@@ -84,8 +86,7 @@ def comparable(database: duckdb.DuckDBPyConnection, relation: str, columns: list
 def unify_ids(database: duckdb.DuckDBPyConnection, table: str) -> None:
     """Where every object_id of `table` is a text such as `12.0`, it becomes `12`: an id that some program took for a
     number, and that the other table has as it was."""
-    is_float = r"bool_and(regexp_full_match(trim(object_id), '-?[0-9]+\.0+'))"
-    if scalar(database, f"SELECT {is_float} FROM {identifier(table)} WHERE trim(object_id) != ''"):
+    if scalar(database, f"SELECT bool_and({FLOAT_ID}) FROM {identifier(table)} WHERE trim(object_id) != ''"):
         database.execute(f"UPDATE {identifier(table)} SET object_id = regexp_replace(trim(object_id), '[.]0+$', '')")
 
 

@@ -90,8 +90,11 @@ def choose_classes(database: duckdb.DuckDBPyConnection, settings: Settings, labe
     names = sorted(item.name for item in classes if not item.left_out)
     _check_enough(names, classes, settings, label)
     _check_expected(names, settings)
-    database.execute("CREATE TABLE classes (class VARCHAR, label_index INTEGER)")
-    database.executemany("INSERT INTO classes VALUES (?, ?)", [[name, index] for index, name in enumerate(names)])
+    database.execute(
+        "CREATE TABLE classes AS "
+        "SELECT unnest($names) AS class, CAST(unnest(range(len($names))) AS INTEGER) AS label_index",
+        {"names": names},
+    )
     return classes
 
 

@@ -4,11 +4,14 @@ import os
 
 import duckdb
 
-from components.query.columns import ADDRESS_COLUMNS, Texts, columns_of, texts_of, unify_ids
-from components.query.database import identifier, literal, row, scalar
+from components.query.columns import ADDRESS_COLUMNS, FLOAT_ID, Texts, columns_of, texts_of
+from components.query.database import identifier, literal, row
 from components.query.settings import QueryError
 from components.shared.addresses import AROUND
 from components.shared.storage import storage
+
+_BEFORE_SCHEME = r"[;,\s]+([A-Za-z][A-Za-z0-9+.-]+://)"
+
 
 def create_pictures(database: duckdb.DuckDBPyConnection, relation: str, base: str) -> None:
     """Creates `pictures` from `relation`, which has object_id and at least one of ADDRESS_COLUMNS.
@@ -30,25 +33,24 @@ def create_pictures(database: duckdb.DuckDBPyConnection, relation: str, base: st
         raise QueryError(_missing(texts))
     primary = columns.get("is_primary", "''")
     cell = f"coalesce({', '.join(map(_trimmed, found))})"
-    database.execute(f"""
-        CREATE TABLE addresses_found AS
-        SELECT clean({columns["object_id"]}) AS object_id, {cell} AS address,
-            lower({primary}) IN ('true', '1') AS first, 0 AS place
+    cells = f"""
+        SELECT clean({columns["object_id"]}) AS object_id, {cell} AS address, 0 AS place,
+            lower({primary}) IN ('true', '1') AS first
         FROM {identifier(relation)} WHERE address IS NOT NULL
-    """)
-    unify_ids(database, "addresses_found")
-    _part_cells(database)
-    _refuse_windows(database)
+    """
+    is_several, has_float_ids = _look_at(database, cells)
+    addresses = _parted(cells) if is_several else cells
+    key = "regexp_replace(object_id, '[.]0+$', '')" if has_float_ids else "object_id"
     database.execute(f"""
         CREATE TABLE pictures AS
         WITH addresses AS (
-            SELECT object_id, {absolute("address", base)} AS image_uri, bool_or(first) AS first, min(place) AS place
-            FROM addresses_found GROUP BY ALL
+            SELECT {key} AS object_id, {absolute("address", base)} AS image_uri, bool_or(first) AS first,
+                min(place) AS place
+            FROM ({addresses}) GROUP BY ALL
         )
         SELECT object_id, image_uri,
             row_number() OVER (PARTITION BY object_id ORDER BY first DESC, place, image_uri) - 1 AS position
-        FROM addresses;
-        DROP TABLE addresses_found
+        FROM addresses
     """)
 
 
@@ -77,37 +79,6 @@ def absolute(address: str, base: str) -> str:
     return " ".join(["CASE", *cases])
 
 
-def _part_cells(database: duckdb.DuckDBPyConnection) -> None:
-    """A cell may hold several addresses: in lines, parted by `|`, or by `;`, `,` or blanks before a scheme."""
-    before_scheme = r"[;,\s]+([A-Za-z][A-Za-z0-9+.-]+://)"
-    several = rf"regexp_matches(address, '[|\n\r]|{before_scheme}')"
-    if not scalar(database, f"SELECT count(*) FROM addresses_found WHERE {several}"):
-        return
-    lines = rf"regexp_replace(address, '{before_scheme}', chr(10) || '\1', 'g')"
-    database.execute(rf"""
-        CREATE TABLE parted AS
-        SELECT object_id, unnest(parts) AS part, first, unnest(range(len(parts))) AS place
-        FROM (SELECT object_id, first, string_split_regex({lines}, '[|\n\r]+') AS parts FROM addresses_found);
-        DROP TABLE addresses_found;
-        CREATE TABLE addresses_found AS
-        SELECT object_id, {_trimmed("part")} AS address, first AND place = 0 AS first, place
-        FROM parted WHERE address IS NOT NULL;
-        DROP TABLE parted
-    """)
-
-
-def _refuse_windows(database: duckdb.DuckDBPyConnection) -> None:
-    paths, other, example = row(database, rf"""
-        SELECT count(*) FILTER (windows), count(*) FILTER (NOT windows), min(address) FILTER (windows)
-        FROM (SELECT address, regexp_matches(address, '^([A-Za-z]:[\\/]|\\\\)') AS windows FROM addresses_found)
-    """)
-    if paths and not other:
-        raise QueryError(
-            f"the pictures are files of a Windows machine, such as {example}: copy them here, and write their names "
-            "relative to the table, or to image_base"
-        )
-
-
 def base_of(table: str, image_base: str) -> str:
     """What relative addresses start with: `image_base`, else the folder of `table`; absolute if it is a local path."""
     if table.startswith(("http://", "https://")):
@@ -117,8 +88,44 @@ def base_of(table: str, image_base: str) -> str:
     return os.path.abspath(local) if local is not None else base
 
 
+def _look_at(database: duckdb.DuckDBPyConnection, cells: str) -> tuple[bool, bool]:
+    """Whether cells hold several addresses, and whether all ids are such as `12.0` (see columns.unify_ids).
+
+    Raises:
+        QueryError: all addresses are paths of a Windows machine.
+    """
+    several, windows, all_of_them, example, has_float_ids = row(
+        database,
+        rf"""
+        SELECT bool_or(regexp_matches(address, '[|\n\r]|{_BEFORE_SCHEME}')), count(*) FILTER (windows), count(*),
+            min(address) FILTER (windows), bool_and({FLOAT_ID})
+        FROM (SELECT *, regexp_matches(address, '^([A-Za-z]:[\\/]|\\\\)') AS windows FROM ({cells}))
+        """,
+    )
+    if windows and windows == all_of_them:
+        raise QueryError(
+            f"the pictures are files of a Windows machine, such as {example}: copy them here, and write their names "
+            "relative to the table, or to image_base"
+        )
+    return bool(several), bool(has_float_ids)
+
+
+def _parted(cells: str) -> str:
+    """SQL of a row per address: they stand in lines, are parted by `|`, or by `;`, `,` or a blank before a scheme."""
+    lines = rf"regexp_replace(address, '{_BEFORE_SCHEME}', chr(10) || '\1', 'g')"
+    return rf"""
+        SELECT object_id, {_trimmed("part")} AS address, place, first AND place = 0 AS first
+        FROM (
+            SELECT object_id, first, unnest(parts) AS part, unnest(range(len(parts))) AS place
+            FROM (SELECT object_id, first, string_split_regex({lines}, '[|\n\r]+') AS parts FROM ({cells}))
+        ) WHERE address IS NOT NULL
+    """
+
+
 def _trimmed(sql: str) -> str:
-    return f"nullif(trim({sql}, {literal(AROUND)}), '')"
+    # Most have nothing around them, and to find that out by trim takes ten times as long.
+    trimmed = f"nullif(trim({sql}, {literal(AROUND)}), '')"
+    return f"CASE WHEN regexp_full_match({sql}, '[!-~]+') THEN {sql} ELSE {trimmed} END"
 
 
 def _missing(texts: Texts) -> str:
