@@ -2,6 +2,7 @@
 
 import json
 import re
+import time
 import urllib.error
 import urllib.request
 from dataclasses import dataclass, field
@@ -34,9 +35,7 @@ class KfpApi:
     def health(self) -> dict[str, Any]:
         """What /healthz says. Raises PipelineError: nobody is there, it asks for a login, or it is no KFP server."""
         try:
-            found = self.get("apis/v2beta1/healthz")
-        except urllib.error.HTTPError as error:
-            raise explained(self.host, error) from error
+            found = self._healthz()
         except OSError as error:
             raise explained(self.host, error) from error
         except ValueError:  # a page to log in at
@@ -46,6 +45,13 @@ class KfpApi:
         if found.get("apiServerReady") is False:
             raise PipelineError(f"{self.host} is KFP's UI, and its API server (ml-pipeline) does not answer: try later")
         return found
+
+    def _healthz(self) -> Any:
+        try:
+            return self.get("apis/v2beta1/healthz")
+        except ConnectionResetError:  # as of a port-forward that has just been made, or a server that is busy
+            time.sleep(1)
+            return self.get("apis/v2beta1/healthz")
 
     def run(self, run_id: str) -> dict[str, Any]:
         """The run, with KFP's state of it. Raises OSError, ValueError."""
