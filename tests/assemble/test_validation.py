@@ -123,13 +123,14 @@ def test_a_validation_split_of_nothing_but_copies_stops_the_run(tmp_path, pictur
 
 def test_expected_classes_in_another_encoding_are_named(tmp_path, pictures):
     (tmp_path / "classes.txt").write_bytes("Flämisch".encode("latin-1"))
-    with pytest.raises(PipelineError, match="classes.txt is not UTF-8 text"):
+    with pytest.raises(PipelineError, match="classes.txt, line 1: the file is not in UTF-8"):
         check(tmp_path, items(pictures, EVEN), expected_classes=str(tmp_path / "classes.txt"))
 
 
 def test_expected_classes_may_be_a_file(tmp_path, pictures):
-    (tmp_path / "classes.txt").write_text("Dutch\nFrench\n")
-    assert check(tmp_path, items(pictures, EVEN), expected_classes=str(tmp_path / "classes.txt")) == ("ok", [])
+    for encoding in ("utf-8", "utf-16"):
+        (tmp_path / "classes.txt").write_text("Dutch\nFrench\u00a0\n", encoding=encoding)
+        assert check(tmp_path, items(pictures, EVEN), expected_classes=str(tmp_path / "classes.txt")) == ("ok", [])
 
 
 def test_enlarged_pictures_are_a_warning(tmp_path, pictures):

@@ -67,6 +67,11 @@ class BigQuerySource:
         # Our name -> the table's; a view does not tell its number of rows.
         self._theirs, image_names = _names_of(objects, settings.renamed), _names_of(pictures, settings.renamed)
         self._columns, self.total = list(self._theirs), objects.num_rows
+        self._unusable = {
+            field.name: f"holds nested values ({field.mode} {field.field_type})"
+            for field in objects.schema
+            if field.name not in self._theirs.values()
+        }
         check_renamed(settings, [*self._theirs.values(), *image_names.values()])
         self._addresses = [name for name in ADDRESS_COLUMNS if name in image_names]
         if not self._addresses or "object_id" not in image_names:
@@ -136,9 +141,9 @@ class BigQuerySource:
     def _needed(self) -> list[str]:
         """Columns to ask for: BigQuery bills by the column. Raises QueryError for one that does not exist."""
         settings = self.settings
-        wanted = [resolve_column(settings.label or self.label, self._columns, "label")]
+        wanted = [resolve_column(settings.label or self.label, self._columns, "label", self._unusable)]
         if settings.group:
-            wanted.append(resolve_column(settings.group, self._columns, "group"))
+            wanted.append(resolve_column(settings.group, self._columns, "group", self._unusable))
         own_addresses = () if self.images else self._addresses
         known = {name.lower(): name for name in self._columns}
         wanted += [
