@@ -6,9 +6,10 @@ import re
 import aiohttp
 from aiohttp.client_proto import ResponseHandler
 
-_HEAD_END = re.compile(rb"\r?\n\r?\n")
-_LENGTH = re.compile(rb"\r?\n[ \t]*content-length[ \t]*:[ \t]*([^\r\n]*)", re.IGNORECASE)
-_CHUNKED = re.compile(rb"\r?\ntransfer-encoding[ \t]*:[^\r\n]*chunked", re.IGNORECASE)
+_HEAD_END = re.compile(rb"\n\r?\n")
+_BLANK_LINE = b"\r\n\r\n"
+_LENGTH = re.compile(rb"\r?\ncontent-length[ \t]*:[ \t]*([^\r\n]*)", re.IGNORECASE)
+_CHUNKED = re.compile(rb"\ntransfer-encoding[ \t]*:[^\r\n]*chunked", re.IGNORECASE)
 _STATUS = re.compile(rb"HTTP/1\.[01] +(\d\d\d)")
 # A head that does not end within so much is the parser's to refuse.
 _LONGEST_HEAD = 64 << 10
@@ -67,27 +68,30 @@ class _Protocol(ResponseHandler):
 
     def _begin(self, data: bytes) -> bytes:
         """What of the answer's first bytes the parser gets: nothing until the head is complete."""
-        data = self._head + data
+        data = self._head + data if self._head else data
         end = _HEAD_END.search(data)
         if not end:
             self._head = data if len(data) < _LONGEST_HEAD else None
             self._reschedule_timeout()  # a sign of life, though the parser does not see it
             return b"" if self._head is not None else data
-        head, body = data[: end.start()], data[end.start() :]
+        head = data[: end.start()].removesuffix(b"\r")
         status = _STATUS.match(head)
         if status and status[1].startswith(b"1"):  # 100 Continue, 103 Early Hints: the answer follows
             self._head = b""
             return data[: end.end()] + (self._begin(data[end.end() :]) if data[end.end() :] else b"")
         self._head = None
         lengths = [length.strip() for length in _LENGTH.findall(head)]
-        if _CHUNKED.search(head):
-            return _LENGTH.sub(b"", head) + body
-        if len(set(lengths)) != 1 or not lengths[0].isdigit() or (status and status[1] in _WITHOUT_BODY):
+        if lengths and _CHUNKED.search(head):
+            return _LENGTH.sub(b"", head) + _BLANK_LINE + data[end.end() :]
+        is_number = len(set(lengths)) == 1 and lengths[0].isdigit() and len(lengths[0]) < 19
+        if not is_number or (status and status[1] in _WITHOUT_BODY):
             return data
-        if len(lengths) > 1:
-            head = _LENGTH.sub(b"", head) + b"\r\nContent-Length: " + lengths[0]
-        self._left = int(lengths[0]) + len(end[0])
-        return head + self._cut(body)
+        self._left = int(lengths[0]) - (len(data) - end.end())
+        if len(lengths) == 1 and self._left >= 0:
+            return data  # as it should be
+        self._left = int(lengths[0])
+        head = _LENGTH.sub(b"", head) + b"\r\nContent-Length: " + lengths[0] + _BLANK_LINE
+        return head + self._cut(data[end.end() :])
 
     def _cut(self, data: bytes) -> bytes:
         if len(data) > self._left:

@@ -106,9 +106,10 @@ class Downloader:
     async def _follow(self, url: URL, deadline: Deadline, claim: Claim, polite: bool, max_bytes: int) -> Body:
         """Follows redirects by hand: each hop's address, host and robots.txt are looked at anew."""
         seen: list[tuple[URL, str]] = []
+        jar = self._session.cookie_jar
         while True:
             # Redirected to itself with a new cookie it is another question.
-            step = url, self._session.cookie_jar.filter_cookies(url).output()
+            step = url, jar.filter_cookies(url).output() if len(jar) else ""
             if step in seen:
                 raise Failure("redirect_loop", f"redirected in a circle: {url}")
             if len(seen) > self._limits.redirects:

@@ -5,11 +5,12 @@ with http or https, `http_url`. A host's name is resolved once and the connectio
 checked: a name that answers otherwise the second time (DNS rebinding) gains nothing.
 """
 
+import functools
 import ipaddress
 import posixpath
 import re
 import socket
-from urllib.parse import SplitResult, urlsplit
+from urllib.parse import urlsplit
 
 import idna
 
@@ -97,20 +98,22 @@ def http_url(text: str) -> str:
     text = clean(text)
     match = _HTTP.fullmatch(text)
     user, at, place = match[2].rpartition("@") if match else ("", "", "")
-    if not place or _CONTROLS.search(text) or _NO_HOST.search(place):
+    if not place or _CONTROLS.search(text):
         raise AddressError(f"no usable address: {text[:200]!r}")
     try:
-        user, host = _UNSAFE.sub(_percent, user), _host(urlsplit(f"http://{place}"))
+        user, host = _UNSAFE.sub(_percent, user), _host(place)
         rest = _UNSAFE.sub(_percent, _without_fragment(match[3]))
     except ValueError as error:  # ports, brackets, IDNA's errors, half of a surrogate pair
         raise AddressError(f"no usable address: {text[:200]!r}") from error
     return f"{match[1].lower()}://{user}{at}{host}{rest if rest.startswith('/') else '/' + rest}"
 
 
-def _host(parts: SplitResult) -> str:
+@functools.lru_cache(1024)
+def _host(place: str) -> str:
     """Host and port, in ASCII. Raises ValueError."""
+    parts = urlsplit(f"http://{place}")
     host, port = parts.hostname or "", parts.port
-    if not host or port == 0:
+    if not host or port == 0 or _NO_HOST.search(place):
         raise ValueError("no host, or no port")
     if not host.isascii():
         host = idna.encode(host, uts46=True).decode()
@@ -121,13 +124,15 @@ def _host(parts: SplitResult) -> str:
 
 
 def _without_fragment(rest: str) -> str:
+    if "#" not in rest:
+        return rest
     marks = [match.start() for match in re.finditer("#", rest)]
     for at in marks:
         name = rest[:at].rpartition("/")[2]
         if _PICTURE.search(name.partition("?")[0]) or _PICTURE.search(name):
             return rest[:at]
-    is_name = marks and (_PICTURE.search(rest) or _PICTURE.search(rest[marks[0] :].partition("?")[0]))
-    return rest if is_name or not marks else rest[: marks[0]]
+    is_name = _PICTURE.search(rest) or _PICTURE.search(rest[marks[0] :].partition("?")[0])
+    return rest if is_name else rest[: marks[0]]
 
 
 def _percent(match: re.Match) -> str:

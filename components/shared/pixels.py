@@ -41,10 +41,15 @@ def to_srgb(picture: Image.Image, header: bytes, factor: int = 1) -> Image.Image
 
 def rgb_to_srgb(pixels: np.ndarray, picture: Image.Image) -> np.ndarray:
     """`[h, w, 3] uint8`, decoded from `picture`, which is a JPEG of mode L or RGB."""
-    if not picture.info.get("icc_profile"):
+    profile = picture.info.get("icc_profile")
+    if not profile:
         return pixels
-    source = pixels if picture.mode == "RGB" else np.ascontiguousarray(pixels[..., 0])
-    return np.asarray(_in_srgb(Image.fromarray(source), picture.info))
+    grey = picture.mode == "L" and not _is_for_rgb(profile)
+    transform = _transform(profile, "L" if grey else "RGB")
+    if transform is None:
+        return pixels
+    source = np.ascontiguousarray(pixels[..., 0]) if grey else pixels
+    return np.asarray(ImageCms.applyTransform(Image.fromarray(source), transform))
 
 
 def _levels(picture: Image.Image, factor: int) -> tuple[Image.Image, Image.Image | None]:
@@ -122,7 +127,7 @@ def _in_srgb(colours: Image.Image, info: dict) -> Image.Image:
     if colours.mode == "LAB":
         return ImageCms.profileToProfile(colours, ImageCms.createProfile("LAB"), _SRGB, outputMode="RGB")
     profile = info.get("icc_profile")
-    if profile and colours.mode in ("L", "I;16") and profile[16:20] == b"RGB ":
+    if profile and colours.mode in ("L", "I;16") and _is_for_rgb(profile):
         colours = _eight_bits(colours).convert("RGB")
     if profile and (transform := _transform(profile, colours.mode)):
         return ImageCms.applyTransform(colours, transform)
@@ -132,6 +137,10 @@ def _in_srgb(colours: Image.Image, info: dict) -> Image.Image:
     if linear and colours.mode in ("L", "RGB"):
         colours = colours.point(_from_linear()[np.arange(256) * 4095 // 255].tolist() * len(colours.getbands()))
     return _eight_bits(colours).convert("RGB")
+
+
+def _is_for_rgb(profile: bytes) -> bool:
+    return profile[16:20] == b"RGB "
 
 
 def _eight_bits(colours: Image.Image) -> Image.Image:
