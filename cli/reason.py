@@ -5,6 +5,8 @@ import re
 # KFP's driver and launcher write around what the step prints: `F1129 10:01:02.000003       1 main.go:50] …` (glog).
 _GLOG = re.compile(r"^(?P<level>[IWEF])\d{4} [\d:.]+ +\d+ \S+:\d+\] (?P<text>.*)$")
 _OWN_EXIT = re.compile(r"exit status \d+|signal: \w+")
+# Argo's executor prints its own log, and at the end of a command that failed one more line.
+_ARGO = re.compile(rf"time=|Error: ({_OWN_EXIT.pattern})$")
 _ONLY_A_STATUS = re.compile(r"(main: )?(Error|Completed|Unknown)? ?\(exit code \d+\)(: Error.*)?")
 _LAUNCHER = "KFP's launcher could not move the step's data: "
 # What the launcher's and driver's texts hold, and what it means for whoever set the store up.
@@ -46,7 +48,7 @@ def of(log: str, message: str) -> str:
         return own[-1]
     if told:
         return f"error: {_explained(told)}"
-    said = [line for line, match in zip(lines, parsed) if not match and not line.startswith("time=")]
+    said = [line for line, match in zip(lines, parsed) if not match and not _ARGO.match(line)]
     return f"error: the step ended unexpectedly: {said[-1]}" if said else ""
 
 
