@@ -35,8 +35,8 @@ def follow(api: KfpApi, run_id: str, link: str) -> int:
             continue
         printer.show(_steps(run, known), known)
         if run.get("state") in FINAL:
-            settled = run["state"] == "SUCCEEDED" or printer.culprit or settling >= _SETTLING_POLLS
-            if settled:
+            told = run["state"] == "SUCCEEDED" or printer.culprit or (known is not None and known.terminated)
+            if told or settling >= _SETTLING_POLLS:
                 return printer.close(run, known, link)
             settling += 1
         time.sleep(POLL_SECONDS)
