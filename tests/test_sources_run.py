@@ -165,9 +165,9 @@ def test_the_whole_pipeline_runs_from_the_met_also_after_its_api_failed(
 
 ATTRIBUTES = [
     ("bigquery", "culture", ["where=cultur = 'x'"], "there is no column cultur (did you mean culture?)"),
-    ("met", "culture", ["images_table=x.csv"], "take source=table"),
-    ("flickr", "keyword", ["keywords=,"], "source=flickr needs two keywords or more"),
-    ("local_folder", "folder", ["table=nowhere"], "there is no picture in this folder"),
+    ("met", "culture", ["images_table=x.csv"], "source=met does not read it"),
+    ("flickr", "keyword", ["keywords=,"], "source=flickr needs two words or more"),
+    ("local_folder", "folder", ["table=nowhere"], "there is no such folder"),
     ("table", "culture", ["columns=object_id=nonsense"], "there is no column nonsense"),
 ]
 
