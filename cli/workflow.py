@@ -93,11 +93,12 @@ class Workflow:
             attempts = tuple(map(self._attempt, self._pods((*key[:-1], f"{key[-1]}-driver"))))
         if state == "failed" and attempts:
             state = attempts[-1].state if attempts[-1].state == "terminated" else state
-        if state == "running":
+        waits = ""
+        if state in ("running", "pending"):
+            # KFP's driver, which comes first, is not the step: that one runs when its own pod does.
             waiting = self._pending(executor or driver)
-            state, waits = ("pending", waiting.get("message", "")) if waiting else ("running", "")
-        else:
-            waits = (task or driver or {}).get("message", "") if state == "pending" else ""
+            state = "running" if attempts and not waiting else "pending"
+            waits = (waiting or {}).get("message", "")
         started = min((node["startedAt"] for node in (driver, task) if node and node.get("startedAt")), default="")
         return Step(key, self._name(key), state, "" if waits in _PASSING else waits, attempts, started)
 
