@@ -35,6 +35,8 @@ LONGEST = (
     "tests/train/worker/test_replicas.py",
     "tests/fetch/test_resume.py",
     "tests/serve/test_rollout_failures.py",
+    "tests/assemble/test_duplicates.py",
+    "tests/server/test_app.py",
 )
 
 

@@ -5,6 +5,7 @@ import json
 import subprocess
 import sys
 import urllib.request
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -49,14 +50,14 @@ def test_the_command_line_answers_like_the_evaluation(evaluated, colours_model):
 
 def test_the_server_answers_like_the_evaluation(evaluated, colours_model):
     files, expected = evaluated
-    instances = [{"b64": base64.b64encode(open(file, "rb").read()).decode()} for file in files]
+    instances = [{"b64": base64.b64encode(Path(file).read_bytes()).decode()} for file in files]
     with local.running_server(colours_model, "--name", "colours", "--workers", "1") as url:
         body = json.dumps({"instances": instances}).encode()
         headers = {"Content-Type": "application/json"}
         request = urllib.request.Request(f"{url}/v1/models/colours:predict", body, headers)
         with urllib.request.urlopen(request) as answer:
             rows = [entry["probabilities"] for entry in json.load(answer)["predictions"]]
-        picture = open(files[1], "rb").read()
+        picture = Path(files[1]).read_bytes()
         with urllib.request.urlopen(urllib.request.Request(f"{url}/classify", picture)) as answer:
             single = {entry["label"]: entry["probability"] for entry in json.load(answer)["predictions"]}
     np.testing.assert_allclose(rows, expected, atol=ROUNDED)
@@ -65,6 +66,6 @@ def test_the_server_answers_like_the_evaluation(evaluated, colours_model):
 
 def test_the_savedmodel_answers_like_the_evaluation(evaluated, colours_model):
     files, expected = evaluated
-    pictures = [open(file, "rb").read() for file in files]
+    pictures = [Path(file).read_bytes() for file in files]
     found = classifier.load(colours_model, "savedmodel").predict(pictures)
     np.testing.assert_allclose(found, expected, atol=1e-3)

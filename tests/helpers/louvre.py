@@ -22,7 +22,8 @@ def paintings(count: int = 0) -> list[tuple[str, str, Path]]:
 
 
 def picture(path: Path) -> Image.Image:
-    return Image.open(path).convert("RGB")
+    with Image.open(path) as image:
+        return image.convert("RGB")
 
 
 def objects() -> list[Path]:
