@@ -219,7 +219,7 @@ def test_a_workflow_that_says_nothing_yet(text):
         ("Traceback\n  File\nKeyError: 'x'\n", "Error (exit code 1)", "error: the step ended unexpectedly: KeyError"),
         # As a pod of KFP 2.17 on Argo 4.0 ends: the launcher's lines, then those of Argo's executor.
         (
-            "TypeError: assemble() missing 1 argument\n" + GLOG.format("E", "launcher_v2.go:449", "failed: exit status 1")
+            "TypeError: assemble() missing x\n" + GLOG.format("E", "launcher_v2.go:449", "failed: exit status 1")
             + GLOG.format("F", "main.go:59", "failed to execute component: exit status 1")
             + 'time=2026-11-29T11:40:36Z level=INFO msg="sub-process exited" argo=true\nError: exit status 1\n',
             "main: Error (exit code 1)", "error: the step ended unexpectedly: TypeError: assemble() missing",
