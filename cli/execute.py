@@ -17,13 +17,18 @@ from components.shared.errors import reported
 
 def execute(run: runs.Run) -> None:
     """Runs the graph with the run's parameters; finished tasks of an earlier try come from the run's cache."""
-    from kfp import local
-    from kfp.local import executor_input_utils
+    from kfp import dsl, local
+    from kfp.local import executor_input_utils, placeholder_utils
 
     import pipeline
 
     # kfp names the folder by the time; one fixed name lets a resumed step find what it had begun.
     executor_input_utils.get_local_pipeline_resource_name = lambda _: run.artifacts.name
+    # kfp.local fills in any placeholder but this one.
+    created, resolve = run.folder.name, placeholder_utils.resolve_individual_placeholder
+    placeholder_utils.resolve_individual_placeholder = lambda element, **known: resolve(
+        element.replace(dsl.PIPELINE_JOB_CREATE_TIME_UTC_PLACEHOLDER, created), **known
+    )
     # It warns that resources and images mean nothing here. That is so.
     warnings.filterwarnings("ignore", category=UserWarning, module="kfp")
     warnings.filterwarnings("ignore", category=RuntimeWarning, module="kfp")
