@@ -283,7 +283,7 @@ class Rollout:
         if not was.main and (now.main == version or now.revision and now.revision == self._reserved):
             self._cluster.delete(*SERVICE, self._service)
             self._drop(AUTOSCALER, BUDGET)
-        elif version in (now.main, now.canary) or now.main == was.main:
+        elif was.main and (version in (now.main, now.canary) or now.main == was.main):
             self._publish(replace(was, revision=now.revision))
             if before.autoscaler:
                 self._extra(objects.again(before.autoscaler))
