@@ -6,6 +6,7 @@ import time
 import urllib.error
 import urllib.request
 from dataclasses import dataclass, field
+from http.client import HTTPException
 from typing import Any
 from urllib.parse import quote, urlencode
 
@@ -29,8 +30,11 @@ class KfpApi:
         """The body at `path`. Raises OSError."""
         url = f"{self.host.rstrip('/')}/{path}" + (f"?{urlencode(query)}" if query else "")
         headers = {"Authorization": f"Bearer {self.token}"} if self.token else {}
-        with urllib.request.urlopen(urllib.request.Request(url, headers=headers), timeout=SECONDS) as response:
-            return response.read().decode(errors="replace")
+        try:
+            with urllib.request.urlopen(urllib.request.Request(url, headers=headers), timeout=SECONDS) as response:
+                return response.read().decode(errors="replace")
+        except HTTPException as error:  # a server that is stopped while it answers
+            raise ConnectionError(f"{self.host} broke off its answer: {error!r}") from error
 
     def health(self) -> dict[str, Any]:
         """What /healthz says. Raises PipelineError: nobody is there, it asks for a login, or it is no KFP server."""
