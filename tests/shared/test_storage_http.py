@@ -72,7 +72,7 @@ def test_a_password_in_the_address_is_sent_and_not_shown() -> None:
         ({"Content-MD5": "no base64!"}, DATA, 200),
         ({"Content-MD5": hashlib.md5(DATA).hexdigest()}, DATA, 200),
         ({"Content-MD5": base64.b64encode(hashlib.md5(DATA).digest()).decode()}, DATA, 200),
-        ({"Content-Encoding": "gzip"}, gzip.compress(DATA), 200),
+        ({"Content-Encoding": "gzip"}, gzip.compress(DATA, mtime=0), 200),
         ({"Content-Encoding": "deflate"}, zlib.compress(DATA), 200),
         ({}, DATA, 203),
     ],
