@@ -263,7 +263,7 @@ def test_rights_that_are_missing_are_named(scene):
 
 
 @pytest.fixture
-def step(scene, tmp_path):
+def step(scene, tmp_path, dataset):
     """Starts the train step in a container such as Argo's and KFP's, with workers that hang; returns the process."""
     environment = {**os.environ, "KUBERNETES_SERVICE_HOST": "x", "KFP_POD_NAME": NAME, "PYTHONPATH": str(REPOSITORY)}
     started = []
@@ -271,7 +271,8 @@ def step(scene, tmp_path):
     def start(lease: float, play: str = "hang,hang") -> subprocess.Popen:
         scene.kube.put(step_pod({"PLAY": play}))
         python = sys.executable
-        command = [python, "-m", "tests.fakes.step_container", python, "-c", _LAUNCH, str(tmp_path), str(lease)]
+        arguments = [str(tmp_path), str(lease), dataset]
+        command = [python, "-m", "tests.fakes.step_container", python, "-c", _LAUNCH, *arguments]
         output = open(tmp_path / f"output-{len(started)}", "w")
         with output:
             started.append(
@@ -338,9 +339,9 @@ from components.train.launcher import launch as launcher
 from components.train.launcher.cluster_workers import Patience
 from tests.helpers.train_settings import settings
 
-folder, lease = sys.argv[1:]
+folder, lease, dataset = sys.argv[1:]
 launcher.PATIENCE = Patience(poll=0.1, lease=float(lease))
 with reported():
     outputs = [f"{folder}/{name}" for name in ("classifier", "classifier", "curves", "board")]
-    launcher.launch(settings(workers=2), "data", "data", *outputs)
+    launcher.launch(settings(workers=2), dataset, "data", *outputs)
 """

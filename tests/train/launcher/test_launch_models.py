@@ -25,7 +25,7 @@ def tflite(tmp_path_factory) -> str:
 
 
 @pytest.fixture(params=["processes", "pods"])
-def play(request, monkeypatch, tmp_path, tflite):
+def play(request, monkeypatch, tmp_path, tflite, dataset):
     """Launches `model`; workers are processes of this machine, or pods of a cluster."""
     with ExitStack() as stack:
         variables = {"PLAY": "export", "TFLITE": tflite}
@@ -48,7 +48,7 @@ def play(request, monkeypatch, tmp_path, tflite):
             monkeypatch.chdir(WORKER_IMAGE)
             path = str(tmp_path / "classifier")
             pages = [str(tmp_path / name) for name in ("curves.html", "leaderboard.html")]
-            return launcher.launch(settings(model=model, workers=2), "data", "data", path, path, *pages)
+            return launcher.launch(settings(model=model, workers=2), dataset, "data", path, path, *pages)
 
         yield run
 
@@ -82,7 +82,7 @@ def test_a_single_model_has_a_leaderboard_too(play, tmp_path):
 
 
 @pytest.fixture
-def kfp(monkeypatch, tmp_path, tflite):
+def kfp(monkeypatch, tmp_path, tflite, dataset):
     """The cluster of a step that trains a model with one worker, and how to run it: run(name of the run) -> outputs."""
     with KubeApi() as kube, KubeJobs(kube, tmp_path) as jobs:
         jobs.images[IMAGE] = WORKER_IMAGE
@@ -96,7 +96,7 @@ def kfp(monkeypatch, tmp_path, tflite):
         def run(name: str):
             (tmp_path / name).mkdir()
             outputs = [str(tmp_path / name / part) for part in ("classifier", "classifier", "curves", "board")]
-            launcher.launch(settings(logs="s3://bucket/logs"), "data", "data", *outputs)
+            launcher.launch(settings(logs="s3://bucket/logs"), dataset, "data", *outputs)
             return tmp_path / name
 
         yield kube, jobs, run
@@ -121,11 +121,11 @@ def test_two_runs_that_share_a_log_uri_write_to_folders_of_their_own(kfp):
     assert len(set(logs)) == 2 and all(uri.startswith("s3://bucket/logs/") for uri in logs)
 
 
-def test_a_notebook_in_a_cluster_trains_in_processes(monkeypatch, tmp_path, tflite):
+def test_a_notebook_in_a_cluster_trains_in_processes(monkeypatch, tmp_path, tflite, dataset):
     monkeypatch.setenv("KUBERNETES_SERVICE_HOST", "10.0.0.1")
     monkeypatch.delenv("KFP_POD_NAME", raising=False)
     for name, value in {"PLAY": "export", "TFLITE": tflite, "ACCURACIES": '{"simple_cnn": 0.5}'}.items():
         monkeypatch.setenv(name, value)
     monkeypatch.chdir(WORKER_IMAGE)
     outputs = [str(tmp_path / part) for part in ("classifier", "classifier", "curves", "board")]
-    assert launcher.launch(settings(workers=2), "data", "data", *outputs).result.model == "simple_cnn"
+    assert launcher.launch(settings(workers=2), dataset, "data", *outputs).result.model == "simple_cnn"
