@@ -71,7 +71,9 @@ def pipeline(
     train_model: str = "simple_cnn",
     train_weights: str = "none",
     train_epochs: int = 25,
-    train_fine_tune_epochs: int = 0,
+    train_head: str = "regression",
+    train_view: str = "auto",
+    train_fine_tune_epochs: str = "auto",
     train_batch_size: int = 32,
     train_optimizer: str = "adamw",
     train_learning_rate: float = 0.002,
@@ -147,8 +149,10 @@ def pipeline(
         check_max_drift: Warn if the class shares moved by more than this population stability index.
         train_model: simple_cnn, mobilenet_v2, ...; several, comma-separated, are compared and the best goes on.
         train_weights: none (from scratch), imagenet, or a URI of weights.
-        train_epochs: Passes over the training split.
-        train_fine_tune_epochs: Further passes with the upper part of a pre-trained model unfrozen.
+        train_epochs: Passes over the training split, from scratch or of a head that is made in steps.
+        train_head: How the head of a pre-trained model is made: regression (to convergence, no epochs) or steps.
+        train_view: What a pre-trained model sees: auto, center, whole, or mirrored (mean with the mirror image).
+        train_fine_tune_epochs: Passes with the upper part of a pre-trained model unfrozen; auto tries if it may pay.
         train_batch_size: Examples per step, over all workers.
         train_optimizer: adamw or sgd.
         train_learning_rate: Peak learning rate.
@@ -271,6 +275,8 @@ def pipeline(
         logs=viewer.outputs["Output"],
         model=train_model,
         weights=train_weights,
+        head=train_head,
+        view=train_view,
         epochs=train_epochs,
         fine_tune_epochs=train_fine_tune_epochs,
         batch_size=train_batch_size,

@@ -38,7 +38,8 @@ def settings(model: str, **changes: object):
     from components.train.settings import Settings
 
     values = dict(
-        snapshot="", logs="", model=model, weights="none", epochs=1, fine_tune_epochs=0, batch_size=BATCH,
+        snapshot="", logs="", model=model, weights="none", epochs=1, head="steps", view="auto",
+        fine_tune_epochs="0", batch_size=BATCH,
         optimizer="adamw", learning_rate=1e-3, augmentation="light", balance="none", precision="float32",
         quantize="none", patience=0, checkpoint_every=1000, workers=1, accelerator="", gpus=0, max_restarts=0, seed=1,
     )  # fmt: skip

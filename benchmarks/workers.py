@@ -80,7 +80,8 @@ def train(arguments: argparse.Namespace, workers: int, dataset: str, folder: str
     os.makedirs(folder)
     settings = Settings(
         snapshot="0" * 64, logs=f"{folder}/logs", model=arguments.model, weights="none", epochs=epochs,
-        fine_tune_epochs=0, batch_size=arguments.batch_size, optimizer="adamw", learning_rate=0.001,
+        head="steps", view="auto", fine_tune_epochs="0", batch_size=arguments.batch_size, optimizer="adamw",
+        learning_rate=0.001,
         augmentation="light", balance="none", precision="float32", quantize="none",
         patience=0, checkpoint_every=10_000, workers=workers,
         accelerator="nvidia.com/gpu", gpus=0, max_restarts=0, seed=1,

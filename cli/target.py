@@ -12,8 +12,8 @@ from components.container_images import NAMES, PREFIX, TAG
 from components.shared.errors import PipelineError
 
 DROP_DOWNS = (
-    "data_source", "check_conflicts", "train_model", "train_optimizer", "train_augmentation", "train_balance",
-    "train_precision", "train_quantize", "serve_kind",
+    "data_source", "check_conflicts", "train_model", "train_head", "train_view", "train_optimizer",
+    "train_augmentation", "train_balance", "train_precision", "train_quantize", "serve_kind",
 )  # fmt: skip
 
 
@@ -99,6 +99,8 @@ def allowed_values(name: str) -> list[str]:
         "data_source": SOURCES,
         "check_conflicts": CONFLICTS,
         "train_model": ZOO,
+        "train_head": settings.HEADS,
+        "train_view": settings.VIEWS,
         "train_optimizer": settings.OPTIMIZERS,
         "train_augmentation": settings.AUGMENTATIONS,
         "train_balance": settings.BALANCES,

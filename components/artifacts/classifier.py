@@ -82,7 +82,7 @@ class Classifier:
     def _prepared(self, image: bytes) -> np.ndarray | bytes:
         stored = self.card["stored_size"]
         if self.engine == "litert":
-            return imaging.model_input(image, stored)
+            return imaging.model_input(image, stored, self.card.get("view", "center"))
         # The SavedModel decodes and crops by itself. It gets the stored picture, lossless, so that formats which
         # TensorFlow cannot decode work too and the resizing is the same one.
         return _png(imaging.resize_short_side(imaging.decode(image, stored), stored))

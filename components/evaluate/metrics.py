@@ -10,6 +10,7 @@ from components.evaluate import bootstrap
 from components.evaluate.bootstrap import Interval
 from components.evaluate.calibration import Reliability, reliability, without_temperature
 from components.evaluate.scores import score
+from components.shared.intervals import wilson
 
 _CURVE_POINTS = 200
 
@@ -144,16 +145,6 @@ def _column_slices(correct: np.ndarray, column: str, values: np.ndarray, min_sup
         standing = "below" if high < correct.mean() else "above" if low > correct.mean() else ""
         found.append(Slice(column, str(name), len(right), hits / len(right), wilson(hits, len(right)), standing))
     return sorted(found, key=lambda part: (-part.support, part.value))
-
-
-def wilson(hits: int, trials: int, z: float = 1.96) -> Interval:
-    """Wilson's interval of a share (E. B. Wilson, 1927), 95 % by default; (0, 1) without trials."""
-    if not trials:
-        return 0.0, 1.0
-    share, square = hits / trials, z * z / trials
-    centre = share + square / 2
-    spread = z * np.sqrt(share * (1 - share) / trials + square / (4 * trials))
-    return max(0.0, float((centre - spread) / (1 + square))), min(1.0, float((centre + spread) / (1 + square)))
 
 
 def class_curves(analysis: Analysis, index: int) -> tuple[tuple, tuple] | None:

@@ -68,7 +68,7 @@ def overlay(pixels: np.ndarray, heat: np.ndarray) -> bytes:
 
 def model_view(model: Classifier, picture: bytes) -> np.ndarray:
     """The square that the model sees of `picture`, [side, side, 3] uint8."""
-    return imaging.model_input(picture, model.card["stored_size"])
+    return imaging.model_input(picture, model.card["stored_size"], model.card.get("view", "center"))
 
 
 def _framed(model: Classifier, pixels: np.ndarray) -> bytes:

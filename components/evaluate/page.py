@@ -6,6 +6,7 @@ from components.evaluate.findings import Findings
 from components.evaluate.gallery import Gallery
 from components.evaluate.gate import p_text
 from components.evaluate.metrics import Analysis, Slice, condensed, top_confusions
+from components.shared.intervals import wilson
 from components.shared.report import Report, beside, card, notice, pictures, plot, table
 
 _CONFUSIONS = 25
@@ -29,6 +30,7 @@ def write(found: Findings, gallery: Gallery, path: str) -> None:
     report.section("May it be served", *(notice(tight(text), kind) for text, kind in notices if text))
     if found.comparison:
         _champion(report, found)
+    _floors(report, found.card.get("comparison", []))
     _classes(report, found.analysis)
     _confusions(report, found.analysis, gallery)
     _mistakes(report, found.analysis, gallery)
@@ -38,6 +40,19 @@ def write(found: Findings, gallery: Gallery, path: str) -> None:
     _curves(report, found.analysis)
     _numbers(report, found)
     report.save(path)
+
+
+def _floors(report: Report, comparison: list[dict]) -> None:
+    """What the training step compared its model with, on the validation split."""
+    rows = []
+    for entry in comparison:
+        low, high = wilson(round(entry["accuracy"] * entry["examples"]), entry["examples"])
+        between = f"{words.percent(low)} to {words.percent(high)}"
+        rows.append([entry["name"], words.percent(entry["accuracy"]), between, "this model" if entry["taken"] else ""])
+    if rows:
+        intro = "On the validation split, before this evaluation: a model below one of the others does not go on."
+        headings = ["", "validation accuracy", "95 % interval", ""]
+        report.section("Compared with", table(headings, rows, sortable=False), intro=intro)
 
 
 def facts(found: Findings) -> dict[str, str]:

@@ -1,7 +1,8 @@
 """Pictures: decode, check, resize, encode. The one geometry that fetch, evaluation and serving agree on.
 
 A *stored picture* has its short side resized to `image_size`, aspect kept. The *model input* is the central square of
-`input_size(image_size)` pixels of the stored picture. Everything is sRGB, `[height, width, 3] uint8`.
+`input_size(image_size)` pixels of the stored picture (view "center"), or all of it, squeezed into that square (view
+"whole"), as the model's card says. Everything is sRGB, `[height, width, 3] uint8`.
 """
 
 import contextlib
@@ -171,10 +172,10 @@ def center_crop(image: np.ndarray, size: int) -> np.ndarray:
     return image[top : top + size, left : left + size]
 
 
-def model_input(data: bytes, stored_size: int) -> np.ndarray:
+def model_input(data: bytes, stored_size: int, view: str = "center") -> np.ndarray:
     """What the model sees of the picture `data`: `[M, M, 3] uint8`, M = input_size(stored_size). Raises ImageError."""
-    stored = resize_short_side(decode(data, stored_size), stored_size)
-    return center_crop(stored, input_size(stored_size))
+    stored, side = resize_short_side(decode(data, stored_size), stored_size), input_size(stored_size)
+    return resize(stored, side, side) if view == "whole" else center_crop(stored, side)
 
 
 _local = threading.local()

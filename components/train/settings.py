@@ -14,6 +14,9 @@ AUGMENTATIONS = ("none", "light", "strong")
 BALANCES = ("none", "weights", "sampling")
 PRECISIONS = ("auto", "float32", "bfloat16", "float16", "onednn_bf16")
 QUANTIZATIONS = ("none", "int8")
+HEADS = ("regression", "steps")
+VIEWS = ("auto", "center", "whole", "mirrored")
+AUTO = "auto"
 
 _CHOICES = {
     "optimizer": OPTIMIZERS,
@@ -21,10 +24,11 @@ _CHOICES = {
     "balance": BALANCES,
     "precision": PRECISIONS,
     "quantize": QUANTIZATIONS,
+    "head": HEADS,
+    "view": VIEWS,
 }
 _BETWEEN = {
     "epochs": (1, 100_000),
-    "fine_tune_epochs": (0, 100_000),
     # Beyond 10 either optimizer only throws the weights about; below 1e-8 float32 weights do not move.
     "learning_rate": (1e-8, 10),
     "patience": (0, LARGEST),
@@ -41,6 +45,8 @@ SMALL_BATCH = 32
 # Kubernetes' name of an extended resource: domain/name.
 _RESOURCE = re.compile(r"[a-z0-9]([a-z0-9.-]*[a-z0-9])?/[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?")
 _EVALUATION_BATCH = 64
+# Below so many examples fine-tuning seldom beats a regression on frozen features; auto gives it half an hour at most.
+AUTO_EXAMPLES, AUTO_EPOCHS, AUTO_SECONDS = 2000, 8, 1800
 
 
 @dataclass(frozen=True)
@@ -54,8 +60,10 @@ class Settings:
     logs: str
     model: str
     weights: str
+    head: str
+    view: str
     epochs: int
-    fine_tune_epochs: int
+    fine_tune_epochs: str
     batch_size: int
     optimizer: str
     learning_rate: float
@@ -96,7 +104,14 @@ class Settings:
             check_weights(name, self.weights)
         if len(self.models) > 1 and self.weights not in (IMAGENET, NONE, ""):
             raise refuse("weights", self.weights, f"one file does not fit {len(self.models)} models; name one model")
-        if self.fine_tune_epochs and not self.pre_trained:
+        if self.view not in (AUTO, "center") and not self.probes:
+            use = "only head=regression on pre-trained weights chooses what is seen; use auto"
+            raise refuse("view", self.view, use)
+        if self.fine_tune_epochs == AUTO:
+            return
+        if not self.fine_tune_epochs.isdecimal() or int(self.fine_tune_epochs) > 100_000:
+            raise refuse("fine_tune_epochs", self.fine_tune_epochs, "use auto, or a whole number from 0 to 100000")
+        if int(self.fine_tune_epochs) and not self.pre_trained:
             use = f"with weights={self.weights or NONE} there is nothing to fine-tune; use 0, or weights=imagenet"
             raise refuse("fine_tune_epochs", self.fine_tune_epochs, use)
 
@@ -109,6 +124,26 @@ class Settings:
     def pre_trained(self) -> bool:
         """Whether training starts from weights of an earlier one."""
         return self.weights not in (NONE, "")
+
+    @property
+    def probes(self) -> bool:
+        """Whether the head is a logistic regression on frozen features."""
+        return self.pre_trained and self.head == "regression"
+
+    def tuning_epochs(self, examples: int, seconds: float) -> int:
+        """How many epochs fine-tune the upper part; `auto` tries where there is enough to learn from, and time.
+
+        Args:
+            examples: of the training split.
+            seconds: that the frozen network takes for one of them, on all workers together.
+        """
+        if not self.pre_trained:
+            return 0
+        if self.fine_tune_epochs != AUTO:
+            return int(self.fine_tune_epochs)
+        # Three passes' worth: forward, backward by activations and by weights.
+        affordable = 3 * seconds * examples * AUTO_EPOCHS <= AUTO_SECONDS
+        return AUTO_EPOCHS if examples >= AUTO_EXAMPLES and affordable else 0
 
     @property
     def replicas(self) -> int:

@@ -14,6 +14,20 @@ def dataset(tmp_path_factory) -> str:
     return write_dataset(tmp_path_factory.mktemp("dataset"), {"train": 150, "validation": 101, "test": 20})
 
 
+@pytest.fixture(scope="session")
+def weights(tmp_path_factory) -> str:
+    """Weights of a MobileNet with a quarter of the filters: random ones, large enough for features to differ."""
+    import keras
+
+    from tests.helpers.random_weights import enliven
+
+    path = str(tmp_path_factory.mktemp("weights") / "mobilenet.weights.h5")
+    network = keras.applications.MobileNet(input_shape=(32, 32, 3), alpha=0.25, include_top=False, weights=None)
+    enliven(network)
+    network.save_weights(path)
+    return path
+
+
 @pytest.fixture
 def make_settings(tmp_path):
     """Settings of a short training of simple_cnn that logs into the test's folder, with what is given replaced."""

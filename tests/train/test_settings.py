@@ -1,6 +1,8 @@
 import pytest
 
-from cli import preflight
+import pipeline
+from cli import parameters
+from components import checks
 from components.shared.errors import PipelineError
 from components.shared.parameters import ParameterError
 from components.train.settings import Settings
@@ -26,7 +28,7 @@ def test_unknown_model_lists_the_known_and_the_nearest(make_settings):
         ({"batch_size": 100_000}, "batch_size=100000 is not allowed: use a whole number from 1 to 4096"),
         ({"batch_size": 10, "workers": 4}, "4 replicas .* use 8 or 12"),
         ({"batch_size": 2, "workers": 4}, "use 4$"),
-        ({"fine_tune_epochs": 3}, "with weights=none there is nothing to fine-tune; use 0, or weights=imagenet"),
+        ({"fine_tune_epochs": "3"}, "with weights=none there is nothing to fine-tune; use 0, or weights=imagenet"),
         ({"model": "mobilenet,vgg16", "weights": "s3://a/b.h5"}, "one file does not fit 2 models; name one model"),
         ({"gpus": 1, "precision": "onednn_bf16"}, "it is for CPUs, and gpus=1; use auto or bfloat16"),
         ({"gpus": 1, "accelerator": "gpu"}, "accelerator=gpu is not allowed: gpus=1 needs its name"),
@@ -59,8 +61,8 @@ def test_json_with_a_field_too_many(make_settings):
 
 
 def test_pictures_too_small_for_a_model_are_refused_before_a_run():
-    files = dict.fromkeys(("train_weights", "label_map", "check_previous_dataset", "check_expected_classes"), "")
-    values = {**files, "train_gpus": 0, "train_model": "simple_cnn, inception_v3", "fetch_image_size": 64}
-    preflight.check({**values, "fetch_image_size": 96})
+    declared = parameters.declared(pipeline.pipeline.pipeline_func)
+    both = "model=simple_cnn, inception_v3"
+    checks.check(parameters.parse([both, "image_size=96"], declared), on_cluster=False)
     with pytest.raises(PipelineError, match="inception_v3 needs pictures of at least 75 .*set image_size=92 or more"):
-        preflight.check(values)
+        checks.check(parameters.parse([both, "image_size=64"], declared), on_cluster=False)

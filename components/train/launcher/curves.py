@@ -1,5 +1,6 @@
-"""The page with the learning curves: how loss and accuracy went, epoch by epoch."""
+"""The page with the learning curves: loss and accuracy, epoch by epoch, and what a model must be better than."""
 
+from components.shared.intervals import wilson
 from components.shared.report import INK, SERIES, SOFT, Report, beside, notice, percent, plot, table
 from components.train.result import TrainingResult
 
@@ -12,23 +13,46 @@ def save(result: TrainingResult, path: str) -> None:
     """Writes the page of the training whose history `result` holds."""
     history, metrics = result.history, result.metrics
     best = int(metrics.get("best_epoch", len(history)))
+    epochs = [entry for entry in history if entry["epoch"]]
+    right = f"{percent(metrics['validation_accuracy'])} of the validation pictures are right"
+    what = f"The weights of epoch {best} of {len(epochs)}" if best else "A regression on the frozen network's features"
+    fitted = "" if best else ", by one that has not seen them; what goes on is fitted on them too"
     report = Report(
         f"Training of {result.model}",
-        f"The weights of epoch {best} of {len(history)} are exported: {percent(metrics['validation_accuracy'])} of "
-        "the validation pictures are right.",
+        f"{what} {'are' if best else 'is'} exported: {right}{fitted}.",
         {
             "validation accuracy": percent(metrics["validation_accuracy"]),
-            "epochs": len(history),
+            "epochs": len(epochs),
             "training": f"{result.seconds:.0f} s",
             "images per second": f"{result.images_per_second:.0f}",
         },
     )
-    intro = "Training is measured while the weights change, with augmentation; validation after each epoch, without."
-    plots = [plot(_figure(history, best, name), _description(history, name), True) for name in ("loss", "accuracy")]
-    report.section("Curves", beside(*plots), *_advice(history, best), intro=intro)
+    _compare(report, result)
+    if epochs:
+        intro = (
+            "Training is measured while the weights change, with augmentation; validation after each epoch, without."
+        )
+        plots = [plot(_figure(history, best, name), _description(history, name), True) for name in ("loss", "accuracy")]
+        report.section("Curves", beside(*plots), *_advice(history, best), intro=intro)
     columns = ["epoch", "phase", "loss", "accuracy", "validation loss", "validation accuracy"]
     report.section("Epochs", table(columns, [_row(entry) for entry in history]))
     report.save(path)
+
+
+def _compare(report: Report, result: TrainingResult) -> None:
+    """The floors below which no model goes on, and what the regression on frozen features tried."""
+    rows = []
+    for entry in result.comparison:
+        low, high = wilson(round(entry["accuracy"] * entry["examples"]), entry["examples"])
+        between = f"{percent(low)} to {percent(high)}"
+        rows.append([entry["name"], percent(entry["accuracy"]), between, "goes on" if entry["taken"] else ""])
+    tried = [[name, percent(accuracy)] for name, accuracy in result.tried.items()]
+    blocks = [table(["", "validation accuracy", "95 % interval", ""], rows, sortable=False)] if rows else []
+    if tried:
+        blocks.append(table(["regression on", "cross-validated accuracy"], tried, sortable=False))
+    if blocks:
+        intro = "Each row of the second table is compared with what was best before it." if tried else ""
+        report.section("Compared with", beside(*blocks), intro=intro)
 
 
 def _figure(history: list[dict[str, float]], best: int, name: str):
@@ -57,7 +81,7 @@ def _figure(history: list[dict[str, float]], best: int, name: str):
 
 def _advice(history: list[dict[str, float]], best: int) -> list:
     last = history[-1]
-    if best == len(history) and len(history) > 1:
+    if best == last["epoch"] > 1:
         return [notice("The last epoch is the best: more epochs may still help.", "warn")]
     if last["accuracy"] - last["validation_accuracy"] > 0.15:
         text = "The training pictures are learnt much better than the others: try augmentation=strong."
@@ -70,7 +94,7 @@ def _description(history: list[dict[str, float]], name: str) -> str:
     ways = [
         f"{entry[name]:.2f} in training, {entry[f'validation_{name}']:.2f} in validation" for entry in (first, last)
     ]
-    return f"Over {len(history)} epochs the {name} goes from {ways[0]} to {ways[1]}."
+    return f"Over {last['epoch']} epochs the {name} goes from {ways[0]} to {ways[1]}."
 
 
 def _row(entry: dict[str, float]) -> list[object]:

@@ -34,12 +34,14 @@ class Geometry:
     """`side` in pixels of the pictures that come out, number of `classes`, `augmentation`, seed of the draws.
 
     `augmentation` is the parameter's value, or "crop" (random-resized-crop and mirroring alone, for comparisons).
+    Without augmentation `view` says what is seen: the "center", or the "whole" picture (see components.shared.imaging).
     """
 
     side: int
     classes: int
     augmentation: str = "none"
     seed: int = 0
+    view: str = "center"
 
 
 def images(
@@ -122,7 +124,9 @@ def _decided(geometry: Geometry, sizes: np.ndarray, keys: np.ndarray) -> tuple[n
     """Windows [n, 4], which pictures are mirrored [n], and the numbers for what is decided later [n, DRAWS]."""
     if geometry.augmentation == "none":
         nothing = np.zeros([len(keys), augment.DRAWS], np.float32)
-        return augment.central_windows(sizes, geometry.side), np.zeros(len(keys), bool), nothing
+        whole = np.concatenate([np.zeros_like(sizes), sizes], axis=1).astype(np.int32)
+        windows = whole if geometry.view == "whole" else augment.central_windows(sizes, geometry.side)
+        return windows, np.zeros(len(keys), bool), nothing
     draws = augment.draw(geometry.seed, keys)
     if geometry.augmentation == "light":
         return augment.windows(sizes, geometry.side, draws), augment.mirrored(draws), draws
@@ -142,6 +146,8 @@ def _decoder(geometry: Geometry):
     def decode(encoded, window, mirror, *others):
         if augmentation == "none":
             image = _exact(encoded, window)
+            if geometry.view == "whole":
+                image = squeezed(image, side)
         else:
             # A random window is decoded alone and by the faster transform: it is changed at random anyway.
             image = tf.image.decode_and_crop_jpeg(
@@ -166,6 +172,12 @@ def _exact(encoded: tf.Tensor, window: tf.Tensor) -> tf.Tensor:
     image = tf.io.decode_jpeg(encoded, channels=3, dct_method="INTEGER_ACCURATE")
     top, left, height, width = tf.unstack(window)
     return image[top : top + height, left : left + width]
+
+
+def squeezed(image: tf.Tensor, side: int) -> tf.Tensor:
+    """`image` [h, w, 3] uint8 as [side, side, 3]; within one level of what imaging.resize gives."""
+    scaled = tf.image.resize(image, [side, side], method="bilinear", antialias=True)
+    return tf.cast(tf.clip_by_value(tf.round(scaled), 0, 255), tf.uint8)
 
 
 def _finisher(geometry: Geometry):

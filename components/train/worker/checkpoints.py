@@ -23,10 +23,10 @@ from components.train.worker.step import TrainingStep
 LAST, BEST = "last.npz", "best.npz"
 # Settings that shape the numbers: a checkpoint of other ones is of another training.
 _IDENTITY = (
-    "snapshot", "model", "weights", "epochs", "fine_tune_epochs", "batch_size", "optimizer", "learning_rate",
-    "augmentation", "balance", "precision", "seed",
+    "snapshot", "model", "weights", "head", "view", "epochs", "fine_tune_epochs", "batch_size", "optimizer",
+    "learning_rate", "augmentation", "balance", "precision", "seed",
 )  # fmt: skip
-_FORMAT = 2  # of the checkpoints
+_FORMAT = 3  # of the checkpoints
 _START = "start/"  # arrays of a checkpoint between two phases: all weights that the next one starts from
 
 
@@ -88,6 +88,7 @@ class State:
         history: a dict for each epoch that was evaluated.
         sums: loss, correct and counted examples of the unfinished epoch.
         best: validation accuracy and loss (negative) of the best epoch, which is `best_epoch` (from 1).
+        tuning_epochs: how many epochs are to fine-tune, once that is decided.
         seconds: spent in phases, by all attempts; timed_seconds: spent in the timed_images' steps.
     """
 
@@ -98,9 +99,16 @@ class State:
     sums: list[float] = field(default_factory=lambda: [0.0, 0.0, 0.0])
     best_epoch: int = 0
     best: list[float] = field(default_factory=lambda: [-1.0, -math.inf])
+    tuning_epochs: int | None = None
     seconds: float = 0.0
     timed_seconds: float = 0.0
     timed_images: float = 0.0
+
+
+def last_step(session: Session) -> int:
+    """The step of the last checkpoint, 0 if there is none. Raises PipelineError as `Checkpoints.load` does."""
+    saved = Checkpoints(session.checkpoints, _identity(session)).load(LAST)
+    return saved.state["step"] if saved else 0
 
 
 class CheckpointManager:
@@ -135,6 +143,12 @@ class CheckpointManager:
             return saved
         self._start_from(saved.arrays)
         return None
+
+    def start_from(self, accuracy: float, loss: float, weights: list[np.ndarray], seconds: float) -> None:
+        """What every epoch has to be better than: the network with these weights."""
+        if not self.best:
+            self.state.best, self.best, self._best_saved = [accuracy, -loss], weights[:], False
+            self.state.seconds += seconds
 
     def note_best(self, accuracy: float, loss: float, step: TrainingStep) -> None:
         """Keeps the averaged weights if this epoch's validation is the best so far (ties: the lower loss)."""

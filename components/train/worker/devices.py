@@ -68,6 +68,17 @@ def policy(precision: str, gpus: list) -> str:
     return "float32" if precision in ("float32", "onednn_bf16") else f"mixed_{precision}"
 
 
+def agreed(strategy: tf.distribute.Strategy, value: float) -> float:
+    """The mean of every worker's `value`, the same on all of them."""
+    if strategy.num_replicas_in_sync == 1:
+        return value
+
+    def own() -> tf.Tensor:
+        return tf.distribute.get_replica_context().all_reduce(tf.distribute.ReduceOp.MEAN, tf.constant(value))
+
+    return float(strategy.experimental_local_results(strategy.run(tf.function(own)))[0])
+
+
 def is_chief(strategy: tf.distribute.Strategy) -> bool:
     """Whether this worker writes checkpoints, events and the model."""
     return worker_index(strategy) == 0

@@ -1,10 +1,11 @@
 """The model artifact: SavedModel, Keras file, tflite file, labels and model card, which all give the same answers."""
 
+import dataclasses
 import importlib.metadata
 import os
 from datetime import datetime, timezone
 from pathlib import Path
-from typing import Iterator, Mapping, Sequence
+from typing import Any, Iterator, Mapping, Sequence
 
 import keras
 import numpy as np
@@ -14,9 +15,10 @@ from components.artifacts import classifier, objects
 from components.artifacts.classifier import KERAS, SAVED_MODEL, TFLITE
 from components.shared.calibration import fit_temperature, negative_log_likelihood
 from components.train.result import TrainingResult
-from components.train.worker import batches
-from components.train.worker.checkpoints import State
+from components.train.worker import batches, lite
 from components.train.worker.input_pipeline import Examples, Order
+from components.train.worker.loop import Outcome
+from components.train.worker.probe import Probe, better
 from components.train.worker.session import Session
 
 CALIBRATION_PICTURES = 200
@@ -28,36 +30,99 @@ INTENDED_USE = (
 )
 
 
-def export(session: Session, state: State, weights: Sequence[np.ndarray], output: str) -> TrainingResult:
-    """Calibrates the network with its best `weights`; the chief writes every form of it into the local folder `output`.
+def export(outcome: Outcome, output: str) -> TrainingResult:
+    """Calibrates what goes on; the chief writes every form of it into the local folder `output`.
 
     Raises:
         Preempted: SIGTERM came meanwhile; the same training exports again.
     """
-    doing, validation = "exporting the model", session.validation
-    network = _with_weights(session, weights)
+    doing, session, state = "exporting the model", outcome.session, outcome.state
+    network, scores, held_out = _chosen(outcome)
     session.stop.check(doing)
-    scores = logits(network, validation, session.size, session.settings.evaluation_batch)
-    temperature = fit_temperature(scores, validation.labels)
+    labels = session.validation.labels
+    temperature = fit_temperature(*(held_out or (scores, labels)))
+    best = state.best_epoch if held_out is None else 0
+    history = [*_probe_entry(outcome.probe, labels), *state.history]
     result = TrainingResult(
         model=session.settings.model,
         metrics={
-            "validation_accuracy": float((scores.argmax(axis=1) == validation.labels).mean()),
-            "validation_loss": negative_log_likelihood(scores, validation.labels),
-            "validation_loss_calibrated": negative_log_likelihood(scores / temperature, validation.labels),
+            "validation_accuracy": float((scores.argmax(axis=1) == labels).mean()),
+            "validation_loss": negative_log_likelihood(scores, labels),
+            "validation_loss_calibrated": negative_log_likelihood(scores / temperature, labels),
             "temperature": temperature,
-            "train_accuracy": state.history[state.best_epoch - 1]["accuracy"],
-            "best_epoch": state.best_epoch,
+            "train_accuracy": next(entry["accuracy"] for entry in history if entry["epoch"] == best),
+            "best_epoch": best,
             "epochs": len(state.history),
+            **_cross_validated(held_out),
         },
-        history=state.history,
+        history=history,
         seconds=round(state.seconds, 3),
         images_per_second=round(state.timed_images / max(state.timed_seconds, 1e-9), 2),
+        comparison=_comparison(outcome, scores, held_out is not None),
+        tried=outcome.probe.tried if outcome.probe else {},
     )
     if session.chief:
-        _save(network, session, result, output, doing)
+        _save(network, outcome, result, output, doing)
         result.save(output)
     return result
+
+
+def _chosen(outcome: Outcome) -> tuple[keras.Model, np.ndarray, tuple[np.ndarray, np.ndarray] | None]:
+    """The network that goes on, its logits for the validation split, and logits and labels of cross-validation, if any.
+
+    A fine-tuned network goes on only if it is better than the probe by more than the standard error. The probe's logits
+    for the validation split are of the regression that has not seen it, while the one that goes on is fitted on it too.
+    """
+    session, probe = outcome.session, outcome.probe
+    labels = session.validation.labels
+    if probe is None or outcome.state.best_epoch:
+        network = _with_weights(session, outcome.weights)
+        scores = logits(network, session.validation, session.size, session.settings.evaluation_batch, session.view)
+        if probe is None or better(scores.argmax(axis=1) == labels, probe.validation.argmax(axis=1) == labels):
+            return network, scores, None
+    print("the regression on frozen features goes on", flush=True)
+    return _with_weights(session, outcome.probe_weights), probe.validation, (probe.held_out, probe.held_out_labels)
+
+
+def _probe_entry(probe: Probe | None, labels: np.ndarray) -> list[dict[str, Any]]:
+    if probe is None:
+        return []
+    return [
+        {
+            "epoch": 0, "phase": "probe", "accuracy": probe.train[0], "loss": probe.train[1],
+            "validation_accuracy": probe.accuracy(labels),
+            "validation_loss": negative_log_likelihood(probe.validation, labels),
+        }
+    ]  # fmt: skip
+
+
+def _cross_validated(held_out: tuple[np.ndarray, np.ndarray] | None) -> dict[str, float]:
+    if held_out is None:
+        return {}
+    return {"cross_validated_accuracy": float((held_out[0].argmax(axis=1) == held_out[1]).mean())}
+
+
+def _comparison(outcome: Outcome, scores: np.ndarray, probed: bool) -> list[dict[str, Any]]:
+    """What the model has to be compared with, by accuracy on the validation split; `taken` is what goes on."""
+    labels, probe = outcome.session.validation.labels, outcome.probe
+    most = np.bincount(outcome.session.train.labels).argmax()
+    rows = [("always the most frequent class", labels == most, False)]
+    if probe:
+        rows.append(("nearest training image by features", probe.nearest, False))
+        rows.append(("regression on frozen features", probe.validation.argmax(axis=1) == labels, probed))
+    if not probed:
+        rows.append(("fine-tuned" if probe else "trained model", scores.argmax(axis=1) == labels, True))
+    elif outcome.state.best_epoch:
+        tuned = outcome.state.history[outcome.state.best_epoch - 1]["validation_accuracy"]
+        return [*_rows(rows), {"name": "fine-tuned", "accuracy": tuned, "examples": len(labels), "taken": False}]
+    return _rows(rows)
+
+
+def _rows(rows: list[tuple[str, np.ndarray, bool]]) -> list[dict[str, Any]]:
+    return [
+        {"name": name, "accuracy": float(hits.mean()), "examples": len(hits), "taken": taken}
+        for name, hits, taken in rows
+    ]
 
 
 def _with_weights(session: Session, weights: Sequence[np.ndarray]) -> keras.Model:
@@ -68,30 +133,32 @@ def _with_weights(session: Session, weights: Sequence[np.ndarray]) -> keras.Mode
     return model
 
 
-def _save(model: keras.Model, session: Session, result: TrainingResult, output: str, doing: str) -> None:
+def _save(model: keras.Model, outcome: Outcome, result: TrainingResult, output: str, doing: str) -> None:
+    session = outcome.session
     temperature, info = result.metrics["temperature"], session.info
     objects.write_labels(Path(output, objects.LABELS), info.labels)
     model.save(os.path.join(output, KERAS))
     session.stop.check(doing)
-    save_saved_model(model, info.labels, info.stored_size, temperature, os.path.join(output, SAVED_MODEL))
+    path = os.path.join(output, SAVED_MODEL)
+    save_saved_model(model, info.labels, info.stored_size, temperature, path, session.view)
     session.stop.check(doing)
     Path(output, TFLITE).write_bytes(tflite(model, temperature))
     session.stop.check(doing)
     extra = {}
     if session.settings.quantize == "int8":
         extra = _quantize(model, temperature, session, os.path.join(output, TFLITE))
-    _write_card(session, result, extra, output)
+    _write_card(outcome, result, extra, output)
 
 
-def logits(model: keras.Model, examples: Examples, size: int, batch_size: int) -> np.ndarray:
+def logits(model: keras.Model, examples: Examples, size: int, batch_size: int, view: str = "center") -> np.ndarray:
     """[n, classes] float32: the model's raw scores of all `examples`."""
     predict = tf.function(lambda images: model(tf.cast(images, tf.float32), training=False))
-    parts = [predict(images).numpy() for images in _pictures(examples, size, batch_size)]
+    parts = [predict(images).numpy() for images in _pictures(examples, size, batch_size, view)]
     return np.concatenate(parts)[: len(examples)]
 
 
 def save_saved_model(
-    model: keras.Model, labels: Sequence[str], stored_size: int, temperature: float, path: str
+    model: keras.Model, labels: Sequence[str], stored_size: int, temperature: float, path: str, view: str = "center"
 ) -> None:
     """Writes a SavedModel whose signature takes encoded pictures: `image_bytes` [batch] string.
 
@@ -106,7 +173,7 @@ def save_saved_model(
     @tf.function(input_signature=[tf.TensorSpec([None], tf.string, name="image_bytes")])
     def serve(image_bytes: tf.Tensor) -> dict[str, tf.Tensor]:
         images = tf.map_fn(
-            lambda data: model_input(data, stored_size, size),
+            lambda data: model_input(data, stored_size, size, view),
             image_bytes,
             fn_output_signature=tf.TensorSpec([size, size, 3], tf.float32),
         )
@@ -117,7 +184,7 @@ def save_saved_model(
     tf.saved_model.save(module, path, signatures={"serving_default": serve})
 
 
-def model_input(data: tf.Tensor, stored_size: int, size: int) -> tf.Tensor:
+def model_input(data: tf.Tensor, stored_size: int, size: int, view: str = "center") -> tf.Tensor:
     """Encoded bytes to [size, size, 3] float32 of whole numbers 0..255, as components.shared.imaging.model_input."""
     image = tf.cond(
         tf.io.is_jpeg(data),
@@ -134,54 +201,40 @@ def model_input(data: tf.Tensor, stored_size: int, size: int) -> tf.Tensor:
         lambda: tf.cast(image, tf.float32),
         lambda: tf.image.resize(image, target, method="bilinear", antialias=True),
     )
+    if view == "whole":
+        rounded = tf.clip_by_value(tf.round(pixels), 0, 255)
+        return tf.clip_by_value(tf.round(tf.image.resize(rounded, [size, size], antialias=True)), 0, 255)
     shape = tf.shape(pixels)
     top, left = (shape[0] - size) // 2, (shape[1] - size) // 2
     return tf.clip_by_value(tf.round(pixels[top : top + size, left : left + size]), 0, 255)
 
 
 def tflite(model: keras.Model, temperature: float, representative: Iterator[np.ndarray] | None = None) -> bytes:
-    """The model as tflite: pixels [1, M, M, 3] 0..255 (uint8) to probabilities [1, classes] float32.
-
-    With `representative` pictures ([1, M, M, 3] float32) weights and activations are int8.
-    """
-    size = int(model.input_shape[1])
-    kind = tf.float32 if representative else tf.uint8
-
-    # As constants: the converter leaves the variables of a Keras 3 model as empty resources.
-    trained = [tf.constant(v.numpy()) for v in model.trainable_variables]
-    others = [tf.constant(v.numpy()) for v in model.non_trainable_variables]
-
-    @tf.function(input_signature=[tf.TensorSpec([1, size, size, 3], kind, name="pixels")])
-    def serve(pixels: tf.Tensor) -> tf.Tensor:
-        scores, _ = model.stateless_call(trained, others, tf.cast(pixels, tf.float32), training=False)
-        return tf.nn.softmax(scores / temperature)
-
-    converter = tf.lite.TFLiteConverter.from_concrete_functions([serve.get_concrete_function()])
-    if representative:
-        converter.optimizations = [tf.lite.Optimize.DEFAULT]
-        converter.representative_dataset = lambda: ([picture] for picture in representative)
-        converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
-        converter.inference_input_type = tf.uint8
-    return converter.convert()
+    """The model as tflite (see lite.convert): pixels [1, M, M, 3] to calibrated probabilities [1, classes] float32."""
+    return lite.convert(model, lambda scores: tf.nn.softmax(scores / temperature), representative)
 
 
 def _quantize(model: keras.Model, temperature: float, session: Session, path: str) -> dict[str, float]:
     """Replaces the tflite file by its int8 form; returns what that costs in validation accuracy."""
     size = int(model.input_shape[1])
-    before = tflite_probabilities(path, session.validation, size)
+    before = tflite_probabilities(path, session.validation, size, session.view)
     pictures = (
-        picture for batch in _pictures(session.train, size, 1) for picture in [batch.numpy().astype(np.float32)]
+        picture
+        for batch in _pictures(session.train, size, 1, session.view)
+        for picture in [batch.numpy().astype(np.float32)]
     )
     chosen = [picture for picture, _ in zip(pictures, range(CALIBRATION_PICTURES))]
     Path(path).write_bytes(tflite(model, temperature, iter(chosen)))
-    after = tflite_probabilities(path, session.validation, size)
+    after = tflite_probabilities(path, session.validation, size, session.view)
     labels = session.validation.labels[: len(after)]
     accuracies = [float((rows.argmax(axis=1) == labels).mean()) for rows in (before, after)]
     print(f"int8: validation accuracy {accuracies[1]:.4f}, as float {accuracies[0]:.4f}", flush=True)
     return {"int8_accuracy": accuracies[1], "int8_accuracy_loss": accuracies[0] - accuracies[1]}
 
 
-def tflite_probabilities(path: str, examples: Examples, size: int, most: int = COMPARED_PICTURES) -> np.ndarray:
+def tflite_probabilities(
+    path: str, examples: Examples, size: int, view: str = "center", most: int = COMPARED_PICTURES
+) -> np.ndarray:
     """[n, classes] float32 that the tflite file `path` answers for the first `most` examples."""
     from ai_edge_litert.interpreter import Interpreter
 
@@ -189,29 +242,33 @@ def tflite_probabilities(path: str, examples: Examples, size: int, most: int = C
     interpreter.allocate_tensors()
     source, target = interpreter.get_input_details()[0]["index"], interpreter.get_output_details()[0]["index"]
     rows = []
-    for picture, _ in zip(_pictures(examples, size, 1), range(min(most, len(examples)))):
+    for picture, _ in zip(_pictures(examples, size, 1, view), range(min(most, len(examples)))):
         interpreter.set_tensor(source, picture.numpy())
         interpreter.invoke()
         rows.append(interpreter.get_tensor(target)[0].copy())
     return np.stack(rows)
 
 
-def _pictures(examples: Examples, size: int, batch_size: int) -> Iterator[tf.Tensor]:
+def _pictures(examples: Examples, size: int, batch_size: int, view: str = "center") -> Iterator[tf.Tensor]:
     """One pass over `examples` as uint8 batches; the last batch is filled up."""
     order = Order(examples.labels, batch_size)
-    geometry = batches.Geometry(size, int(examples.labels.max()) + 1)
+    geometry = batches.Geometry(size, int(examples.labels.max()) + 1, view=view)
     for images, *_ in batches.images(examples, order, batches.Share(0, 1, 1), geometry).take(order.steps):
         yield images
 
 
-def _write_card(session: Session, result: TrainingResult, extra: Mapping[str, float], output: str) -> None:
-    info, settings = session.info, session.settings
+def _write_card(outcome: Outcome, result: TrainingResult, extra: Mapping[str, float], output: str) -> None:
+    session, info, settings = outcome.session, outcome.session.info, outcome.session.settings
+    probed = outcome.probe is not None and not result.metrics["best_epoch"]
     card = {
         "name": result.model,
         "created": datetime.now(timezone.utc).isoformat(timespec="seconds"),
         "labels": list(info.labels),
         "stored_size": info.stored_size,
         "input_size": session.size,
+        "view": session.view,
+        "head": dataclasses.asdict(outcome.probe.choice) if probed else None,
+        "comparison": result.comparison,
         "temperature": result.metrics["temperature"],
         "snapshot": info.snapshot,
         "metrics": {**result.metrics, **extra},

@@ -38,7 +38,8 @@ class Feed:
         session = self._session
         if self.cached:
             return self._values(self._validation_features, session.validation, self.validation_order)
-        return self._images(session.validation, self.validation_order, Geometry(session.size, session.classes))
+        geometry = Geometry(session.size, session.classes, view=session.view)
+        return self._images(session.validation, self.validation_order, geometry)
 
     def graph(self) -> tf.Graph:
         """The graph of the whole network, for a phase whose step sees only the head."""
@@ -49,7 +50,7 @@ class Feed:
 
     def close(self) -> None:
         """The phase is over: features are no longer needed."""
-        if self.cached and self._session.chief:
+        if self.cached:
             self._features.delete()
 
     def _images(self, examples: Examples, order: Order, geometry: Geometry, *options: Any) -> Any:

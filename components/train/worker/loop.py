@@ -1,11 +1,12 @@
 """The training loop: phases, each of epochs, each of steps.
 
-A model from scratch has one phase. Of a pre-trained model the head is trained first, then also the base's upper part.
+A model from scratch has one phase. Of a pre-trained model the head comes first, as a regression (probe) or in a phase
+of its own, then perhaps a phase in which the base's upper part is trained too.
 """
 
 import math
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Iterator
 
 import numpy as np
@@ -17,18 +18,23 @@ from components.shared.progress import Progress
 from components.shared.storage import storage
 from components.train import models
 from components.train.settings import Settings
-from components.train.worker.checkpoints import Checkpoint, CheckpointManager, State
+from components.train.worker import devices
+from components.train.worker.checkpoints import Checkpoint, CheckpointManager, State, last_step
+from components.train.worker.devices import local_value
 from components.train.worker.events import EventLog, confusion_image
+from components.train.worker.features import Features
 from components.train.worker.feed import Feed
 from components.train.worker.interruption import Preempted
+from components.train.worker.probe import Probe
+from components.train.worker.probe import fit as fit_probe
 from components.train.worker.session import Session
 from components.train.worker.step import STEP_VALUES, TrainingStep
 
 # Of the learning rate: a linear head on frozen features bears more than a network, pre-trained filters much less.
 HEAD_RATE, FINE_TUNE_RATE = 3.0, 0.1
 HYPER_PARAMETERS = (
-    "model", "weights", "epochs", "fine_tune_epochs", "batch_size", "optimizer", "learning_rate", "augmentation",
-    "balance", "precision", "workers", "gpus", "seed",
+    "model", "weights", "head", "epochs", "fine_tune_epochs", "batch_size", "optimizer", "learning_rate",
+    "augmentation", "balance", "precision", "workers", "gpus", "seed",
 )  # fmt: skip
 # Steps that half precision may skip in a row: its loss scale has by then shrunk from 2^15 to 2^-15.
 MOST_SKIPPED = 30
@@ -44,37 +50,72 @@ class Phase:
     learning_rate: float
 
 
-def plan(settings: Settings) -> list[Phase]:
+@dataclass(frozen=True)
+class Outcome:
+    """What a training came to.
+
+    Attributes:
+        session: as it was at the end: with the network that is read and shown images as the probe decided.
+        state: the last state; `best_epoch` is 0 if no epoch was better than the probe.
+        weights: of the best epoch, in the order of the network's `weights`.
+        probe: the regression that came first, and the weights with which it goes on; None where there was none.
+    """
+
+    session: Session
+    state: State
+    weights: list[np.ndarray]
+    probe: Probe | None = None
+    probe_weights: list[np.ndarray] = field(default_factory=list)
+
+
+def plan(settings: Settings, tuning_epochs: int) -> list[Phase]:
     """From scratch everything is trained at once; of a pre-trained model first the head, then also its upper part."""
     rate = settings.learning_rate
     if not settings.pre_trained:
         return [Phase("all", settings.epochs, rate)]
-    phases = [Phase("head", settings.epochs, rate * HEAD_RATE)]
-    if settings.fine_tune_epochs:
-        phases.append(Phase("fine_tune", settings.fine_tune_epochs, rate * FINE_TUNE_RATE))
-    return phases
+    phases = [] if settings.probes else [Phase("head", settings.epochs, rate * HEAD_RATE)]
+    return [*phases, Phase("fine_tune", tuning_epochs, rate * FINE_TUNE_RATE)] if tuning_epochs else phases
 
 
-def train(session: Session) -> tuple[State, list[np.ndarray]]:
+def train(session: Session) -> Outcome:
     """Trains the session's network, from its last checkpoint if there is one.
 
-    Returns the last state, and the weights of the best epoch in the order of the network's `weights`.
-
     Raises:
-        PipelineError: the loss is not finite, or the checkpoint is of another training.
+        PipelineError: the loss is not finite, the features say nothing, or the checkpoint is of another training.
         Preempted: a worker was asked to stop; the checkpoint is written.
     """
     session.announce()
-    checkpoints = CheckpointManager(session)
-    saved = checkpoints.resume()
-    uri = storage.join(session.settings.logs, session.settings.model)
-    with EventLog(uri, session.chief, checkpoints.state.step) as events:
+    uri, probe = storage.join(session.settings.logs, session.settings.model), None
+    with EventLog(uri, session.chief, last_step(session)) as events:
         events.hyper_parameters({name: getattr(session.settings, name) for name in HYPER_PARAMETERS})
-        for phase in plan(session.settings)[checkpoints.state.phase :]:
+        started, features = time.monotonic(), Features(session, events, 0)
+        if session.settings.probes:
+            probe = fit_probe(session, features)
+            session = session.reading_as(probe.choice.reading, probe.choice.view)
+            session.network.head.layers[-1].set_weights([probe.trained.kernel, probe.trained.bias])
+            events.scalars(0, {f"probe/{name}": value for name, value in probe.tried.items()})
+        weights = [local_value(session.strategy, v) for v in session.network.model.weights]
+        checkpoints = CheckpointManager(session)
+        saved = checkpoints.resume()
+        if probe:
+            loss = negative_log_likelihood(probe.validation, session.validation.labels)
+            checkpoints.start_from(probe.accuracy(session.validation.labels), loss, weights, time.monotonic() - started)
+            weights[-2:] = [probe.final.kernel, probe.final.bias]
+        for phase in plan(session.settings, _tuning_epochs(session, checkpoints, features))[checkpoints.state.phase :]:
             PhaseRun(session, checkpoints, phase, events).train(saved)
             saved = None
             checkpoints.end_phase()
-    return checkpoints.state, checkpoints.best
+        features.delete()
+    return Outcome(session, checkpoints.state, checkpoints.best, probe, weights)
+
+
+def _tuning_epochs(session: Session, checkpoints: CheckpointManager, features: Features) -> int:
+    """The same on every worker and in every attempt, whatever a clock said meanwhile."""
+    state = checkpoints.state
+    if state.tuning_epochs is None:
+        seconds = devices.agreed(session.strategy, features.seconds / max(features.images, 1))
+        state.tuning_epochs = session.settings.tuning_epochs(len(session.train), seconds)
+    return state.tuning_epochs
 
 
 @dataclass(frozen=True)

@@ -1,5 +1,6 @@
 """What a training works with, from its first step to the export: all of the worker takes it, nothing changes it."""
 
+import dataclasses
 from dataclasses import dataclass
 from typing import Any, Mapping
 
@@ -29,6 +30,8 @@ class Session:
         network: the classifier. Its weights are what training changes; everything else of a session stays.
         builder_options: what the file of pre-trained weights says of the network (see weights.options).
         weights_hash: sha256 of that file, empty for random weights.
+        reading: what a regression's head reads of the frozen network; None where the head is trained by steps.
+        view: what the network is shown of an image that is not augmented: its "center", or the "whole".
         checkpoints: URI of the folder of this training's checkpoints.
         stop: whether SIGTERM came.
     """
@@ -45,6 +48,8 @@ class Session:
     weights_hash: str
     checkpoints: str
     stop: StopRequest
+    reading: models.Reading | None = None
+    view: str = "center"
 
     @property
     def chief(self) -> bool:
@@ -64,7 +69,16 @@ class Session:
 
     def build(self) -> models.Network:
         """Another network of the same shape, with random weights, under the strategy and precision now in force."""
-        return _build(self.settings, self.info, self.size, self.builder_options)
+        return _build(self.settings, self.info, self.size, self.builder_options, self.reading)
+
+    def reading_as(self, reading: models.Reading, view: str) -> "Session":
+        """The session with a network that has the same pre-trained part and is read as `reading` says."""
+        changed = dataclasses.replace(self, reading=reading, view=view)
+        with self.strategy.scope(), devices.per_replica_variables(self.strategy):
+            network = changed.build()
+        before, after = (models.pre_trained_part(each.base) for each in (self.network, network))
+        after.set_weights(before.get_weights())
+        return dataclasses.replace(changed, network=network)
 
     def announce(self) -> None:
         """Prints what is trained, on what, and notes on parameters that have less effect than one may think."""
@@ -99,8 +113,9 @@ def open_session(settings: Settings, info: DatasetInfo, checkpoints: str, folder
     )
     path = weights.fetch(settings.weights, settings.model, f"{folder}/weights")
     options = weights.options(path, settings.model)
+    reading = models.Reading(stages=bool(models.ZOO[settings.model].stages)) if settings.probes else None
     with strategy.scope(), devices.per_replica_variables(strategy):
-        network = _build(settings, info, size, options)
+        network = _build(settings, info, size, options, reading)
         if path:
             weights.load(network.base, path, settings.model)
     return Session(
@@ -116,8 +131,11 @@ def open_session(settings: Settings, info: DatasetInfo, checkpoints: str, folder
         weights_hash=weights.digest(path),
         checkpoints=checkpoints,
         stop=stop,
+        reading=reading,
     )
 
 
-def _build(settings: Settings, info: DatasetInfo, size: int, options: Mapping[str, Any]) -> models.Network:
-    return models.build(settings.model, size, len(info.labels), options, settings.pre_trained)
+def _build(
+    settings: Settings, info: DatasetInfo, size: int, options: Mapping[str, Any], reading: models.Reading | None
+) -> models.Network:
+    return models.build(settings.model, size, len(info.labels), options, settings.pre_trained, reading)

@@ -33,8 +33,8 @@ def run(settings: Settings, dataset: str, output: str, checkpoints: str) -> Trai
 
         try:
             opened = session.open_session(settings, info, checkpoints, folder, stop)
-            state, weights = loop.train(opened)
-            return _to_store(lambda path: export.export(opened, state, weights, path), output)
+            outcome = loop.train(opened)
+            return _to_store(lambda path: export.export(outcome, path), output)
         except tf.errors.ResourceExhaustedError as error:
             raise PipelineError(
                 f"out of memory with model={settings.model}, batch_size={settings.batch_size} and "

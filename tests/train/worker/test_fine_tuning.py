@@ -3,7 +3,6 @@
 import functools
 import json
 
-import keras
 import numpy as np
 import pytest
 
@@ -12,27 +11,16 @@ from components.train.worker.checkpoints import LAST, CheckpointManager
 from components.train.worker.interruption import Preempted, StopRequest
 from components.train.worker.loop import PhaseRun
 from components.train.worker.step import TrainingStep
-from tests.helpers.random_weights import enliven
 from tests.helpers.train_settings import settings as small
 
 EPOCHS, FINE_TUNE_EPOCHS, STEPS = 2, 2, 10  # 150 examples in batches of 16
 HEAD_STEPS = EPOCHS * STEPS
 
 
-@pytest.fixture(scope="module")
-def weights(tmp_path_factory) -> str:
-    """Weights of a MobileNet with a quarter of the filters: random ones, large enough for features to differ."""
-    path = str(tmp_path_factory.mktemp("weights") / "mobilenet.weights.h5")
-    network = keras.applications.MobileNet(input_shape=(32, 32, 3), alpha=0.25, include_top=False, weights=None)
-    enliven(network)
-    network.save_weights(path)
-    return path
-
-
 def two_phases(weights: str, folder, augmentation: str, **changes: object):
     values = {
         "model": "mobilenet_025", "weights": weights, "logs": str(folder / "logs"), "augmentation": augmentation,
-        "epochs": EPOCHS, "fine_tune_epochs": FINE_TUNE_EPOCHS, "learning_rate": 0.01, "checkpoint_every": 4,
+        "epochs": EPOCHS, "fine_tune_epochs": str(FINE_TUNE_EPOCHS), "learning_rate": 0.01, "checkpoint_every": 4,
     }  # fmt: skip
     return small(**{**values, **changes})
 
@@ -158,7 +146,7 @@ def test_stop_outside_of_steps(weights, dataset, tmp_path, monkeypatch, doing):
     """SIGTERM is noticed before the first step and after the last one, too."""
     from components.train.worker import devices, export, feed
 
-    settings = two_phases(weights, tmp_path, "none", epochs=1, fine_tune_epochs=0)
+    settings = two_phases(weights, tmp_path, "none", epochs=1, fine_tune_epochs="0")
     place = {
         "reading record files": (devices, "prepare"),
         "features were computed": (feed, "Features"),
@@ -181,7 +169,7 @@ def test_stop_outside_of_steps(weights, dataset, tmp_path, monkeypatch, doing):
 
 @pytest.mark.slow
 def test_features_are_not_computed_again(weights, dataset, tmp_path, monkeypatch, capsys):
-    settings = two_phases(weights, tmp_path, "none", epochs=1, fine_tune_epochs=0)
+    settings = two_phases(weights, tmp_path, "none", epochs=1, fine_tune_epochs="0")
 
     def die(*_):
         raise Killed

@@ -154,3 +154,24 @@ def test_onednn_bf16_multiplies_in_bfloat16(make_settings, dataset, tmp_path, mo
     assert worker.end() == 0, worker.log()[-3000:]
     convolutions = [line for line in worker.lines if "exec,cpu,convolution" in line]
     assert convolutions and all("attr-fpmath:bf16" in line for line in convolutions)
+
+
+@pytest.mark.slow
+def test_two_workers_fit_the_head_of_one(make_settings, weights, dataset, tmp_path):
+    import keras
+    import numpy as np
+
+    heads = []
+    for count in (1, 2):
+        folder = tmp_path / str(count)
+        folder.mkdir()
+        settings = make_settings(model="mobilenet_025", weights=weights, head="regression", workers=count)
+        addresses = free_addresses(2) if count == 2 else []
+        workers = [Worker(folder, dataset, settings, addresses, index) for index in range(count)]
+        assert [worker.end() for worker in workers] == [0] * count, workers[0].log()
+        model = keras.models.load_model(folder / "output-0" / "model.keras")
+        heads.append(np.concatenate([weight.ravel() for weight in model.layers[-1].get_weights()]))
+        card = json.loads((folder / "output-0" / "model_card.json").read_text())
+        heads.append((card["head"], card["view"]))
+    assert heads[1] == heads[3]
+    assert heads[2] == pytest.approx(heads[0], abs=1e-4 * float(np.abs(heads[0]).max()))
