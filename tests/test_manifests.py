@@ -96,7 +96,8 @@ def test_steps_may_make_what_they_make(objects):
 
 def used_by_the_code() -> set[str]:
     """Plural names of the kinds that the training and serving steps read or write, as their sources name them."""
-    sources = [path.read_text() for stage in ("train", "serve") for path in (ROOT / "components" / stage).rglob("*.py")]
+    folders = [ROOT / "components" / name for name in ("train", "serve", "artifacts")]
+    sources = [path.read_text() for folder in folders for path in folder.rglob("*.py")]
     kinds = {found for text in sources for found in re.findall(r'"(?:v1|[a-z0-9.]+/v\d\w*)", "([A-Z]\w+)"', text)}
     kinds |= {found for text in sources for found in re.findall(r'"kind": "([A-Z]\w+)"', text)}
     return {f"{kind.lower()}s" for kind in kinds - {"Workflow"}}

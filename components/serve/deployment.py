@@ -48,3 +48,18 @@ class Settings:
             use = f"beside replicas={self.replicas} that takes more than {most} new pods"
             percent = 100 * most // (self.replicas + most)
             raise refuse("canary_percent", self.canary_percent, f"{use}; use at most {percent}, or 100 for all at once")
+
+
+@dataclass(frozen=True)
+class SmokeResult:
+    """How many `pictures` were answered as in the evaluation, how many of them rightly, and the median time."""
+
+    pictures: int
+    right: int
+    median_milliseconds: float
+
+    def __str__(self) -> str:
+        return (
+            f"{self.pictures} test pictures answered as in the evaluation ({self.right} rightly), "
+            f"{self.median_milliseconds:.0f} ms each"
+        )

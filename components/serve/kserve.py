@@ -22,10 +22,10 @@ from components.artifacts.service import (
     URI_ANNOTATION,
     VERSION_LABEL,
 )
+from components.serve.deployment import SmokeResult
 from components.serve import objects, pods
 from components.serve.objects import Model, Surroundings
 from components.serve.rollout import Patience, RolloutError, Smoke, Superseded
-from components.serve.smoke import SmokeResult
 from components.shared.errors import PipelineError
 from components.shared.kubernetes import FIELD_MANAGER, Cluster, Conflict, Object
 

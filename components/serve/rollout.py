@@ -24,9 +24,8 @@ from components.artifacts.service import (
     VERSION_LABEL,
 )
 from components.serve import objects, pods
-from components.serve.deployment import MOST_CANARY_PODS
+from components.serve.deployment import MOST_CANARY_PODS, SmokeResult
 from components.serve.objects import Model, Surroundings, Versions
-from components.serve.smoke import SmokeResult
 from components.shared.errors import PipelineError, TransientError
 from components.shared.kubernetes import Cluster, ClusterError, Conflict, Forbidden, Object
 

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from components.artifacts import dataset, predictions
 from components.artifacts.dataset import Example
 from components.artifacts.service import SMOKE_HEADER
+from components.serve.deployment import SmokeResult
 from components.shared.errors import PipelineError
 from components.shared.retries import attempts
 
@@ -46,21 +47,6 @@ class Question:
 
     example: Example
     expected: dict[str, float]
-
-
-@dataclass(frozen=True)
-class SmokeResult:
-    """How many `pictures` were answered as in the evaluation, how many of them rightly, and the median time."""
-
-    pictures: int
-    right: int
-    median_milliseconds: float
-
-    def __str__(self) -> str:
-        return (
-            f"{self.pictures} test pictures answered as in the evaluation ({self.right} rightly), "
-            f"{self.median_milliseconds:.0f} ms each"
-        )
 
 
 def choose_questions(dataset_dir: str, predictions_dir: str, number: int = PICTURES) -> list[Question]:

@@ -2,10 +2,10 @@
 
 import socket
 
-import duckdb
 import pytest
 
 from components.query import pictures
+from components.query.database import open_database
 from components.shared import addresses
 
 PRIVATE = [
@@ -75,7 +75,7 @@ def test_absolute(text, base, expected):
     """Python's way and the query's, which is SQL: they agree."""
     assert addresses.absolute(text, base) == expected
     if base:
-        with duckdb.connect() as database:
+        with open_database() as database:
             table = duckdb_address(database, text, base)
         assert addresses.absolute(table, base) == expected
 

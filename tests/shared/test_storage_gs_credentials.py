@@ -71,7 +71,7 @@ def test_the_server_reads_with_what_the_step_passes_on(pod, google, monkeypatch)
     """From the step's pod to that of the server, which has no rights in the cluster."""
     pod["configmaps/kfp-launcher"] = launcher(default=named("sa.json"))
     pod["secrets/gcp"] = secret(**{"sa.json": google.account("steps@test")})
-    step = {"spec": {"containers": [{"name": "main"}]}}
+    step = {"metadata": {}, "spec": {"containers": [{"name": "main"}]}}
     around = surroundings(step, pod_environment("gs://bucket/model"), own_account=True)
     reference = {"secretKeyRef": {"name": "gcp", "key": "sa.json"}}
     assert around.environment == [{"name": "GS_CREDENTIALS_JSON", "valueFrom": reference}]

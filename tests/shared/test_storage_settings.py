@@ -200,7 +200,7 @@ def test_a_server_gets_the_launchers_store_where_the_steps_own_secret_does_not_e
     }
     reference = {"secretKeyRef": {"name": "museum-classifier-store", "key": "AWS_ACCESS_KEY_ID", "optional": True}}
     environment = [{"name": "AWS_ACCESS_KEY_ID", "valueFrom": reference}, {"name": "AWS_REGION", "value": "r"}]
-    step = {"spec": {"containers": [{"name": "main", "env": environment}]}}
+    step = {"metadata": {}, "spec": {"containers": [{"name": "main", "env": environment}]}}
 
     def key() -> dict:
         around = surroundings(step, pod_environment("s3://bucket/key"), own_account=True)
