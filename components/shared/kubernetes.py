@@ -226,7 +226,7 @@ _VERBS = {"GET": "read", "POST": "create", "PATCH": "apply", "DELETE": "delete"}
 _APPLY, _MERGE, _JSON = "application/apply-patch+yaml", "application/merge-patch+json", "application/json"
 
 
-def connect(kubeconfig: str = "", context: str = "", namespace: str = "", attempts: int = _ATTEMPTS) -> Cluster:
+def connect(kubeconfig: str = "", context: str = "", namespace: str = "", attempts: int = 0) -> Cluster:
     """The cluster of `kubeconfig` or else $KUBECONFIG; the one that this process runs in; that of ~/.kube/config.
 
     Args:
@@ -253,7 +253,7 @@ def connect(kubeconfig: str = "", context: str = "", namespace: str = "", attemp
             own = _NAMESPACE_FILE.read_text().strip()
     except (config.ConfigException, OSError) as error:
         raise ClusterError(f"no Kubernetes cluster to talk to: {error}; run in a pod, or set KUBECONFIG") from error
-    return Cluster(client.ApiClient(configuration), namespace or own, attempts)
+    return Cluster(client.ApiClient(configuration), namespace or own, attempts or _ATTEMPTS)
 
 
 def _namespace(contexts: tuple[list[Object], Object], name: str) -> str:
