@@ -96,7 +96,7 @@ class Features:
             self._runner = Runner(convert(self._session.network.base), devices.cpus())
 
         def compute(images: tf.Tensor, mirrored: bool) -> np.ndarray:
-            self._session.stop.check("computing features")
+            self._session.stop.check("features were computed")
             pixels = images.numpy()
             return self._runner(pixels[:, :, ::-1] if mirrored else pixels)
 
