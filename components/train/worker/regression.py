@@ -12,12 +12,14 @@ import numpy as np
 from scipy.optimize import minimize
 from scipy.special import logsumexp
 from sklearn.model_selection import StratifiedKFold
+from threadpoolctl import threadpool_limits
 
 from components.shared.errors import PipelineError
 
 STRENGTHS = tuple(float(10 ** (k / 2)) for k in range(0, 8))  # C, with features whose mean squared norm is 1
 FOLDS = 5
 CHUNK = 16_384  # rows that are in hand at a time
+_WORTH_THREADS = 20_000_000  # numbers in the rows
 TOLERANCE = 1e-6  # of the gradient per example
 
 
@@ -171,9 +173,11 @@ def _solve(
     share = np.ones(classes) if weights is None else weights
     start = np.zeros((rows.shape[1] + 1, classes))
     found = []
-    for strength in strengths:
-        start = _minimum(rows, labels, share, strength, start)
-        found.append(start)
+    # Small products take longer to share among threads than to compute, on a busy machine a hundred times as long.
+    with threadpool_limits(1 if rows.size < _WORTH_THREADS else None):
+        for strength in strengths:
+            start = _minimum(rows, labels, share, strength, start)
+            found.append(start)
     return found
 
 
