@@ -41,7 +41,8 @@ venv:
 run: $(VENV)/.local ## the whole pipeline on this machine; ARGS="model=mobilenet_v2 epochs=5" changes parameters
 	@$(BIN)/python pipeline.py run $(ARGS)
 
-PYTEST = $(BIN)/python -m pytest -n auto --dist loadfile --no-loadscope-reorder
+# RANDOM_ORDER=1 shuffles the tests, by a seed that is printed.
+PYTEST = $(BIN)/python -m pytest $(if $(RANDOM_ORDER),,-p no:randomly) -n auto --dist loadfile --no-loadscope-reorder
 
 test: $(VENV)/.test ## the tests, without the slow ones unless CI is set; ARGS="-k name" chooses, ARGS="-n 0" takes one process
 	@$(PYTEST) $(if $(CI),,-m "not slow") $(ARGS)
