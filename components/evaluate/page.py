@@ -48,10 +48,11 @@ def _floors(report: Report, comparison: list[dict]) -> None:
     for entry in comparison:
         low, high = wilson(round(entry["accuracy"] * entry["examples"]), entry["examples"])
         between = f"{words.percent(low)} to {words.percent(high)}"
-        rows.append([entry["name"], words.percent(entry["accuracy"]), between, "this model" if entry["taken"] else ""])
+        name = f"{entry['name']} (this model)" if entry["taken"] else entry["name"]
+        rows.append([name, words.percent(entry["accuracy"]), between])
     if rows:
         intro = "On the validation split, before this evaluation: a model below one of the others does not go on."
-        headings = ["", "validation accuracy", "95 % interval", ""]
+        headings = ["", "validation accuracy", "95 % interval"]
         report.section("Compared with", table(headings, rows, sortable=False), intro=intro)
 
 

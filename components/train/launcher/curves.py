@@ -22,9 +22,9 @@ def save(result: TrainingResult, path: str) -> None:
         f"{what} {'are' if best else 'is'} exported: {right}{fitted}.",
         {
             "validation accuracy": percent(metrics["validation_accuracy"]),
-            "epochs": len(epochs),
+            **({"epochs": len(epochs)} if epochs else {}),
             "training": f"{result.seconds:.0f} s",
-            "images per second": f"{result.images_per_second:.0f}",
+            **({"images per second": f"{result.images_per_second:.0f}"} if epochs else {}),
         },
     )
     _compare(report, result)
@@ -45,9 +45,10 @@ def _compare(report: Report, result: TrainingResult) -> None:
     for entry in result.comparison:
         low, high = wilson(round(entry["accuracy"] * entry["examples"]), entry["examples"])
         between = f"{percent(low)} to {percent(high)}"
-        rows.append([entry["name"], percent(entry["accuracy"]), between, "goes on" if entry["taken"] else ""])
+        name = f"{entry['name']} (goes on)" if entry["taken"] else entry["name"]
+        rows.append([name, percent(entry["accuracy"]), between])
     tried = [[name, percent(accuracy)] for name, accuracy in result.tried.items()]
-    blocks = [table(["", "validation accuracy", "95 % interval", ""], rows, sortable=False)] if rows else []
+    blocks = [table(["", "validation accuracy", "95 % interval"], rows, sortable=False)] if rows else []
     if tried:
         blocks.append(table(["regression on", "cross-validated accuracy"], tried, sortable=False))
     if blocks:
