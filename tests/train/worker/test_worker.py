@@ -174,5 +174,5 @@ def test_two_workers_fit_the_head_of_one(make_settings, weights, dataset, tmp_pa
         card = json.loads((folder / "output-0" / "model_card.json").read_text())
         heads.append((card["head"], card["view"]))
     assert heads[1] == heads[3]
-    # One worker computes features by LiteRT, two by TensorFlow: 1.6e-4 of the largest weight was seen.
-    assert heads[2] == pytest.approx(heads[0], abs=5e-4 * float(np.abs(heads[0]).max()))
+    # One worker computes features by LiteRT, two by TensorFlow.
+    assert heads[2] == pytest.approx(heads[0], abs=1e-4 * float(np.abs(heads[0]).max()))
