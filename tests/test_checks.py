@@ -47,7 +47,7 @@ REFUSED = [
     ({"train_batch_size": 100_000}, "train_batch_size=100000 is not allowed: use a whole number from 1 to 4096"),
     ({"train_batch_size": 0}, "train_batch_size=0"),
     ({"train_batch_size": 500, "label_max_images_per_class": 20, "label_max_classes": 5}, "leave at most 100 images"),
-    ({"train_fine_tune_epochs": 5}, "nothing to fine-tune"),
+    ({"train_fine_tune_epochs": "5"}, "nothing to fine-tune"),
     ({"train_gpus": 2, "train_accelerator": ""}, "train_accelerator= is not allowed: gpus=2 needs its name"),
     ({"train_workers": 3}, "3 replicas .* share it equally; use 30 or 33"),
     ({"train_model": "inception_v3", "fetch_image_size": 64}, "set image_size=92 or more"),
