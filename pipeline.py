@@ -1,6 +1,6 @@
 """From a museum collection to a served image classifier: the graph, and the commands that run it.
 
-    python pipeline.py --help
+python pipeline.py --help
 """
 
 import sys

@@ -17,14 +17,15 @@ import statistics
 import subprocess
 import sys
 import threading
+from collections.abc import Iterator
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Iterator
 
 import numpy as np
 
-from components.artifacts import classifier, dataset as datasets
+from components.artifacts import classifier
+from components.artifacts import dataset as datasets
 from components.train.result import TrainingResult
 from components.train.settings import Settings
 

@@ -9,7 +9,7 @@ processor time of one core.
 import os
 import sys
 import time
-from typing import Callable
+from collections.abc import Callable
 
 import numpy as np
 

@@ -3,9 +3,10 @@
 import argparse
 import sys
 import tempfile
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from types import ModuleType
-from typing import Any, Iterator, Mapping
+from typing import Any
 
 import yaml
 

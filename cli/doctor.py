@@ -7,7 +7,7 @@ import argparse
 import os
 import time
 import urllib.error
-from typing import Iterator
+from collections.abc import Iterator
 
 from cli import diagnosis, kfp_api, store_diagnosis
 from cli.diagnosis import Finding, Patient

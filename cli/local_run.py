@@ -7,9 +7,10 @@ import json
 import os
 import shutil
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any, Callable
+from typing import Any
 
 from rich.console import Console
 
@@ -138,9 +139,7 @@ def _finish(run_: runs.Run, board: Board, console: Console, trouble: str, status
 def _judge(run_: runs.Run) -> Verdict:
     """Writes down what the evaluation said; only a model that passed is the latest."""
     verdict = load_verdict(str(run_.artifacts / LOCATIONS["model"])) or Verdict(True, ())
-    run_.summary.update(
-        status=runs.SUCCEEDED if verdict.passed else runs.REFUSED, verdict=dataclasses.asdict(verdict)
-    )
+    run_.summary.update(status=runs.SUCCEEDED if verdict.passed else runs.REFUSED, verdict=dataclasses.asdict(verdict))
     run_.save()
     (runs.point_latest if verdict.passed else runs.leave_latest)(run_)
     return verdict

@@ -5,8 +5,9 @@ import errno
 import io
 import os
 import sys
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Sequence
+from typing import Any
 
 from cli import parameters
 from components.shared.display import one_line
@@ -276,9 +277,7 @@ def _tensorboard(options) -> int:
     place = local_run.LOCATIONS["tensorboard"]
     run = runs.open_run(root / options.name) if options.name else runs.newest_with(root, place)
     logs = run.artifacts / place
-    return _become(
-        "tensorboard.main", ["--logdir", str(logs), "--host", options.host, "--port", str(options.port)]
-    )
+    return _become("tensorboard.main", ["--logdir", str(logs), "--host", options.host, "--port", str(options.port)])
 
 
 def _drift(options) -> int:

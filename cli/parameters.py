@@ -7,8 +7,9 @@ command line also takes the name without its group (`epochs`) and any other endi
 import difflib
 import inspect
 import re
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Iterable, Mapping, Sequence
+from typing import Any
 
 from components.shared.errors import PipelineError
 

@@ -6,7 +6,7 @@ import json
 import os
 import sys
 import tempfile
-from typing import Iterator, Sequence
+from collections.abc import Iterator, Sequence
 
 from components.shared.errors import PipelineError
 

@@ -9,7 +9,8 @@ import re
 import urllib.error
 import urllib.parse
 import urllib.request
-from typing import Any, Mapping
+from collections.abc import Mapping
+from typing import Any
 
 SECONDS = 10
 _KINDS = (

@@ -2,8 +2,9 @@
 
 import json
 import shutil
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Any, Iterable
+from typing import Any
 
 from cli import runs, wiring
 from components.shared.storage import storage

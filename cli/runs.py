@@ -12,9 +12,10 @@ import os
 import re
 import shlex
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Iterator
+from typing import Any
 
 from cli.shell import command, relative
 from components.shared.errors import PipelineError

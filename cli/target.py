@@ -3,9 +3,10 @@
 import argparse
 import dataclasses
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Mapping
+from typing import Any
 
 from cli.parameters import resolve
 from components.container_images import NAMES, PREFIX, TAG

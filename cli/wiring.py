@@ -1,7 +1,8 @@
 """Which parameter of the pipeline reaches which input of which step, read from the compiled graph."""
 
 import functools
-from typing import Any, Mapping
+from collections.abc import Mapping
+from typing import Any
 
 
 @functools.cache

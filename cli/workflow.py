@@ -9,8 +9,9 @@ import base64
 import gzip
 import json
 import re
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, Iterable, Iterator, Mapping
+from typing import Any
 
 Node = Mapping[str, Any]
 

@@ -9,12 +9,13 @@ the run's Workflow: as inputs of its own they would take 150 kB of it, and it ma
 import dataclasses
 import importlib
 import json
-from typing import Any, Mapping
+from collections.abc import Mapping
+from typing import Any
 
 from components.shared import kubernetes
 from components.shared.geometry import input_size
 from components.shared.limits import check_shards
-from components.shared.parameters import ParameterError, between, refuse
+from components.shared.parameters import ParameterError, refuse
 from components.shared.storage import storage
 
 # Modules without a stage's libraries: where only kfp is installed the values are checked as well.

@@ -1,7 +1,7 @@
 """Builds and pushes the images with podman or docker, and writes their references for `pipeline.py compile --digests`.
 
-    python containers/build.py --registry ghcr.io/you --tag 0.1.0           (make images REGISTRY=... TAG=...)
-    python containers/build.py --registry ghcr.io/you --tag 0.1.0 --push    (make push REGISTRY=... TAG=...)
+python containers/build.py --registry ghcr.io/you --tag 0.1.0           (make images REGISTRY=... TAG=...)
+python containers/build.py --registry ghcr.io/you --tag 0.1.0 --push    (make push REGISTRY=... TAG=...)
 """
 
 import argparse

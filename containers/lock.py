@@ -1,6 +1,6 @@
 """Writes the lock files of the container images: every package pinned and hashed, from the extras of setup.cfg.
 
-    python containers/lock.py            (make lock)
+python containers/lock.py            (make lock)
 """
 
 import configparser

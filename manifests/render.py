@@ -1,7 +1,7 @@
 """Prints an overlay as `kubectl apply -f -` takes it, with the images of your registry.
 
-    python manifests/render.py cluster --digests images.json     what make push wrote
-    python manifests/render.py local --registry localhost        by tag
+python manifests/render.py cluster --digests images.json     what make push wrote
+python manifests/render.py local --registry localhost        by tag
 """
 
 import argparse

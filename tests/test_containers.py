@@ -29,8 +29,17 @@ STAGES = {
 LOCKS = {"data": "data/requirements.lock", "train": "train/requirements-cpu.lock", "serve": "serve/requirements.lock"}
 # Modules that the image lacks on purpose, by the file that knows how to do without them.
 WITHOUT = {
-    "data": {"rich", "flask", "gunicorn", "ai_edge_litert", "tensorflow", "keras", "prometheus_client", "werkzeug",
-             "matplotlib"},
+    "data": {
+        "rich",
+        "flask",
+        "gunicorn",
+        "ai_edge_litert",
+        "tensorflow",
+        "keras",
+        "prometheus_client",
+        "werkzeug",
+        "matplotlib",
+    },
     "train": {"duckdb"},
     "serve": {"tensorflow", "kubernetes", "pyarrow", "matplotlib"},
 }

@@ -55,8 +55,17 @@ def test_stages_do_not_import_each_other():
 
 def names_of_artifacts() -> tuple[set[str], list[set[str]]]:
     """File names and prefixes that components/artifacts owns, and the column lists."""
-    from components.artifacts import classifier, dataset, image_shard, index, objects, predictions, records, service
-    from components.artifacts import verdict
+    from components.artifacts import (
+        classifier,
+        dataset,
+        image_shard,
+        index,
+        objects,
+        predictions,
+        records,
+        service,
+        verdict,
+    )
 
     files = {objects.LABELS, image_shard.LOG_NAME, dataset.FILE_NAME, dataset.EXAMPLES, predictions.TABLE}
     files |= {predictions.REFERENCE, classifier.TFLITE, classifier.KERAS, classifier.CARD, verdict.FILE_NAME}

@@ -18,7 +18,7 @@ import json
 import os
 import tempfile
 import threading
-from typing import Callable
+from collections.abc import Callable
 
 import numpy as np
 

@@ -14,8 +14,9 @@ import contextlib
 import hashlib
 import json
 import os
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Callable, Iterable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 from components.artifacts import objects, records
 from components.shared.errors import PipelineError
@@ -106,9 +107,7 @@ def write(folder: str, content: Mapping[str, Any], examples: "pa.Table") -> None
         parquet.write_table(examples.drop_columns(["thumbnail"]), partial)
     with storage.replacing(os.path.join(folder, objects.LABELS)) as partial:
         objects.write_labels(partial, content["labels"])
-    storage.write_bytes(
-        os.path.join(folder, FILE_NAME), json.dumps(content, indent=1, ensure_ascii=False).encode()
-    )
+    storage.write_bytes(os.path.join(folder, FILE_NAME), json.dumps(content, indent=1, ensure_ascii=False).encode())
 
 
 def read_index(path: str, columns: Callable[[str], bool] = lambda name: True, filters: Any = None) -> "pa.Table":

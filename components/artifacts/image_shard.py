@@ -23,7 +23,8 @@ image_size, jpeg_quality and respect_robots.
 
 import os
 import tarfile
-from typing import TYPE_CHECKING, Iterator
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 from components.shared.errors import PipelineError
 

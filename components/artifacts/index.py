@@ -20,8 +20,9 @@ image_shard.PARAMETERS what the fetch log says there.
 """
 
 import json
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any, Iterator, Sequence
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq

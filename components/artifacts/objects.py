@@ -21,7 +21,8 @@ collection to what is selected: [name, how many are left, [[why others went, how
 import json
 import os
 import re
-from typing import Any, Iterable, Mapping
+from collections.abc import Iterable, Mapping
+from typing import Any
 
 from components.shared.errors import PipelineError
 from components.shared.texts import lines_of, read_text

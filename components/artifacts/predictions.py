@@ -16,8 +16,9 @@ that was right), `snapshot` (of the data set), `refused` (why the model did not 
 """
 
 import json
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 

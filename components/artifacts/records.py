@@ -8,9 +8,10 @@ Source of the framing: https://www.tensorflow.org/tutorials/load_data/tfrecord#t
 
 import hashlib
 import struct
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
-from typing import Any, BinaryIO, Callable, Iterator
+from typing import Any, BinaryIO
 
 import google_crc32c
 from google.protobuf import descriptor_pb2, descriptor_pool, message_factory

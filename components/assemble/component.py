@@ -1,7 +1,5 @@
 """KFP interface of the assemble step: all indexes to one checked data set."""
 
-from typing import List
-
 from kfp import dsl
 from kfp.dsl import HTML, Artifact, Dataset, Input, Metrics, Output
 
@@ -10,7 +8,7 @@ from components.container_images import image
 
 @dsl.component(base_image=image("data"), install_kfp_package=False)
 def assemble(
-    indexes: Input[List[Artifact]],
+    indexes: Input[list[Artifact]],
     objects: Input[Dataset],
     labels: Input[Artifact],
     conflicts: str,

@@ -1,8 +1,9 @@
 """The data report: how the collection became a data set, for a curator's eyes."""
 
 from collections import Counter, defaultdict
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Iterator, Sequence
+from typing import Any
 from urllib.parse import urlsplit
 
 import numpy as np

@@ -5,8 +5,8 @@ the pictures themselves: each step sees what the one before left. What is alread
 not compared again.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Sequence
 
 import numpy as np
 import pyarrow as pa

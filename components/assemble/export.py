@@ -7,7 +7,8 @@ without these, renumbered and named as TFDS wants them. The examples themselves 
 import json
 import os
 from collections import Counter
-from typing import Any, Callable
+from collections.abc import Callable
+from typing import Any
 
 from components.artifacts import dataset, records
 from components.shared.errors import PipelineError

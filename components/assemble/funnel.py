@@ -1,7 +1,7 @@
 """Where the objects went, and how large the pictures are: the numbers of the data report."""
 
 from collections import Counter
-from typing import Sequence
+from collections.abc import Sequence
 
 import numpy as np
 import pyarrow as pa

@@ -2,7 +2,7 @@
 
 import contextlib
 import difflib
-from typing import Callable, Iterator
+from collections.abc import Callable, Iterator
 
 import pyarrow as pa
 import simplejpeg

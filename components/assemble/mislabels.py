@@ -6,8 +6,8 @@ with kernel ridge regression as the classifier because its leave-one-out predict
 Lippert 2007, "Notes on regularized least squares") and its Nystroem approximation takes seconds.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Sequence
 
 import numpy as np
 import pyarrow as pa

@@ -1,7 +1,7 @@
 """Single pictures out of the record files, wherever these lie."""
 
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Sequence
 
 import pyarrow as pa
 

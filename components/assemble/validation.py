@@ -1,8 +1,8 @@
 """Rules that a data set must meet before a model is trained on it."""
 
 from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Iterator, Mapping, Sequence
 
 import pyarrow as pa
 

@@ -1,8 +1,8 @@
 """Reads every record file of a data set again and checks all that can be checked."""
 
 from collections import defaultdict
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Callable
 
 import pyarrow as pa
 

@@ -9,7 +9,7 @@ import urllib.error
 import urllib.parse
 import urllib.request
 from dataclasses import dataclass
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 
 import numpy as np
 from scipy.stats import chi2
@@ -202,7 +202,7 @@ def _time(seconds: float | None) -> str:
     """Seconds since 1970 as the server gives them, or None if it has seen nothing, as text."""
     if seconds is None:
         return "its start"
-    return datetime.fromtimestamp(seconds, timezone.utc).isoformat(" ", "seconds").replace("+00:00", " UTC")
+    return datetime.fromtimestamp(seconds, UTC).isoformat(" ", "seconds").replace("+00:00", " UTC")
 
 
 def _p_text(p_value: float) -> str:

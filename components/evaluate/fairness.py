@@ -1,6 +1,7 @@
 """What makes a comparison with the champion uneven, in words for the one who reads its verdict."""
 
-from typing import Any, Sequence
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 

@@ -1,7 +1,7 @@
 """May the model be served: its accuracy, beside guessing, and beside the champion on the same pictures."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Sequence
 
 import numpy as np
 from scipy.stats import binomtest

@@ -62,14 +62,19 @@ def facts(found: Findings) -> dict[str, str]:
     has_five = len(analysis.labels) > 5
     five = {"among the first five": words.percent(scores["top5_accuracy"])} if has_five else {}
     size = {} if has_five else {TFLITE: f"{found.model_bytes / 1e6:.1f} MB"}
-    return {"accuracy": words.percent(scores["accuracy"])} | five | {
-        "macro F1": f"{scores['macro_f1']:.3f}",
-        "log loss": f"{scores['log_loss']:.3f}",
-        "calibration error (ECE)": f"{scores['ece']:.3f}",
-        "test pictures": f"{len(analysis.targets):,}",
-        "classes": f"{len(analysis.labels):,}",
-        "one picture, on one core": f"{found.latency_ms:.1f} ms",
-    } | size
+    return (
+        {"accuracy": words.percent(scores["accuracy"])}
+        | five
+        | {
+            "macro F1": f"{scores['macro_f1']:.3f}",
+            "log loss": f"{scores['log_loss']:.3f}",
+            "calibration error (ECE)": f"{scores['ece']:.3f}",
+            "test pictures": f"{len(analysis.targets):,}",
+            "classes": f"{len(analysis.labels):,}",
+            "one picture, on one core": f"{found.latency_ms:.1f} ms",
+        }
+        | size
+    )
 
 
 def _champion(report: Report, found: Findings) -> None:

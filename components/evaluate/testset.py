@@ -1,8 +1,8 @@
 """The test split: its pictures in order, what is known about each, and single pictures for the report."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import zip_longest
-from typing import Iterator
 
 import numpy as np
 

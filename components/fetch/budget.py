@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 from collections import deque
-from typing import AsyncIterator
+from collections.abc import AsyncIterator
 
 from components.fetch.deadline import Deadline
 

@@ -1,7 +1,7 @@
 """Bodies that come compressed although nobody asked for it (RFC 9110, section 8.4)."""
 
 import zlib
-from typing import Sequence
+from collections.abc import Sequence
 
 # What is no coding at all: values that stores and servers put there by mistake (`utf-8`, `none`), and that of the
 # signed chunks in which a file was once uploaded to S3, which the store has long put together.

@@ -2,7 +2,7 @@
 
 import asyncio
 import contextlib
-from typing import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator
 
 
 class Deadline:

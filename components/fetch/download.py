@@ -10,8 +10,8 @@ import ssl
 import sys
 import time
 import zlib
+from collections.abc import AsyncIterator
 from dataclasses import dataclass
-from typing import AsyncIterator
 from urllib.parse import urljoin
 from urllib.request import getproxies, proxy_bypass
 

@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 import sys
-from typing import AsyncIterator
+from collections.abc import AsyncIterator
 
 from components.fetch.failure import Failure
 from components.fetch.settings import Limits

@@ -7,9 +7,9 @@ import math
 import random
 import time
 import traceback
+from collections.abc import AsyncIterator, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
-from typing import AsyncIterator, Iterator
 
 import numpy as np
 

@@ -4,7 +4,7 @@ What the user typed is the user's: files where the table, its table of pictures 
 this machine, and the buckets that they name. `allow_private_addresses` lifts it.
 """
 
-from typing import Iterable
+from collections.abc import Iterable
 
 from yarl import URL
 

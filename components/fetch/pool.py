@@ -6,9 +6,9 @@ import json
 import os
 import signal
 import sys
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Callable, Iterator
 
 from components.fetch.rows import Row
 from components.fetch.settings import Limits, ShardSettings
@@ -57,9 +57,7 @@ def run(
     try:
         asyncio.run(_run(job, rows, count, heard, crashed, tick))
     except asyncio.CancelledError:
-        raise Stopped(
-            "stopped by SIGTERM; what was fetched is kept: start the step again to continue"
-        ) from None
+        raise Stopped("stopped by SIGTERM; what was fetched is kept: start the step again to continue") from None
 
 
 async def _run(job, rows, count, heard, crashed, tick) -> None:

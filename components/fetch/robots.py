@@ -3,7 +3,7 @@
 import asyncio
 import codecs
 import re
-from typing import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 
 from multidict import MultiMapping
 from protego import Protego

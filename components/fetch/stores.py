@@ -4,8 +4,9 @@ import asyncio
 import contextlib
 import os
 import stat
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from typing import Callable, Iterator, TypeVar
+from typing import TypeVar
 
 from components.fetch.budget import Claim
 from components.fetch.deadline import Deadline

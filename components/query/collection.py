@@ -1,7 +1,7 @@
 """From a source's rows to `objects` (what matches `where`) and `labelled` (what has a class)."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import Mapping
 
 import duckdb
 
@@ -186,13 +186,16 @@ def label_objects(database: duckdb.DuckDBPyConnection, settings: Settings, roles
 
 
 def _count(database: duckdb.DuckDBPyConnection, counts: Counts) -> Counts:
-    no_id, no_label, unmapped, distinct = row(database, """
+    no_id, no_label, unmapped, distinct = row(
+        database,
+        """
         SELECT count(*) FILTER (object_id IS NULL OR object_id = ''),
             count(*) FILTER (object_id != '' AND value IS NULL),
             count(*) FILTER (object_id != '' AND value IS NOT NULL AND class IS NULL),
             count(DISTINCT object_id) FILTER (object_id != '' AND class IS NOT NULL)
         FROM candidates_of_label
-    """)
+    """,
+    )
     repeated = counts.matching - no_id - no_label - unmapped - distinct
     ambiguous = 0
     if repeated:

@@ -1,7 +1,5 @@
 """KFP interface of the query step: which objects, which label, which split, which shard."""
 
-from typing import List
-
 from kfp import dsl
 from kfp.dsl import HTML, Artifact, Dataset, Output
 
@@ -41,7 +39,7 @@ def query(
     objects: Output[Dataset],
     labels: Output[Artifact],
     profile: Output[HTML],
-) -> List[str]:
+) -> list[str]:
     """Selects, labels, splits and shards the objects; returns the shards' names (`00000-of-00004`, ...)."""
     from components.query.selection import Settings, select
     from components.shared.errors import reported

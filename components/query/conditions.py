@@ -1,6 +1,6 @@
 """`where`: one SQL condition on the columns of the collection, in a grammar that is listed here, and nothing else."""
 
-from typing import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 
 import sqlglot
 from sqlglot import exp

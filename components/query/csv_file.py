@@ -7,8 +7,9 @@ rows; before, every line is checked here, and the rows are counted independently
 
 import csv
 import itertools
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import Iterable, Iterator, TextIO
+from typing import TextIO
 
 import pyarrow
 import pyarrow.csv
@@ -111,7 +112,7 @@ def read_batches(path: str, dialect: Dialect, scan: Scan, wanted: Iterable[str])
         pyarrow.csv.ParseOptions(delimiter=dialect.delimiter, newlines_in_values=True),
         pyarrow.csv.ConvertOptions(
             include_columns=list(wanted),
-            column_types={name: text for name in dialect.names},
+            column_types=dict.fromkeys(dialect.names, text),
             null_values=[""],
             strings_can_be_null=True,
         ),

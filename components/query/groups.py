@@ -8,7 +8,6 @@ from components.query.collection import Roles
 from components.query.database import row, scalar
 from components.query.settings import Settings
 
-
 # A group with so large a share of all pictures makes the size of a split a matter of one throw.
 LARGE_SHARE = 0.1
 # ... but not where there are few pictures anyway.

@@ -2,8 +2,8 @@
 
 import csv
 import io
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Iterator, Mapping
 
 import duckdb
 

@@ -4,8 +4,8 @@ It travels in the metadata of objects.parquet, so that the assemble step can sho
 """
 
 import json
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict
-from typing import Iterable, Mapping
 
 from components.query.collection import Counts, Roles
 from components.query.labels import ClassCount

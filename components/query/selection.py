@@ -4,7 +4,6 @@ Works in DuckDB, table after table: raw → objects (match `where`) → labelled
 picture) → chosen (in a kept class, within the cap) → sides (the split) → objects.parquet.
 """
 
-
 import duckdb
 
 from components.artifacts import objects

@@ -162,4 +162,3 @@ class Settings:
 def split_list(text: str) -> list[str]:
     """The items of a comma-separated parameter, without blanks."""
     return [item.strip() for item in text.split(",") if item.strip()]
-

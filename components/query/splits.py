@@ -22,8 +22,8 @@ takes `folds=6 fold=0` for the fixed split too.
 
 import hashlib
 from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Iterable
 
 import duckdb
 import pyarrow

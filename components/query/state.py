@@ -8,8 +8,8 @@ holds for the pipeline root: a result in another store may not be readable with 
 import hashlib
 import os
 import time
+from collections.abc import Mapping
 from datetime import UTC, datetime
-from typing import Mapping
 
 from components.query.settings import Settings
 from components.query.source import open_source

@@ -1,7 +1,7 @@
 """What was selected, what was not and why, and how near each class's split is to its shares: what the step prints."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Mapping
 
 from components.artifacts.objects import SPLITS
 from components.query.collection import Counts

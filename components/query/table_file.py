@@ -98,9 +98,7 @@ def load_table(
         raise QueryError(f"cannot read {table.uri}: {first_line(error)}") from error
 
 
-def _load_csv(
-    database: duckdb.DuckDBPyConnection, name: str, table: TableFile, columns: list[tuple[str, str]]
-) -> None:
+def _load_csv(database: duckdb.DuckDBPyConnection, name: str, table: TableFile, columns: list[tuple[str, str]]) -> None:
     scan = csv_file.check_lines(table.path, table.dialect)
     wanted = list(dict.fromkeys(theirs for theirs, _ in columns))
     database.register("batches", csv_file.read_batches(table.path, table.dialect, scan, wanted))

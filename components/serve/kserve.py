@@ -22,8 +22,8 @@ from components.artifacts.service import (
     URI_ANNOTATION,
     VERSION_LABEL,
 )
-from components.serve.deployment import SmokeResult
 from components.serve import objects, pods
+from components.serve.deployment import SmokeResult
 from components.serve.objects import Model, Surroundings
 from components.serve.rollout import Patience, RolloutError, Smoke, Superseded
 from components.shared.errors import PipelineError
@@ -156,9 +156,7 @@ class KServe:
     def _check_name(self) -> None:
         found = self._cluster.get("v1", "Service", self._service)
         if found and SERVICE_LABEL in (found["spec"].get("selector") or {}):
-            raise RolloutError(
-                f"{self._service} is in service by serving=deployment: choose another with serve_name="
-            )
+            raise RolloutError(f"{self._service} is in service by serving=deployment: choose another with serve_name=")
 
     def _apply(self, wanted: Object, previous: list[Object], around: Surroundings | None = None) -> None:
         """Changes the service; of two runs that deploy here, `around` tells which is newer. Raises Superseded."""

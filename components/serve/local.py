@@ -8,7 +8,8 @@ import sys
 import tempfile
 import time
 import urllib.error
-from typing import IO, Iterator
+from collections.abc import Iterator
+from typing import IO
 
 from components.serve import smoke
 
@@ -21,9 +22,7 @@ class ServerFailed(smoke.SmokeTestError):
     """The server process ended, or did not become ready; the message ends with its error."""
 
 
-def try_server(
-    classifier_dir: str, name: str, version: str, questions: list[smoke.Question]
-) -> smoke.SmokeResult:
+def try_server(classifier_dir: str, name: str, version: str, questions: list[smoke.Question]) -> smoke.SmokeResult:
     """Starts the real server with the classifier, smoke-tests it and stops it.
 
     Raises:

@@ -9,8 +9,8 @@ gives way.
 """
 
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Callable
 
 from components.artifacts.service import (
     CANARY_ANNOTATION,

@@ -3,8 +3,8 @@
 import contextlib
 import signal
 import threading
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Iterator
 
 from components.artifacts.service import (
     KSERVE_KIND,

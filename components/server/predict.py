@@ -1,7 +1,7 @@
 """`pipeline.py predict`: the server's answer without a server."""
 
 import os
-from typing import Callable
+from collections.abc import Callable
 
 from components.artifacts.classifier import Classifier
 from components.server import remote

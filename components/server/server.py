@@ -11,9 +11,9 @@ import socket
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from functools import partial
-from typing import Iterator
 
 import numpy as np
 from gunicorn.app.base import BaseApplication

@@ -3,7 +3,7 @@
 import contextlib
 import errno
 import sys
-from typing import Iterator
+from collections.abc import Iterator
 
 from components.shared.display import one_line
 

@@ -16,14 +16,22 @@ from typing import NamedTuple
 
 import numpy as np
 import simplejpeg
-from PIL import Image, PngImagePlugin, UnidentifiedImageError
 
 # Importing a plugin registers its format; Image.init() would load forty more.
-from PIL import AvifImagePlugin, BmpImagePlugin, GifImagePlugin, Jpeg2KImagePlugin  # noqa: F401
-from PIL import JpegImagePlugin, TiffImagePlugin, WebPImagePlugin  # noqa: F401
+from PIL import (  # noqa: F401  # noqa: F401
+    AvifImagePlugin,
+    BmpImagePlugin,
+    GifImagePlugin,
+    Image,
+    Jpeg2KImagePlugin,
+    JpegImagePlugin,
+    PngImagePlugin,
+    TiffImagePlugin,
+    UnidentifiedImageError,
+    WebPImagePlugin,
+)
 
 from components.shared import jpegs, picture_kinds, pixels
-
 from components.shared.geometry import input_size
 
 try:

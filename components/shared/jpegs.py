@@ -1,6 +1,6 @@
 """What a JPEG's markers say, without decoding it (ITU-T T.81, annex B)."""
 
-from typing import Iterator
+from collections.abc import Iterator
 
 END = b"\xff\xd9"
 _START_OF_SCAN, _END_OF_IMAGE = 0xDA, 0xD9

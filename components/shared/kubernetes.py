@@ -7,9 +7,10 @@ from a running pod must arrive whole. Authentication, TLS and token rotation are
 import json
 import os
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Iterator
+from typing import Any
 
 from components.shared.errors import PipelineError, TransientError
 from components.shared.retries import attempts, doubling

@@ -2,7 +2,7 @@
 
 import difflib
 import re
-from typing import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from components.shared.errors import PipelineError
 

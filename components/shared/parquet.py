@@ -1,6 +1,6 @@
 """Parquet files read in memory that does not grow with them."""
 
-from typing import Iterator
+from collections.abc import Iterator
 
 import pyarrow as pa
 import pyarrow.parquet as pq

@@ -8,9 +8,9 @@ import base64
 import io
 import re
 import warnings
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Iterable, Mapping, Sequence
 
 from jinja2 import Environment, FileSystemLoader
 from markupsafe import Markup
@@ -98,9 +98,7 @@ def parameters(values: Mapping[str, object]) -> Markup:
     unset = [name for name, value in values.items() if value in (None, "")]
     shown = [(name, str(value)) for name, value in values.items() if name not in unset]
     half = (len(shown) + 1) // 2
-    columns = [
-        table(["parameter", "value"], rows, sortable=False) for rows in (shown[:half], shown[half:]) if rows
-    ]
+    columns = [table(["parameter", "value"], rows, sortable=False) for rows in (shown[:half], shown[half:]) if rows]
     return beside(*columns) + (_block("aside", text=f"Not set: {', '.join(unset)}") if unset else Markup())
 
 

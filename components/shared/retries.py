@@ -2,7 +2,7 @@
 
 import random
 import time
-from typing import Iterator, Sequence
+from collections.abc import Iterator, Sequence
 
 
 def attempts(pauses: Sequence[float]) -> Iterator[bool]:

@@ -6,7 +6,7 @@ outline nor position gives the culture away, only what is drawn.
 
 import math
 import random
-from typing import Callable, Sequence
+from collections.abc import Callable, Sequence
 
 from PIL import Image, ImageChops, ImageDraw
 

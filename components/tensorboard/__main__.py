@@ -9,7 +9,7 @@ good, or empty, and looks healthy to every probe. A process that has ended is st
 import os
 import sys
 import threading
-from typing import Mapping
+from collections.abc import Mapping
 
 from components.shared.errors import reported
 from components.shared.storage.access import kfp_store

@@ -4,8 +4,9 @@ Everything but the two hand-written networks comes from keras.applications. A ne
 """
 
 import itertools
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Mapping
+from typing import TYPE_CHECKING, Any
 
 from components.shared.errors import PipelineError
 from components.shared.geometry import input_size
@@ -172,8 +173,10 @@ def build(
     enlarged = pixels if side == size else keras.layers.Resizing(side, side, name="enlarge")(pixels)
     prepared = _preprocess(enlarged, architecture.preprocessing)
     options = dict(architecture.options, **(options or {}))
-    values = _body(architecture, side, options)(prepared) if reading is None else _read(
-        architecture, side, options, prepared, reading
+    values = (
+        _body(architecture, side, options)(prepared)
+        if reading is None
+        else _read(architecture, side, options, prepared, reading)
     )
     base = keras.Model(pixels, values, name="base")
     features = keras.Input(base.output_shape[1:], name="features")
@@ -208,9 +211,7 @@ def unfreeze_upper(base: "keras.Model", share: float = 0.4) -> None:
         layer.trainable = upper and not isinstance(layer, keras.layers.BatchNormalization)
 
 
-def _body(
-    architecture: Architecture, size: int, options: dict[str, Any], pooling: str | None = "avg"
-) -> "keras.Model":
+def _body(architecture: Architecture, size: int, options: dict[str, Any], pooling: str | None = "avg") -> "keras.Model":
     import keras
 
     from components.train import networks

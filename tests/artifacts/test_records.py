@@ -4,7 +4,8 @@ import io
 import os
 
 import pytest
-from hypothesis import given, strategies as st
+from hypothesis import given
+from hypothesis import strategies as st
 
 from components.artifacts import records
 from components.artifacts.records import Record, RecordError, RecordWriter, read_payloads

@@ -3,7 +3,8 @@
 import json
 
 import pytest
-from hypothesis import given, strategies as st
+from hypothesis import given
+from hypothesis import strategies as st
 from PIL import Image
 
 from components.shared.errors import PipelineError
@@ -48,9 +49,7 @@ def test_pictures_that_show_nothing_are_told(tmp_path, pictures):
     blank = [Item(name, "Dutch", "train", flat, columns={"message": text}) for name, text in said.items()]
     outcome, reasons = check(tmp_path, items(pictures, EVEN) + blank)
     assert outcome == "warn"
-    assert reasons == [
-        "2 pictures show nothing, every pixel has the same colour: clear (transparent), white (#ffffff)"
-    ]
+    assert reasons == ["2 pictures show nothing, every pixel has the same colour: clear (transparent), white (#ffffff)"]
 
 
 @pytest.mark.parametrize(

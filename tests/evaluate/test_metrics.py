@@ -4,7 +4,8 @@ from sklearn import metrics as sklearn_metrics
 
 from components.evaluate import bootstrap, metrics
 from components.evaluate.scores import in_top, score
-from tests.helpers.findings import analysis, probabilities as answers
+from tests.helpers.findings import analysis
+from tests.helpers.findings import probabilities as answers
 
 
 def test_scores_are_those_of_scikit_learn():

@@ -4,7 +4,7 @@ import contextlib
 import socket
 import struct
 import threading
-from typing import Callable
+from collections.abc import Callable
 
 
 class Fronts:

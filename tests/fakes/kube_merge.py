@@ -1,7 +1,8 @@
 """How Kubernetes brings a change together with what is there: server-side apply and merge patch."""
 
 import copy
-from typing import Any, Sequence
+from collections.abc import Sequence
+from typing import Any
 
 _LIST_KEYS = ("name", "containerPort", "mountPath", "port", "type", "uid", "topologyKey")
 

@@ -9,8 +9,9 @@ import re
 import threading
 import time
 import uuid
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any, Callable, Iterator
+from typing import Any
 
 from tests.fakes.kube_merge import conflict, merge_patched, merged
 from tests.fakes.kube_objects import (

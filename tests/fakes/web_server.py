@@ -3,7 +3,7 @@
 import contextlib
 import http.server
 import threading
-from typing import Callable, Iterator
+from collections.abc import Callable, Iterator
 
 Answer = Callable[[http.server.BaseHTTPRequestHandler], None]
 

@@ -19,11 +19,14 @@ from tests.helpers.fetched_shards import QUICK, SHARD, write_objects
 
 MB = 1 << 20
 # The step tells its own peak, and that of the largest of its processes, in MB.
-MEASURED = STEP + """
+MEASURED = (
+    STEP
+    + """
 import resource
 own = open("/proc/self/status").read().partition("VmHWM:")[2].split()[0]
 print("peaks", int(own) // 1024, resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss // 1024)
 """
+)
 
 
 def step(folder: Path, objects: str, settings: Settings, limits) -> subprocess.Popen:

@@ -9,8 +9,9 @@ import tempfile
 import time
 import urllib.request
 from base64 import b64decode
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Iterator
+from typing import Any
 
 import websocket
 

@@ -6,7 +6,7 @@ import json
 import random
 import struct
 import zlib
-from typing import Iterator
+from collections.abc import Iterator
 
 import numpy as np
 from PIL import Image

@@ -92,7 +92,7 @@ def _add(tar: tarfile.TarFile, name: str, data: bytes) -> None:
 
 
 def _row(item: Item, labels: list[str]) -> dict:
-    row = {name: "" for name in OBJECT_COLUMNS} | {"title": f"Title of {item.object_id}", "group": item.object_id}
+    row = dict.fromkeys(OBJECT_COLUMNS, "") | {"title": f"Title of {item.object_id}", "group": item.object_id}
     ok = item.status == "ok"
     return row | {
         "object_id": item.object_id,

@@ -4,7 +4,7 @@ import asyncio
 import collections
 import itertools
 import time
-from typing import Callable
+from collections.abc import Callable
 from urllib.parse import urlsplit
 
 

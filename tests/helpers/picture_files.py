@@ -1,6 +1,5 @@
 """Writes pictures that Pillow cannot write: any depth, order of bytes, photometric interpretation."""
 
-import io
 import struct
 import zlib
 

@@ -2,7 +2,7 @@
 
 import asyncio
 import selectors
-from typing import Coroutine
+from collections.abc import Coroutine
 
 
 class _Selector(selectors.SelectSelector):

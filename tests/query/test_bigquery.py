@@ -1,7 +1,7 @@
 """source=bigquery: the real client against a server that speaks BigQuery's REST API over DuckDB."""
 
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Iterator
 
 import pytest
 from google.cloud.bigquery import retry

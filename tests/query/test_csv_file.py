@@ -84,7 +84,7 @@ def test_quotes_that_come_late_are_quotes(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "data, rows",
     [
-        ("id,c\n1,5\" nail\n", [("1", '5" nail')]),
+        ('id,c\n1,5" nail\n', [("1", '5" nail')]),
         ("id;c\n1;a,b\n", [("1", "a,b")]),
         ("id\tc\n1\ta\n", [("1", "a")]),
         ("id|c\n1|a\n", [("1", "a")]),

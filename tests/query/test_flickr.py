@@ -1,7 +1,7 @@
 """source=flickr against a server that speaks Flickr's REST API."""
 
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Iterator
 
 import pytest
 

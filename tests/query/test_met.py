@@ -1,7 +1,7 @@
 """source=met: a CSV as The Met publishes it, and a server that speaks its collection API."""
 
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Iterator
 
 import pytest
 

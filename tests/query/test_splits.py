@@ -8,7 +8,8 @@ from dataclasses import replace
 
 import duckdb
 import numpy as np
-from hypothesis import HealthCheck, given, settings, strategies as st
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from sklearn.model_selection import StratifiedGroupKFold
 
 from components.artifacts.objects import SPLITS

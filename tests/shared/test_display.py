@@ -5,8 +5,8 @@ import warnings
 import pytest
 from matplotlib.figure import Figure
 
-from components.shared.report import Report, bars, plot, table
 from components.shared.display import no_placeholder, one_line, plot_text, spelt
+from components.shared.report import Report, bars, plot, table
 
 HOSTILE = [
     "$x^{$", "$100 $200", r"\frac $ \$", "a\tb\r\nc", "\x1b[31mred\x1b[0m", "nul\x00", "\u202eevil", "\u2028line",

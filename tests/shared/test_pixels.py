@@ -144,8 +144,10 @@ def bmps():
     five, six = (np.round(RGB * top).astype(np.int64) for top in (31, 63))
     yield "555", bmp(five[..., 0] << 10 | five[..., 1] << 5 | five[..., 2], 16), coarse(RGB, 5)
     mixed = five[..., 0] << 11 | six[..., 1] << 5 | five[..., 2]
-    yield "565", bmp(mixed, 16, (0xF800, 0x7E0, 0x1F)), np.stack(
-        [coarse(RGB, bits)[..., k] for k, bits in enumerate((5, 6, 5))], axis=-1
+    yield (
+        "565",
+        bmp(mixed, 16, (0xF800, 0x7E0, 0x1F)),
+        np.stack([coarse(RGB, bits)[..., k] for k, bits in enumerate((5, 6, 5))], axis=-1),
     )
 
 

@@ -6,10 +6,10 @@ import hashlib
 import threading
 import time
 import zlib
+from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Iterator
 from urllib.parse import unquote
 
 import pytest

@@ -23,8 +23,6 @@ def test_smallest_image_size_of_a_pre_trained_model_counts_that_pictures_are_enl
     assert smallest_image_size("inception_v3", True) == 55
 
 
-@pytest.mark.parametrize(
-    "batch_size, workers, expected", [(8, 1, 8), (256, 1, 64), (6, 3, 6), (96, 3, 66), (1, 1, 1)]
-)
+@pytest.mark.parametrize("batch_size, workers, expected", [(8, 1, 8), (256, 1, 64), (6, 3, 6), (96, 3, 66), (1, 1, 1)])
 def test_evaluation_takes_no_more_at_once_than_training(make_settings, batch_size, workers, expected):
     assert make_settings(batch_size=batch_size, workers=workers).evaluation_batch == expected

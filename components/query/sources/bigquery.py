@@ -4,8 +4,8 @@ import contextlib
 import itertools
 import os
 import time
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from typing import Iterator
 
 import duckdb
 import grpc
@@ -208,7 +208,7 @@ def _client(project: str) -> bigquery.Client:
         return bigquery.Client(project=project or "emulator", credentials=AnonymousCredentials())
     try:
         return bigquery.Client(project=project or None)
-    except EnvironmentError as error:
+    except OSError as error:
         raise QueryError(f"source=bigquery needs project=YOUR_PROJECT, which pays for the query ({error})") from error
 
 

@@ -1,6 +1,6 @@
 """The SQL for BigQuery. Names are quoted, values are query parameters, `where` has been parsed and written anew."""
 
-from typing import Iterable
+from collections.abc import Iterable
 
 from components.query.attribute_counts import Attribute
 from components.shared.values import clean_sql

@@ -7,9 +7,9 @@ decides. What is left out is said.
 import hashlib
 import os
 from collections import Counter
+from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import PurePosixPath
-from typing import Iterable, Iterator
 
 import duckdb
 import pyarrow

@@ -6,9 +6,10 @@ import errno
 import hashlib
 import zlib
 from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable, Iterator
 from contextvars import ContextVar
 from dataclasses import dataclass
-from typing import Callable, Iterable, Iterator, TypeVar
+from typing import TypeVar
 from urllib.parse import urlsplit, urlunsplit
 
 from components.shared.errors import PipelineError, TransientError

@@ -2,11 +2,12 @@
 
 import os
 import threading
-from typing import Callable, TypeVar
+from collections.abc import Callable
+from typing import TypeVar
 
 from components.shared.storage import base
-from components.shared.storage.base import Checksum, Chunk, FileInfo, NotFound, StorageError, TransientStorageError
 from components.shared.storage.access import GsCredentials, gs_credentials
+from components.shared.storage.base import Checksum, Chunk, FileInfo, NotFound, StorageError, TransientStorageError
 
 _SCOPES = ["https://www.googleapis.com/auth/devstorage.read_write"]
 _TIMEOUT = (base.CONNECT_SECONDS, base.READ_SECONDS)
@@ -43,9 +44,7 @@ class GsStore(base.Store):
         blob = self._blob(uri, file.version)
         # A range has no checksum of its own; `storage.download` checks the whole.
         options = {"retry": None, "timeout": _TIMEOUT, "checksum": None, "raw_download": True}
-        data = self._call(
-            "read", uri, lambda: blob.download_as_bytes(start=start, end=start + length - 1, **options)
-        )
+        data = self._call("read", uri, lambda: blob.download_as_bytes(start=start, end=start + length - 1, **options))
         return Chunk(data, start, file)
 
     def write(self, uri: str, data: bytes) -> None:

@@ -3,8 +3,8 @@
 import os
 import shutil
 import threading
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from typing import Iterator
 from urllib.parse import unquote
 
 from components.shared.storage import base

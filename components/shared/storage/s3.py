@@ -6,12 +6,13 @@ import hashlib
 import os
 import threading
 import time
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from typing import Callable, TypeVar
+from typing import TypeVar
 
 from components.shared.storage import base
-from components.shared.storage.base import Checksum, Chunk, FileInfo, NotFound, StorageError, TransientStorageError
 from components.shared.storage.access import S3Settings, has_host, s3_settings
+from components.shared.storage.base import Checksum, Chunk, FileInfo, NotFound, StorageError, TransientStorageError
 
 # Files above this size go in parts of PART bytes: S3 takes 5 GB in one request, and a lost part is sent again alone.
 MULTIPART = PART = 64 << 20

@@ -11,9 +11,10 @@ credentials. SDKs are imported only for the scheme in hand (gs.py, s3.py, ...).
 
 import io
 import os
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
 from importlib import import_module
-from typing import BinaryIO, Callable, Iterable, Iterator
+from typing import BinaryIO
 
 from components.shared.storage.base import (
     DamagedCopyError,

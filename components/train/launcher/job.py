@@ -9,7 +9,8 @@ the old generation can join the new one. `podFailurePolicy` is left out because 
 
 import hashlib
 import re
-from typing import Any, Mapping
+from collections.abc import Mapping
+from typing import Any
 
 from components.shared.kubernetes import STEP_CONTAINER, STEP_VOLUMES, Object, run_reference
 from components.train.launcher.resources import Resources

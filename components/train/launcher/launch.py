@@ -15,9 +15,9 @@ import os
 import shutil
 import tempfile
 import threading
+from collections.abc import Callable
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from dataclasses import dataclass
-from typing import Callable
 
 from components.artifacts import dataset
 from components.artifacts.classifier import TFLITE
@@ -72,8 +72,7 @@ class TrainSummary:
         return (
             f"{result.model}: validation accuracy {result.metrics['validation_accuracy']:.4f} "
             f"after {result.seconds:.0f} s at {result.images_per_second:.0f} images/s "
-            f"with {workers} worker{'s'[: workers - 1]}"
-            + (f", {self.restarts} restarts" if self.restarts else "")
+            f"with {workers} worker{'s'[: workers - 1]}" + (f", {self.restarts} restarts" if self.restarts else "")
         )
 
 

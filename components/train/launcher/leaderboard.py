@@ -2,9 +2,9 @@
 
 import statistics
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Sequence
 
 from components.artifacts.classifier import TFLITE
 from components.shared.report import Report, bars, notice, percent, table

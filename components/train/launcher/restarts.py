@@ -4,8 +4,8 @@ import contextlib
 import os
 import signal
 import threading
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Callable, Iterator
 
 from components.shared.errors import PipelineError, Stopped
 

@@ -1,7 +1,8 @@
 """tf.data over an Order: encoded pictures (or cached features) to batches on the device."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Callable
+from typing import Any
 
 import numpy as np
 import tensorflow as tf

@@ -9,8 +9,9 @@ import io
 import json
 import math
 import zipfile
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Callable, Mapping
+from typing import Any
 
 import numpy as np
 

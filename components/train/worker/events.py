@@ -5,7 +5,8 @@ import tempfile
 import threading
 import time
 import warnings
-from typing import Any, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
@@ -13,8 +14,8 @@ from tensorboard.compat.proto import event_pb2, summary_pb2
 from tensorboard.plugins.hparams import api as hparams
 from tensorboard.plugins.scalar.summary_v2 import scalar_pb
 
-from components.shared.storage import storage
 from components.shared.display import plot_text
+from components.shared.storage import storage
 
 UPLOAD_SECONDS = 15.0
 ROTATE_BYTES = 1 << 20  # a store cannot append: a file is copied whole each time

@@ -3,9 +3,10 @@
 import dataclasses
 import importlib.metadata
 import os
-from datetime import datetime, timezone
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Iterator, Mapping, Sequence
+from typing import Any
 
 import keras
 import numpy as np
@@ -262,7 +263,7 @@ def _write_card(outcome: Outcome, result: TrainingResult, extra: Mapping[str, fl
     probed = outcome.probe is not None and not result.metrics["best_epoch"]
     card = {
         "name": result.model,
-        "created": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        "created": datetime.now(UTC).isoformat(timespec="seconds"),
         "labels": list(info.labels),
         "stored_size": info.stored_size,
         "input_size": session.size,

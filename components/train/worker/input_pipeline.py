@@ -7,9 +7,9 @@ it has seen, and any number of workers (more than files, too) share the same bat
 
 import mmap
 import os
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Callable, Iterator
 
 import numpy as np
 

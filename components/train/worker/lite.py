@@ -1,8 +1,8 @@
 """Networks as LiteRT models: what the server runs, and on a CPU the fastest way to the features of a frozen network."""
 
 import queue
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from typing import Callable, Iterator
 
 import keras
 import numpy as np

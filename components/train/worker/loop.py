@@ -6,8 +6,9 @@ of its own, then perhaps a phase in which the base's upper part is trained too.
 
 import math
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Any, Iterator
+from typing import Any
 
 import numpy as np
 import tensorflow as tf

@@ -5,8 +5,8 @@ is free. It is minimised by SciPy's L-BFGS-B to convergence, in chunks of rows, 
 numbers need 2.1 GB for the features and little beside.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Sequence
 
 import numpy as np
 from scipy.optimize import minimize

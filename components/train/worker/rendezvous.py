@@ -10,7 +10,7 @@ import hashlib
 import selectors
 import socket
 import time
-from typing import Iterator
+from collections.abc import Iterator
 
 from components.train.worker.interruption import StopRequest
 

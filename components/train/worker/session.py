@@ -1,8 +1,9 @@
 """What a training works with, from its first step to the export: all of the worker takes it, nothing changes it."""
 
 import dataclasses
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Mapping
+from typing import Any
 
 import tensorflow as tf
 

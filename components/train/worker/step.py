@@ -4,7 +4,8 @@ The step is our own tf.function over `strategy.run`, because Keras 3's `fit` fai
 (keras-team/keras#20585). Gradients are summed over the replicas in one exchange, together with the step's metrics.
 """
 
-from typing import Any, Iterator
+from collections.abc import Iterator
+from typing import Any
 
 import keras
 import numpy as np

@@ -2,7 +2,7 @@
 
 import os
 import tempfile
-from typing import Callable
+from collections.abc import Callable
 
 from components.artifacts import dataset as datasets
 from components.shared.errors import PipelineError

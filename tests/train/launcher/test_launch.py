@@ -65,9 +65,7 @@ def test_a_crashed_worker_restarts_all_on_other_ports(work, monkeypatch, capfd):
 
 
 def test_max_restarts_is_the_end_and_says_the_last_line(work, monkeypatch):
-    with pytest.raises(
-        PipelineError, match="worker 1 was killed by signal 11 and max_restarts=1 .*about to crash"
-    ):
+    with pytest.raises(PipelineError, match="worker 1 was killed by signal 11 and max_restarts=1 .*about to crash"):
         train(work, "crash,crash,crash", monkeypatch, max_restarts=1)
     assert len(starts(work, 1)) == 2
 

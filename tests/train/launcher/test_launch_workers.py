@@ -112,9 +112,7 @@ def kill_after(step, folder: Path, checkpoints: int, victim: int) -> str:
 
 
 @pytest.mark.parametrize(("workers", "tolerance"), [(1, TOLERANCE), (2, RESTART_TOLERANCE)])
-def test_on_a_cluster_with_everything_in_the_store(
-    data, undisturbed, s3_bucket, tmp_path, workers, tolerance
-):
+def test_on_a_cluster_with_everything_in_the_store(data, undisturbed, s3_bucket, tmp_path, workers, tolerance):
     uri = f"{s3_bucket}/run/train/classifier"
     dataset_to_store(data, f"{s3_bucket}/data")
     store = {name: value for name, value in os.environ.items() if name.startswith("AWS_")}

@@ -7,7 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from components.artifacts import classifier, dataset as datasets
+from components.artifacts import classifier
+from components.artifacts import dataset as datasets
 from components.shared import imaging
 from components.shared.calibration import softmax
 from components.shared.errors import PipelineError

@@ -27,9 +27,7 @@ def test_none_means_from_scratch(tmp_path):
 
 
 def test_imagenet_weights_of_a_model_that_has_none(tmp_path):
-    with pytest.raises(
-        PipelineError, match="model=simple_cnn has none of ImageNet; use weights=none, or one of vgg16"
-    ):
+    with pytest.raises(PipelineError, match="model=simple_cnn has none of ImageNet; use weights=none, or one of vgg16"):
         weights.fetch("imagenet", "simple_cnn", str(tmp_path))
 
 
