@@ -15,6 +15,7 @@ from components.shared.parameters import choice, refuse
 if TYPE_CHECKING:
     import keras
 
+_LOWEST_RATE = 0.1  # of the lowest layer that is fine-tuned, beside the topmost one's 1
 _LEAST_VARIANCE = 1e-6  # of a channel over an image
 IMAGENET, NONE = "imagenet", "none"  # values of the parameter `weights` that are no URI
 
@@ -209,6 +210,21 @@ def unfreeze_upper(base: "keras.Model", share: float = 0.4) -> None:
     for number, layer in enumerate(layers):
         upper = number >= len(layers) * (1 - share)
         layer.trainable = upper and not isinstance(layer, keras.layers.BatchNormalization)
+
+
+def layer_rates(base: "keras.Model") -> dict[int, float]:
+    """What to multiply the learning rate with, by the id of each trainable variable of a pre-trained base.
+
+    From 1 at the top it falls by the same factor from layer to layer: the lower a layer, the more general its filters
+    (discriminative fine-tuning, arXiv:1801.06146).
+    """
+    layers = [layer for layer in pre_trained_part(base).layers if layer.trainable_variables]
+    last = len(layers) - 1
+    return {
+        id(variable): _LOWEST_RATE ** ((last - number) / max(last, 1))
+        for number, layer in enumerate(layers)
+        for variable in layer.trainable_variables
+    }
 
 
 def _body(architecture: Architecture, size: int, options: dict[str, Any], pooling: str | None = "avg") -> "keras.Model":

@@ -72,3 +72,23 @@ def test_fine_tuning_moves_the_upper_part_and_no_normalisation(make_settings):
     names = [weight.path for weight in network.base.weights]
     assert not any(moved[: len(moved) // 3]) and any(moved[-10:])
     assert not any(changed for changed, name in zip(moved, names) if "batch_norm" in name or "_bn" in name)
+
+
+def test_lower_layers_are_fine_tuned_at_a_lower_rate(make_settings):
+    import tensorflow as tf
+
+    from components.train.worker.step import LayerWiseAdamW
+
+    network = models.build("mobilenet_025", 32, 3)
+    models.unfreeze_upper(network.base)
+    rates = models.layer_rates(network.base)
+    trained = network.model.trainable_weights
+    factors = [rates.get(id(weight), 1.0) for weight in trained]
+    assert factors[0] == pytest.approx(0.1) and factors[-3:] == [1.0, 1.0, 1.0] and factors == sorted(factors)
+    before = [weight.numpy() for weight in trained]
+    optimizer = LayerWiseAdamW(0.01)
+    optimizer.factors = factors
+    optimizer.apply([tf.ones_like(weight) for weight in trained], trained)
+    # Adam's first step moves every weight by its learning rate, whatever the gradient; the decay is small beside it.
+    moved = [(old - weight.numpy()).mean() for old, weight in zip(before, trained, strict=True)]
+    assert moved == pytest.approx([0.01 * factor for factor in factors], rel=0.02)

@@ -143,7 +143,8 @@ class PhaseRun:
         self._feed = Feed(session, cached, events, self._state.step)
         model = session.network.head if cached else session.network.model
         steps = phase.epochs * self._order.steps
-        self._step = TrainingStep(session.strategy, model, self._settings, phase.learning_rate, steps)
+        rates = models.layer_rates(session.network.base) if phase.name == "fine_tune" else None
+        self._step = TrainingStep(session.strategy, model, self._settings, phase.learning_rate, steps, rates)
         self._drawn = -math.inf
         self._fresh = True  # the next step traces, so it is not timed
         self._skipped = 0  # steps without a finite gradient, in a row

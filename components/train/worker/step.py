@@ -4,7 +4,7 @@ The step is our own tf.function over `strategy.run`, because Keras 3's `fit` fai
 (keras-team/keras#20585). Gradients are summed over the replicas in one exchange, together with the step's metrics.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import keras
@@ -32,15 +32,23 @@ class TrainingStep:
     """
 
     def __init__(
-        self, strategy: tf.distribute.Strategy, model: keras.Model, settings: Settings, learning_rate: float, steps: int
-    ) -> None:  # fmt: skip
+        self,
+        strategy: tf.distribute.Strategy,
+        model: keras.Model,
+        settings: Settings,
+        learning_rate: float,
+        steps: int,
+        rates: Mapping[int, float] | None = None,
+    ) -> None:
+        """`rates` multiply the learning rate of a variable, by its id; 1 where there is none."""
         self.strategy, self.model = strategy, model
         self._seeds = [v for v in model.variables if not v.dtype.startswith("float")]
         pre_trained = any(not layer.trainable for layer in model._flatten_layers())
         statistics = [] if pre_trained else [v for v in model.non_trainable_variables if v.dtype.startswith("float")]
         self._changing = [*model.trainable_variables, *statistics]
         with strategy.scope():
-            self._optimizer = _optimizer(settings, cosine(learning_rate, steps))
+            factors = [(rates or {}).get(id(v), 1.0) for v in model.trainable_variables]
+            self._optimizer = _optimizer(settings, cosine(learning_rate, steps), factors)
             self._optimizer.build(model.trainable_variables)
             with per_replica_variables(strategy):
                 self._averages = [tf.Variable(v.value, trainable=False) for v in self._changing]
@@ -163,14 +171,31 @@ def cosine(peak: float, steps: int) -> keras.optimizers.schedules.LearningRateSc
     )
 
 
-def _optimizer(settings: Settings, rate: Any) -> keras.optimizers.Optimizer:
+class _LayerWise:
+    """Has an optimizer multiply its learning rate, for its n-th variable with the n-th of `factors`."""
+
+    factors: Sequence[float]
+
+    def update_step(self, gradient, variable, learning_rate):
+        factor = self.factors[self._get_variable_index(variable)]
+        super().update_step(gradient, variable, learning_rate * factor)
+
+
+class LayerWiseAdamW(_LayerWise, keras.optimizers.AdamW):
+    pass
+
+
+class LayerWiseSGD(_LayerWise, keras.optimizers.SGD):
+    pass
+
+
+def _optimizer(settings: Settings, rate: Any, factors: Sequence[float]) -> keras.optimizers.Optimizer:
     decay = WEIGHT_DECAY[settings.optimizer]
     if settings.optimizer == "adamw":
-        optimizer = keras.optimizers.AdamW(rate, weight_decay=decay, global_clipnorm=CLIP_NORM)
+        optimizer = LayerWiseAdamW(rate, weight_decay=decay, global_clipnorm=CLIP_NORM)
     else:
-        optimizer = keras.optimizers.SGD(
-            rate, momentum=0.9, nesterov=True, weight_decay=decay, global_clipnorm=CLIP_NORM
-        )
+        optimizer = LayerWiseSGD(rate, momentum=0.9, nesterov=True, weight_decay=decay, global_clipnorm=CLIP_NORM)
+    optimizer.factors = factors
     optimizer.exclude_from_weight_decay(var_names=["bias", "gamma", "beta"])
     # The step has summed the gradients already: clipping must see the sum, and a second exchange would double it.
     optimizer._all_reduce_sum_gradients = list
