@@ -285,8 +285,7 @@ def _candidate(training: Training, outcome: Outcome, folder: str) -> _Candidate:
     for name in (RESULT, TFLITE):
         storage.download(storage.join(training.output, name), os.path.join(target, name))
     result = TrainingResult.load(target)
-    accuracy = result.metrics["validation_accuracy"]
-    return _Candidate(leaderboard.measure(target, model, accuracy, result.seconds, result.images_per_second), result)
+    return _Candidate(leaderboard.measure(target, result), result)
 
 
 def _bring(output: str, classifier_path: str) -> None:

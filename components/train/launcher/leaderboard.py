@@ -1,5 +1,6 @@
 """The models of one run side by side: how good, how large, how fast."""
 
+import math
 import statistics
 import time
 from collections.abc import Sequence
@@ -8,15 +9,17 @@ from pathlib import Path
 
 from components.artifacts.classifier import TFLITE
 from components.shared.report import Report, bars, notice, percent, table
+from components.train.result import TrainingResult
 
 _LATENCY_RUNS = 20
 
 
 @dataclass(frozen=True)
 class Entry:
-    """One model: validation accuracy (0 to 1), bytes of its tflite file, milliseconds a picture, training seconds.
+    """One model: validation accuracy (0 to 1), bytes of its tflite file, milliseconds per picture, training seconds.
 
-    A model that could not be trained has an `error` and no numbers.
+    The accuracy is of `examples` images, 0 where that is not known. A model that could not be trained has an `error`
+    and no numbers.
     """
 
     model: str
@@ -26,6 +29,7 @@ class Entry:
     seconds: float = 0.0
     images_per_second: float = 0.0
     error: str = ""
+    examples: int = 0
 
 
 def best(entries: Sequence[Entry]) -> Entry:
@@ -46,10 +50,18 @@ def latency(tflite: str) -> float:
     return 1000 * statistics.median(_timed(interpreter.invoke) for _ in range(_LATENCY_RUNS))
 
 
-def measure(folder: str, model: str, accuracy: float, seconds: float, images_per_second: float) -> Entry:
-    """The entry of the classifier in `folder`."""
+def measure(folder: str, result: TrainingResult) -> Entry:
+    """The entry of the classifier in `folder`, whose training came to `result`."""
     tflite = Path(folder) / TFLITE
-    return Entry(model, accuracy, tflite.stat().st_size, latency(str(tflite)), seconds, images_per_second)
+    return Entry(
+        model=result.model,
+        accuracy=result.metrics["validation_accuracy"],
+        size=tflite.stat().st_size,
+        latency=latency(str(tflite)),
+        seconds=result.seconds,
+        images_per_second=result.images_per_second,
+        examples=result.comparison[0]["examples"] if result.comparison else 0,
+    )
 
 
 def save(entries: Sequence[Entry], path: str) -> None:
@@ -86,15 +98,30 @@ def save(entries: Sequence[Entry], path: str) -> None:
 
 
 def _lead(winner: Entry, others: Sequence[Entry]) -> str:
-    """Which model goes on, and what it has before the next."""
-    text = f"{winner.model} goes on to the evaluation: {percent(winner.accuracy)} of the validation pictures are right"
-    second = next((entry for entry in others if not entry.error), None)
-    if second is None:
+    """Which model to take and what it costs, and which one answers faster without being clearly worse."""
+    text = (
+        f"{winner.model} goes on to the evaluation: {percent(winner.accuracy)} of the validation pictures are right, "
+        f"at {_cost(winner)} per picture"
+    )
+    trained = [entry for entry in others if not entry.error]
+    if not trained:
         return f"{text}."
-    more = 100 * (winner.accuracy - second.accuracy)
+    error = math.sqrt(winner.accuracy * (1 - winner.accuracy) / max(winner.examples, 1)) if winner.examples else 0.0
+    as_good = [entry for entry in trained if entry.accuracy >= winner.accuracy - error]
+    faster = min(as_good, key=lambda entry: entry.latency, default=winner)
+    if faster.latency < winner.latency:
+        return (
+            f"{text}. If answers have to be quick take {faster.model}: with {percent(faster.accuracy)} it is not "
+            f"clearly worse, and needs {_cost(faster)}."
+        )
+    more = 100 * (winner.accuracy - trained[0].accuracy)
     if not more:
-        return f"{text}, as with {second.model}, and it is faster."
-    return f"{text}, {more:.1f} percentage points more than with {second.model}."
+        return f"{text}, as with {trained[0].model}, and it is faster."
+    return f"{text}, {more:.1f} percentage points more than with {trained[0].model} at {_cost(trained[0])}."
+
+
+def _cost(entry: Entry) -> str:
+    return f"{entry.latency:.1f} ms and {entry.size / 1e6:.1f} MB"
 
 
 def _row(entry: Entry) -> list[object]:

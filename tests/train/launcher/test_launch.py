@@ -147,8 +147,18 @@ def test_the_leaderboard_ranks_and_names_what_failed(tmp_path):
     leaderboard.save([broken, slow, fast], str(tmp_path / "board.html"))
     page = (tmp_path / "board.html").read_text()
     assert page.index(">fast<") < page.index(">slow<")
-    assert "90.0\u00a0% of the validation pictures are right, as with slow, and it is faster" in page
+    assert "90.0\u00a0% of the validation pictures are right, at 1.0 ms and 1.0 MB per picture, as with slow" in page
     assert "broken could not be trained: out of &lt;memory&gt;" in page
+
+
+def test_the_leaderboard_says_which_model_to_take_if_answers_have_to_be_quick(tmp_path):
+    large = leaderboard.Entry("large", 0.92, 9_000_000, latency=14.0, examples=100)
+    small = leaderboard.Entry("small", 0.90, 1_000_000, latency=2.0, examples=100)  # within 0.027, a standard error
+    leaderboard.save([large, small, leaderboard.Entry("tiny", 0.8, 500_000, latency=1.0)], str(tmp_path / "board.html"))
+    page = (tmp_path / "board.html").read_text()
+    assert "If answers have to be quick take small: with 90.0\u00a0% it is not clearly worse" in page
+    leaderboard.save([large, leaderboard.Entry("tiny", 0.8, 500_000, latency=1.0)], str(tmp_path / "board.html"))
+    assert "12.0 percentage points more than with tiny at 1.0 ms" in (tmp_path / "board.html").read_text()
 
 
 def test_a_batch_that_is_larger_than_the_training_split_is_refused_at_once(make_settings, dataset):
