@@ -94,4 +94,5 @@ def explained(where: str, error: Exception) -> PipelineError:
         )
     if "amespace" in body and ("empty" in body or "required" in body):
         return PipelineError(f"{where} serves several users: give --namespace YOURS")
-    return PipelineError(f"no run at {where}: {body[:300]}")
+    problem = f"refuses it ({status})" if status else "does not answer as it should"
+    return PipelineError(f"{where} {problem}: {body[:300]}")

@@ -1,6 +1,7 @@
 """The checks of `pipeline.py doctor` of the store: where steps and KFP's launcher go, and whether it answers."""
 
 import base64
+import contextlib
 import http.client
 import urllib.error
 import urllib.request
@@ -10,6 +11,7 @@ from typing import Any
 import yaml
 
 from cli.diagnosis import Check, Finding, Patient
+from cli.store_keys import Keys, Place, refusals
 from components.shared import kubernetes
 from components.shared.errors import PipelineError
 from components.shared.storage.access import KFP_PROVIDER, KFP_STORES, LAUNCHER_CONFIG
@@ -47,7 +49,10 @@ def store(patient: Patient) -> Iterator[Finding]:
         provider = {**KFP_PROVIDER, "endpoint": endpoint}
     yield from _secret(patient, root, provider)
     yield from _same(patient, scheme, provider)
-    yield _answers(patient, root, provider)
+    answer = _answers(patient, root, provider)
+    yield answer
+    if answer.state == "ok" and provider.get("endpoint"):
+        yield from _refused_keys(patient, root, provider)
 
 
 def _provider(found: dict[str, Any], rest: str) -> dict[str, Any]:
@@ -116,21 +121,48 @@ def _google(patient: Patient, root: str, provider: dict[str, Any]) -> Iterator[F
     yield Finding("ok", "Store", f"{root} on Google Cloud Storage, by {how}")
 
 
+def _refused_keys(patient: Patient, root: str, provider: dict[str, Any]) -> Iterator[Finding]:
+    """Keys that the store does not take: those of KFP's launcher, and for s3:// those of the steps."""
+    bare, service = _bare(provider["endpoint"]), _service(patient, provider["endpoint"])
+    base = "/api/v1/namespaces/{1}/services/{0}:{2}/proxy".format(*service) if service else _url(provider)
+    place = Place(root, bare, base, provider.get("region") or "us-east-1")
+    credentials = provider.get("credentials") or {}
+    reference = credentials.get("secretRef") or {}
+    secrets = []
+    if reference.get("secretName") and not credentials.get("fromEnv"):
+        names = (reference.get("accessKeyKey") or "", reference.get("secretKeyKey") or "")
+        secrets.append(Keys(reference["secretName"], names))
+    if root.startswith("s3://"):
+        secrets.append(Keys(_STORE_SECRET, ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")))
+    for keys in secrets:
+        with contextlib.suppress(kubernetes.Forbidden):  # which was said above
+            yield from refusals(patient, place, keys)
+
+
+def _service(patient: Patient, endpoint: str) -> tuple[str, str, str] | None:
+    """(name, namespace, port) if the endpoint is a Service of the cluster."""
+    host, _, port = _bare(endpoint).partition(":")
+    name, *domain = host.split(".")
+    if domain and domain[1:2] not in ([], ["svc"]):
+        return None
+    return name, domain[0] if domain else patient.cluster.namespace, port or "80"
+
+
+def _url(provider: dict[str, Any]) -> str:
+    endpoint = provider["endpoint"]
+    secure = endpoint.startswith("https://") or ("://" not in endpoint and not provider.get("disableSSL"))
+    return f"http{'s' if secure else ''}://{_bare(endpoint)}"
+
+
 def _answers(patient: Patient, root: str, provider: dict[str, Any]) -> Finding:
     """Whether anybody is at the endpoint: in the cluster, asked through its API server, or else from here."""
-    endpoint = provider.get("endpoint") or ""
-    if not endpoint:
+    if not provider.get("endpoint"):
         return Finding("ok", "Store", f"{root} on AWS")
-    bare = _bare(endpoint)
-    host, _, port = bare.partition(":")
-    name, *domain = host.split(".")
-    if domain and domain[1:2] in ([], ["svc"]) and "." not in "".join(domain[:1]):
-        return _in_cluster(patient, root, name, domain[0], port or "80")
-    if not domain:
-        return _in_cluster(patient, root, name, patient.cluster.namespace, port or "80")
-    secure = endpoint.startswith("https://") or ("://" not in endpoint and not provider.get("disableSSL"))
+    bare = _bare(provider["endpoint"])
+    if service := _service(patient, provider["endpoint"]):
+        return _in_cluster(patient, root, *service)
     try:
-        urllib.request.urlopen(f"http{'s' if secure else ''}://{bare}/", timeout=SECONDS).close()
+        urllib.request.urlopen(f"{_url(provider)}/", timeout=SECONDS).close()
     except urllib.error.HTTPError:
         pass  # it wants a signature, so it is there
     except (OSError, http.client.HTTPException) as error:

@@ -53,7 +53,7 @@ def deploy(settings: Settings, dataset_dir: str, predictions_dir: str, summary_p
     else:
         result = local.try_server(model.uri, settings.service, digest, questions)
         where = f"this machine: tried and stopped; `python pipeline.py serve --model {model.uri}` starts it"
-        deployment = Deployment(settings.service, digest[:10], where, result)
+        deployment = Deployment(settings.service, digest[:12], where, result)
     storage.write_bytes(summary_path, _summary(deployment, model, dataset.load(dataset_dir)).encode())
     return deployment
 
@@ -87,7 +87,7 @@ def _summary(deployment: Deployment, model: objects.Model, data: dataset.Dataset
     if deployment.result is None:
         return f"# {deployment.service} was not changed\n\n{deployment.where}. To deploy this model, start a new run.\n"
     rows = {
-        "Version": f"{deployment.version} (model {model.digest[:12]})",
+        "Version": deployment.version,
         "Where": deployment.where,
         "Smoke test": str(deployment.result),
         "Test accuracy": f"{model.accuracy:.3f}",

@@ -26,6 +26,7 @@ from components.serve import objects, pods
 from components.serve.deployment import SmokeResult
 from components.serve.objects import Model, Surroundings
 from components.serve.rollout import Patience, RolloutError, Smoke, Superseded
+from components.shared import kubernetes
 from components.shared.errors import PipelineError
 from components.shared.kubernetes import FIELD_MANAGER, Cluster, Conflict, Object
 
@@ -174,7 +175,7 @@ class KServe:
                 CREATED_ANNOTATION: max(newest, around.created if around else ""),
             }
             try:
-                self._cluster.apply(manifest, live.get("metadata", {}).get("resourceVersion", ""))
+                self._cluster.apply(manifest, kubernetes.revision(live) if live else "")
                 return
             except Conflict:  # KServe notes its status there as well
                 if attempt == _ATTEMPTS - 1:

@@ -109,7 +109,7 @@ class Versions:
         created: when the newest run that deployed here was created, as ISO 8601; empty if that was not noted.
         minimum: pods that were asked for.
         pods: pods that `main` has, or had before the canary came.
-        revision: resourceVersion of the Service that says so; empty if there is none.
+        revision: kubernetes.revision of the Service that says so; empty if there is none.
     """
 
     main: str = ""
@@ -148,8 +148,8 @@ def surroundings(step_pod: Object, environment: list[Object], own_account: bool)
 
 
 def version_of(model: Model, image: str) -> str:
-    """Ten characters that name this model in this image: another one of the two is another version."""
-    return hashlib.sha256(f"{model.digest} {model.uri} {image}".encode()).hexdigest()[:10]
+    """The model by the name that the server's answers give it, and four characters for its place and its image."""
+    return f"{model.digest[:12]}-{hashlib.sha256(f'{model.uri} {image}'.encode()).hexdigest()[:4]}"
 
 
 def deployment(service: str, version: str, model: Model, image: str, replicas: int, around: Surroundings) -> Object:

@@ -26,6 +26,7 @@ from components.artifacts.service import (
 from components.serve import objects, pods
 from components.serve.deployment import MOST_CANARY_PODS, SmokeResult
 from components.serve.objects import Model, Surroundings, Versions
+from components.shared import kubernetes
 from components.shared.errors import PipelineError, TransientError
 from components.shared.kubernetes import Cluster, ClusterError, Conflict, Forbidden, Object
 
@@ -70,7 +71,7 @@ class Rollout:
 
     def __init__(self, cluster: Cluster, service: str, patience: Patience = Patience()) -> None:
         self._cluster, self._service, self._patience = cluster, service, patience
-        self._reserved = ""  # resourceVersion of the Service that this rollout has created
+        self._reserved = ""  # revision of the Service that this rollout has created
 
     def deploy(
         self, model: Model, image: str, replicas: int, canary_percent: int, around: Surroundings, smoke: Smoke
@@ -171,7 +172,7 @@ class Rollout:
         if found is None:
             return Versions()
         selector, notes = found["spec"].get("selector") or {}, found["metadata"].get("annotations") or {}
-        revision = found["metadata"]["resourceVersion"]
+        revision = kubernetes.revision(found)
         if not selector and SERVICE_LABEL in found["metadata"].get("labels", {}):
             return Versions(revision=revision)  # another run has just taken the name: objects.reserved_service
         if SERVICE_LABEL not in selector:
@@ -203,7 +204,7 @@ class Rollout:
         """Says in the Service that people call what is in service. Raises Conflict: it is not at `wanted.revision`."""
         revision = wanted.revision
         if not revision:
-            revision = self._cluster.create(objects.reserved_service(self._service))["metadata"]["resourceVersion"]
+            revision = kubernetes.revision(self._cluster.create(objects.reserved_service(self._service)))
             self._reserved = revision
         self._cluster.apply(objects.public_service(self._service, wanted), revision)
 

@@ -79,14 +79,17 @@ class Cluster:
         """Creates the object, or changes it to what `manifest` says (server-side apply); returns it as stored.
 
         Args:
-            revision: the object's resourceVersion as the caller has read it; empty if that does not matter.
+            revision: the object's revision() as the caller has read it; empty if that does not matter.
 
         Raises:
-            Conflict: it has another one by now.
+            Conflict: it has another one by now, or is gone.
         """
         query = {"fieldManager": FIELD_MANAGER, "force": "true"}
         if revision:
-            manifest = {**manifest, "metadata": {**manifest["metadata"], "resourceVersion": revision}}
+            uid, _, number = revision.partition(" ")
+            # With the resourceVersion alone the server would create again what somebody has deleted meanwhile.
+            known = {"uid": uid, "resourceVersion": number}
+            manifest = {**manifest, "metadata": {**manifest["metadata"], **known}}
         return self._call("PATCH", *_reference(manifest), query=query, body=manifest, exclusive=bool(revision))
 
     def create(self, manifest: Object) -> Object:
@@ -109,9 +112,9 @@ class Cluster:
         found = self._call("GET", api_version, kind, "", query={name: text for name, text in query.items() if text})
         return [{"apiVersion": api_version, "kind": kind, **item} for item in found["items"]]
 
-    def look(self, path: str) -> Object:
+    def look(self, path: str, **query: str) -> Object:
         """What stands at any `path` of the API: nodes, other namespaces, kinds. Raises NotThere, ClusterError."""
-        return self._send("GET", path, path)
+        return self._send("GET", path, path, query)
 
     def may(self, account: str, verb: str, group: str, resource: str, name: str = "") -> bool:
         """Whether a ServiceAccount of this namespace has a right here; asking changes nothing. Raises Forbidden."""
@@ -261,6 +264,11 @@ def _namespace(contexts: tuple[list[Object], Object], name: str) -> str:
     every, current = contexts
     chosen = next((entry for entry in every if entry["name"] == name), current)
     return chosen["context"].get("namespace") or "default"
+
+
+def revision(live: Object) -> str:
+    """Which state of which object `live` is: another one after every change."""
+    return f"{live['metadata']['uid']} {live['metadata']['resourceVersion']}"
 
 
 def owner_reference(owner: Object) -> Object:

@@ -13,6 +13,7 @@ from cli.main import main
 from components.container_images import TAG
 from tests.fakes.kfp_server import KfpServer
 from tests.fakes.kube_api import KubeApi
+from tests.fakes.object_stores import ACCESS_KEY, SECRET_KEY
 
 ONLY_ERRORS = {"retryStrategy": {"limit": "2", "retryPolicy": "OnError"}}
 TTL = {"secondsAfterCompletion": 3600, "secondsAfterSuccess": 3600, "secondsAfterFailure": 3600}
@@ -78,6 +79,7 @@ def kube(monkeypatch, tmp_path):
             "/api/v1/namespaces/kubeflow": {"metadata": {"name": "kubeflow"}},
             "/apis/kubeflow.org/v1beta1": {"resources": [{"name": "viewers"}]},
             PROXY.format("seaweedfs"): (403, "<Code>AccessDenied</Code>"),
+            f"{PROXY.format('seaweedfs')}mlpipeline": (200, "<ListBucketResult/>"),
         }
         yield kube
 
@@ -201,6 +203,36 @@ def test_the_store_of_an_older_kfp(doctor, kube):
     kube.put(service("minio-service", 9000))
     kube.elsewhere[PROXY.format("minio-service")] = (403, "<Code>AccessDenied</Code>")
     assert doctor()[1]["Store"][0].endswith("at minio-service.kubeflow:9000, which answers")
+
+
+def test_keys_that_the_store_refuses(doctor, kube, s3_bucket, s3_environment):
+    """A real store behind the API server's proxy, by the ways that KFP's launcher and the steps take."""
+    proxy = PROXY.format("seaweedfs")
+    kube.behind[proxy.removesuffix("/")] = s3_environment
+    del kube.elsewhere[f"{proxy}mlpipeline"]
+    right, bucket = (ACCESS_KEY, SECRET_KEY), s3_bucket.removeprefix("s3://")
+
+    def store(access: str, key: str, root: str = f"minio://{bucket}/some/where") -> list[str]:
+        kube.put(secret("mlpipeline-minio-artifact", accesskey=access, secretkey=key))
+        return doctor("--root", root)[1]["Store"][1:]
+
+    assert store(*right) == []
+    [unknown] = store("nobody", SECRET_KEY)
+    assert unknown == (f"MEND minio://{bucket}/some/where: seaweedfs.kubeflow:9000 does not know the access key of the "
+                       "Secret mlpipeline-minio-artifact: correct accesskey and secretkey")  # fmt: skip
+    assert "refuses the secret key of the Secret mlpipeline-minio-artifact" in store(ACCESS_KEY, "wrong")[0]
+    assert "there is no bucket none at seaweedfs.kubeflow:9000: create it" in store(*right, "minio://none/x")[0]
+
+
+def test_keys_of_the_steps_own_secret(doctor, kube, s3_bucket, s3_environment):
+    """A store outside of the cluster, which is asked from here."""
+    reference = {"secretName": "mlpipeline-minio-artifact", "accessKeyKey": "accesskey", "secretKeyKey": "secretkey"}
+    default = {"endpoint": s3_environment, "credentials": {"secretRef": reference}}
+    kube.put(config_map("kfp-launcher", providers=yaml.safe_dump({"s3": {"default": default}})))
+    kube.put(secret("mlpipeline-minio-artifact", accesskey=ACCESS_KEY, secretkey=SECRET_KEY))
+    kube.put(secret("museum-classifier-store", AWS_ACCESS_KEY_ID=ACCESS_KEY, AWS_SECRET_ACCESS_KEY="wrong"))
+    answers, refused = doctor("--root", s3_bucket)[1]["Store"]
+    assert answers.endswith("which answers here") and "refuses the secret key of the Secret museum-class" in refused
 
 
 def test_a_store_that_does_not_answer(doctor, kube):

@@ -161,7 +161,7 @@ def test_parameters_that_the_form_would_refuse_are_not_offered_as_a_list(server)
 def test_nobody_there_is_one_clear_line(capsys):
     assert main(["submit", "--host", "http://127.0.0.1:9"]) == 2
     error = capsys.readouterr().err
-    assert error.startswith("error: no run at http://127.0.0.1:9: ") and error.count("\n") == 1
+    assert error.startswith("error: http://127.0.0.1:9 does not answer as it should: ") and error.count("\n") == 1
 
 
 def test_a_server_that_asks_for_a_login(server, capsys):

@@ -13,6 +13,8 @@ import json
 import re
 import sys
 import threading
+import urllib.error
+import urllib.request
 from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -39,6 +41,8 @@ class KubeApi(KubeStore):
         self.logs: Callable[[Object, dict[str, str]], Iterator[bytes]] | None = None
         # What stands at paths outside of the namespace, and which rights no account has: (verb, resource).
         self.elsewhere: dict[str, Any] = {}
+        # What is behind the API server's proxy: URLs of servers, by the path that leads to them.
+        self.behind: dict[str, str] = {}
         self.denied: set[tuple[str, str]] = set()
         self._refusals: list[tuple[str, str, Refusal, list[int]]] = []
         self._server = _Server(("127.0.0.1", 0), type("Handler", (_Handler,), {"kube": self}))
@@ -110,6 +114,8 @@ class _Handler(BaseHTTPRequestHandler):
         try:
             if url.path in self.kube.elsewhere:
                 return self._send_elsewhere(self.kube.elsewhere[url.path])
+            if prefix := next(filter(url.path.startswith, self.kube.behind), ""):
+                return self._send_elsewhere(self._forward(self.kube.behind[prefix] + self.path[len(prefix) :]))
             match = self.kube.check(self.command, url.path)
             status, answer = self._result(match, query, body)
         except Refusal as refusal:
@@ -151,6 +157,16 @@ class _Handler(BaseHTTPRequestHandler):
             new, stored = kube.apply(match, body, query["fieldManager"], query.get("force") == "true")
             return 201 if new else 200, stored
         return 200, kube.patch(match, body)
+
+    def _forward(self, url: str) -> tuple[int, str]:
+        """What a pod answers, asked through the API server: which keeps the name that it was asked by."""
+        host = self.headers["Host"]
+        request = urllib.request.Request(url, headers={"Host": host, "X-Forwarded-Host": host})
+        try:
+            with urllib.request.urlopen(request, timeout=10) as answer:
+                return answer.status, answer.read().decode()
+        except urllib.error.HTTPError as error:
+            return error.code, error.read().decode()
 
     def _send_elsewhere(self, answer: Any) -> None:
         """An object, or (status, text) of what is behind the API server."""

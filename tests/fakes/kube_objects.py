@@ -68,7 +68,9 @@ def check_unchanged(before: Object | None, after: Object) -> None:
 
 def check_version(live: Object | None, obj: Object) -> None:
     """Raises Refusal if `obj` was made of another state than the one that is stored."""
-    wanted = obj["metadata"].get("resourceVersion")
+    wanted, uid = (obj["metadata"].get(field) for field in ("resourceVersion", "uid"))
+    if uid and live is None:
+        raise Refusal(409, "Conflict", f"uid mismatch: {uid} was specified, and no existing object was found")
     if wanted and live is not None and wanted != live["metadata"]["resourceVersion"]:
         raise Refusal(409, "Conflict", "the object has been modified; apply your changes to the latest version")
 

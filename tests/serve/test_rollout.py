@@ -1,5 +1,8 @@
 """Deployment on a cluster: real server processes behind an API server that checks every object against the schemas."""
 
+import json
+import urllib.request
+
 # Fixtures are imported, and tests have arguments of their names.
 import pytest
 
@@ -23,6 +26,13 @@ def test_a_first_version(kube, servers, put, models):
     }
     assert autoscaler(kube) == (name, 2, 8)
     assert kube.one("PodDisruptionBudget", "colours")["spec"]["maxUnavailable"] == 1
+
+
+def test_a_version_begins_with_what_the_server_calls_its_model(servers, put, models):
+    name, _, _ = put(models[0])
+    with urllib.request.urlopen(f"{servers.url('colours')}/v1/models/colours/histogram") as answer:
+        assert json.load(answer)["version"] == name.partition("-")[0]
+    assert name != objects.version_of(models[0], "another-image") != objects.version_of(models[1], "another-image")
 
 
 def test_pods_are_restricted_and_take_over_what_reaches_the_store(kube, servers, put, models):

@@ -91,7 +91,7 @@ def test_rollback_without_room_gives_up(kube, servers, put, models, capsys):
     servers.full = True
     status, text = printed(capsys, "rollback", "colours", "--seconds", "0.3")
     assert status == 2 and text.count("error: ") == 1
-    assert re.search(f"version {first} does not start: not ready after . s: no node takes pod", text)
+    assert re.search(rf"version {first} does not start: not ready after \d+ s: no node takes pod", text)
     assert f"colours still serves {second}" in text
     assert replicas(kube) == {first: 0, second: 1} and served(servers) == ["second"]
 

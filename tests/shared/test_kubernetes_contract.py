@@ -131,6 +131,17 @@ def test_applying_the_same_again_changes_nothing(api, name):
     assert again["metadata"]["resourceVersion"] == first["metadata"]["resourceVersion"]
 
 
+def test_what_was_changed_or_deleted_meanwhile_is_not_applied(api, name):
+    read = kubernetes.revision(api.cluster.apply(secret(name, a="MQ==")))
+    changed = kubernetes.revision(api.cluster.apply(secret(name, a="Mg=="), read))
+    with pytest.raises(kubernetes.Conflict):
+        api.cluster.apply(secret(name, a="Mw=="), read)
+    api.cluster.delete("v1", "Secret", name)
+    with pytest.raises(kubernetes.Conflict, match="no existing object"):
+        api.cluster.apply(secret(name, a="Mw=="), changed)
+    assert api.cluster.get("v1", "Secret", name) is None
+
+
 def test_apply_drops_what_the_manager_no_longer_names_and_keeps_what_others_named(api, name):
     api.apply(secret(name, a="MQ==", b="Mg=="), "secrets")
     api.apply(secret(name, other="OQ=="), "secrets", manager="two")
