@@ -1,15 +1,13 @@
-"""Whether a store takes the keys of a Secret: one signed request that lists nothing, as steps and KFP's launcher would."""
+"""Whether a store takes the keys of a Secret: one signed request that lists nothing, as steps and launcher would."""
 
 import base64
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
 from urllib.parse import parse_qsl, quote, urlsplit
 
 from cli.diagnosis import Finding, Patient
-from components.shared import kubernetes
 from components.shared.errors import PipelineError
 
 SECONDS = 5
