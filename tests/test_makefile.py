@@ -1,5 +1,6 @@
 """`make` on machines that are not as they should be: one line that says what to do, and nothing half done."""
 
+import os
 import shutil
 import subprocess
 import sys
@@ -17,7 +18,9 @@ def folder(tmp_path) -> Path:
 
 
 def make(folder: Path, *arguments: str) -> subprocess.CompletedProcess:
-    return subprocess.run(["make", *arguments], cwd=folder, capture_output=True, text=True)
+    # Not what the make that runs these tests was given.
+    environment = {name: value for name, value in os.environ.items() if name not in ("ARGS", "MAKEFLAGS", "MFLAGS")}
+    return subprocess.run(["make", *arguments], cwd=folder, env=environment, capture_output=True, text=True)
 
 
 def script(path: Path, text: str) -> Path:

@@ -162,10 +162,10 @@ def test_copies_of_paintings_are_found(change, least):
     "change, least",
     [
         (recompressed, 1.0),
-        (resized, 1.0),
-        (ImageOps.mirror, 1.0),
-        (cropped, 0.95),
-        (cropped_unevenly, 0.94),
+        pytest.param(resized, 1.0, marks=pytest.mark.slow),
+        pytest.param(ImageOps.mirror, 1.0, marks=pytest.mark.slow),
+        pytest.param(cropped, 0.95, marks=pytest.mark.slow),
+        pytest.param(cropped_unevenly, 0.94, marks=pytest.mark.slow),
         (all_at_once, 0.95),
     ],
 )

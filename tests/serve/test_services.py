@@ -100,6 +100,8 @@ def test_rollback_without_room_gives_up(kube, servers, put, models, capsys):
 def test_rollback_ended_by_a_signal_leaves_nothing_running(kube, servers, put, models, capsys, number):
     first, second = (put(model)[0] for model in models[:2])
     servers.full = True
+    # A shell's background jobs, such as these tests may be, ignore it.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
 
     def end_it() -> None:
         kube.wait(lambda: replicas(kube)[first] == 1)
@@ -107,7 +109,10 @@ def test_rollback_ended_by_a_signal_leaves_nothing_running(kube, servers, put, m
 
     thread = threading.Thread(target=end_it)
     thread.start()
-    status, text = printed(capsys, "rollback", "colours")
+    try:
+        status, text = printed(capsys, "rollback", "colours")
+    finally:
+        signal.signal(signal.SIGINT, before)
     thread.join()
     assert status == (130 if number == signal.SIGINT else 2), text
     assert replicas(kube) == {first: 0, second: 1} and served(servers) == ["second"]

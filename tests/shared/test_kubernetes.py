@@ -1,3 +1,4 @@
+import dataclasses
 import threading
 
 import pytest
@@ -60,11 +61,10 @@ def test_an_object_that_the_schema_refuses_says_where(cluster):
         cluster.apply({**CONFIG, "dat": {}})
 
 
-def test_an_unreachable_server_is_a_transient_error(kube, cluster, monkeypatch):
-    monkeypatch.setattr(kubernetes, "_ATTEMPTS", 2)
+def test_an_unreachable_server_is_a_transient_error(kube, cluster):
     kube.__exit__()
     with pytest.raises(TransientError, match="cannot read Pod p in kubeflow"):
-        cluster.get("v1", "Pod", "p")
+        dataclasses.replace(cluster, attempts=2).get("v1", "Pod", "p")
 
 
 def test_no_cluster_at_all(monkeypatch, tmp_path):

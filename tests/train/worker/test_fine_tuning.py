@@ -55,7 +55,7 @@ def state(folder) -> dict:
 @pytest.mark.parametrize(
     "augmentation, when",
     [
-        ("none", "before the boundary"),
+        pytest.param("none", "before the boundary", marks=pytest.mark.slow),
         pytest.param("light", "before the boundary", marks=pytest.mark.slow),
         pytest.param("none", "at the boundary", marks=pytest.mark.slow),
         pytest.param("light", "after the boundary", marks=pytest.mark.slow),

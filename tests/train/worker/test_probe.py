@@ -112,6 +112,7 @@ def test_a_network_read_otherwise_keeps_its_pre_trained_part(weights, dataset, t
     assert answers(both.network.base, images) == pytest.approx((values + mirrored) / 2, abs=1e-5)
 
 
+@pytest.mark.slow
 def test_fine_tuning_that_is_not_clearly_better_is_not_taken(weights, dataset, tmp_path, monkeypatch):
     settings = probing(weights, tmp_path, fine_tune_epochs="1", learning_rate=1e-6, view="center")
     result = train(settings, dataset, tmp_path)
@@ -120,6 +121,7 @@ def test_fine_tuning_that_is_not_clearly_better_is_not_taken(weights, dataset, t
     assert next(row["name"] for row in result.comparison if row["taken"]) == "regression on frozen features"
 
 
+@pytest.mark.slow
 def test_fine_tuning_that_is_clearly_better_is_taken(weights, dataset, tmp_path, monkeypatch):
     monkeypatch.setattr("components.train.worker.export.better", lambda hits, than: True)
     monkeypatch.setattr("components.train.worker.checkpoints.CheckpointManager.start_from", lambda *_: None)
@@ -128,6 +130,7 @@ def test_fine_tuning_that_is_clearly_better_is_taken(weights, dataset, tmp_path,
     assert [row["name"] for row in result.comparison if row["taken"]] == ["fine-tuned"]
 
 
+@pytest.mark.slow
 def test_a_stopped_run_goes_on_to_the_same_head(probed, weights, dataset, tmp_path, monkeypatch):
     settings = probing(weights, tmp_path, view="whole")
     computed = Features.of
