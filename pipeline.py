@@ -34,6 +34,7 @@ def pipeline(
     data_table: str = "",
     data_images_table: str = "",
     data_image_base: str = "",
+    data_image_sizes: str = "",
     data_keywords: str = "",
     data_columns: str = "",
     data_where: str = "",
@@ -112,7 +113,8 @@ def pipeline(
         data_source: Where the collection is: sample, table, bigquery, met, flickr or folder.
         data_table: Objects: path, URI (csv, jsonl, parquet), BigQuery table or folder; empty for the source's default.
         data_images_table: Table of images (object_id, original_image_url); empty if the objects carry them.
-        data_image_base: Prefix of image addresses that are relative.
+        data_image_base: Prefix of relative image addresses, or a template: {}/full/!{size},{size}/0/default.jpg.
+        data_image_sizes: Sizes that the images' host serves, for {size}: 250,330,500,960; empty for any.
         data_keywords: Search words for data_source=flickr, one per class: monkey,wild boar,crow.
         data_columns: Columns that are named otherwise: original_image_url=url,object_id=id.
         data_where: SQL condition on the objects, such as: is_public_domain AND object_begin_date > 1800.
@@ -202,6 +204,8 @@ def pipeline(
         table=data_table,
         images=data_images_table,
         image_base=data_image_base,
+        image_sizes=data_image_sizes,
+        image_size=fetch_image_size,
         keywords=data_keywords,
         columns=data_columns,
         label=label,

@@ -65,6 +65,7 @@ FINAL_REASONS = {
     "too_large": "the file has too many bytes",
     "too_many_pixels": "the image has too many pixels",
     "too_thin": "the image is much longer than it is wide",
+    "size_not_allowed": "the host does not serve images of this size",
 }
 # and what may pass.
 PASSING_REASONS = {
@@ -75,6 +76,8 @@ PASSING_REASONS = {
     "timeout": "no answer in time",
     "deadline": "not finished in the time that one object has",
     "host_down": "the host failed so often that it was given up on",
+    "challenged": "the host turns programs away",
+    "login": "the host asks for a login",
     "robots_unavailable": "the host's robots.txt cannot be had",
     "bad_response": "the answer breaks the protocol",
     "incomplete": "the file was cut off on its way",

@@ -18,6 +18,7 @@ from urllib.request import getproxies, proxy_bypass
 import aiohttp
 from yarl import URL
 
+from components.fetch import refusals
 from components.fetch.budget import Budget, Claim
 from components.fetch.codings import Unpacker
 from components.fetch.connections import Connector
@@ -143,14 +144,15 @@ class Downloader:
             self._resolver.check_literal(url.host or "", url.port or 0)
 
     async def _receive(self, url: URL, response, host: Host, claim: Claim, polite: bool, max_bytes: int) -> Body | URL:
-        if not _is_whole(response):
-            await _drain(response)
+        page = b"" if _is_whole(response) else await _error_page(response)
         if response.status in (301, 302, 303, 307, 308):
             host.answered()
             return _redirection(url, response)
         if not _is_whole(response):
-            failure = _refusal(response)
-            if failure.retry is Retry.LATER:
+            failure = refusals.explained(str(url), response.status, response.headers, page) or _refusal(response)
+            if failure.reason in refusals.TURNED_AWAY:
+                host.turned_away(failure.reason, str(failure))
+            elif failure.retry is Retry.LATER:
                 host.refused(failure.retry_after)
             elif failure.retry is Retry.AGAIN:
                 host.failed()
@@ -162,8 +164,16 @@ class Downloader:
         if (response.content_length or 0) > max_bytes:
             raise _too_large(max_bytes)
         data = await _read(response, claim, max_bytes)
+        if data[:_CHUNK].lstrip()[:1] == b"<":
+            self._check_page(url, response, host, data[:_CHUNK])
         host.answered()
         return Body(data, response.status)
+
+    def _check_page(self, url: URL, response: aiohttp.ClientResponse, host: Host, page: bytes) -> None:
+        """Raises Failure for a page in the place of an image that says why there is none."""
+        if failure := refusals.explained(str(url), response.status, response.headers, page):
+            host.turned_away(failure.reason, str(failure))
+            raise failure
 
     def _host(self, url: URL) -> Host:
         key = f"{url.host}:{url.port}"
@@ -180,8 +190,8 @@ class Downloader:
                 file=sys.stderr, flush=True,
             )  # fmt: skip
 
-    async def _read_robots(self, address: str) -> bytes:
-        """Everything from this host depends on it, so it is tried for as long as a host is waited for."""
+    async def _read_robots(self, address: str, patient: bool) -> bytes:
+        """If `patient`, for as long as a host is waited for: everything from this host depends on it."""
         loop = asyncio.get_running_loop()
         started, attempt = loop.time(), 0
         while True:
@@ -192,8 +202,9 @@ class Downloader:
                     body = await self._follow(URL(address), deadline, claim, False, MAX_BYTES * 4)
                 return body.data
             except Failure as failure:
-                patient = failure.reason != "dns" and loop.time() - started < self._limits.host_patience
-                if failure.retry is Retry.NEVER or (attempt >= self._limits.attempts and not patient):
+                waits = failure.reason != "dns" and loop.time() - started < self._limits.host_patience
+                ends = attempt >= self._limits.attempts and not waits
+                if not patient or failure.retry is Retry.NEVER or ends:
                     raise
             await asyncio.sleep(min(self._limits.max_backoff, self._limits.backoff * 2 ** min(attempt, 10)))
 
@@ -237,10 +248,17 @@ def _retry_after(value: str) -> float:
         return 0.0
 
 
-async def _drain(response: aiohttp.ClientResponse) -> None:
-    """Reads a short error page, because a connection with unread bytes cannot be used again."""
-    if (response.content_length or 0) <= _CHUNK and response.content_length is not None:
-        await response.content.read()
+async def _error_page(response: aiohttp.ClientResponse) -> bytes:
+    """A short error page, or the beginning of one without a length: a connection with unread bytes is of no use."""
+    if response.content_length is not None:
+        return await response.content.read() if response.content_length <= _CHUNK else b""
+    page = bytearray()
+    if response.content_type.startswith("text/"):
+        async for chunk in response.content.iter_chunked(_CHUNK):
+            page += chunk
+            if len(page) >= _CHUNK:
+                break
+    return bytes(page)
 
 
 def _is_whole(response: aiohttp.ClientResponse) -> bool:

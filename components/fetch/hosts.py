@@ -32,7 +32,8 @@ class Host:
         self._silent = 0
         self._refused = False
         self._refused_since = 0.0  # time of the first refusal since the last success
-        self._down = ""  # why it was given up
+        self._turned_away = 0  # times in a row
+        self._down: tuple[str, str] | None = None  # reason and message for which it was given up
         self._turn = asyncio.Lock()
         self._freed = asyncio.Event()
 
@@ -43,7 +44,7 @@ class Host:
 
     @contextlib.asynccontextmanager
     async def slot(self) -> AsyncIterator[None]:
-        """Waits for the host's turn. Raises Failure(host_down) if the host was given up."""
+        """Waits for the host's turn. Raises Failure (host_down, challenged, login) if it was given up."""
         async with self._turn:
             await self._wait()
             self._active += 1
@@ -59,7 +60,7 @@ class Host:
 
     def answered(self) -> None:
         """The host answered as it should: it is alive, and may get a little more."""
-        self._silent, self._refused_since = 0, 0.0
+        self._silent, self._refused_since, self._turned_away = 0, 0.0, 0
         now = asyncio.get_running_loop().time()
         # Until the first refusal connections are added quickly; afterwards a step at a time, together with the rate.
         if self._refused and now - self._changed_at < self._limits.recovery:
@@ -107,6 +108,13 @@ class Host:
         if now - self._silent_since > self._limits.host_patience:
             self._give_up(f"{self._name} did not answer for {self._limits.host_patience:g} s and was given up")
 
+    def turned_away(self, reason: str, message: str) -> None:
+        """The host wants a person, or one that it knows, and says so again and again: then it is left alone."""
+        self._silent = 0
+        self._turned_away += 1
+        if self._turned_away >= self._limits.turned_away:
+            self._give_up(message, reason)
+
     def crawl_delay(self, seconds: float) -> bool:
         """robots.txt asks for so many seconds between requests of this process; returns whether that is slower."""
         asked = 1.0 / max(seconds, 1e-3)
@@ -115,16 +123,16 @@ class Host:
         self._top_rate = self._rate = asked
         return True
 
-    def _give_up(self, why: str) -> None:
+    def _give_up(self, why: str, reason: str = "host_down") -> None:
         """Nothing more is asked of it in this run."""
-        self._paused_until, self._down = 0.0, why
+        self._paused_until, self._down = 0.0, (reason, why)
         self._freed.set()
 
     async def _wait(self) -> None:
         loop = asyncio.get_running_loop()
         while True:
             if self._down:
-                raise Failure("host_down", self._down)
+                raise Failure(*self._down)
             pause = max(self._next, self._paused_until) - loop.time()
             if pause > 0:
                 await asyncio.sleep(pause)

@@ -14,6 +14,7 @@ from dataclasses import replace
 import numpy as np
 
 from components.artifacts.image_shard import OK
+from components.fetch import iiif
 from components.fetch.budget import Budget
 from components.fetch.deadline import Deadline
 from components.fetch.download import Body, Downloader
@@ -24,10 +25,13 @@ from components.fetch.stores import Stores
 from components.fetch.turns import Turns
 from components.shared import addresses, hashing, imaging
 from components.shared.errors import PipelineError
+from components.shared.templates import is_template
 
 _TURN = Turns()
 # Levels of 255 by which the pixels of one colour may differ after a JPEG's rounding.
 _FLAT = 2
+# Sizes that are tried of an image whose IIIF service refused the one that was asked for.
+_MOST_SIZES = 4
 
 
 class Objects:
@@ -36,6 +40,9 @@ class Objects:
     def __init__(self, settings: ShardSettings, limits: Limits, downloader: Downloader, budget: Budget) -> None:
         self._settings, self._limits, self._downloader, self._budget = settings, limits, downloader, budget
         self._stores = Stores(settings, limits)
+        # What goes into a template, the query step has put there.
+        self._base = "" if is_template(settings.image_base) else settings.image_base
+        self._services = iiif.Services(settings.image_size)
         self._large = ThreadPoolExecutor(1, "large")
 
     async def fetch(self, image_uri: str) -> Outcome:
@@ -88,7 +95,7 @@ class Objects:
         await asyncio.sleep(pause)
 
     async def _attempt(self, image_uri: str, deadline: Deadline, last_sha256: str) -> Outcome:
-        address = located(image_uri, self._settings.image_base)
+        address = located(image_uri, self._base)
         async with self._body(address, deadline) as body:
             encoded = _opened(body, last_sha256)
             if not encoded.is_large(self._settings.image_size):
@@ -102,13 +109,52 @@ class Objects:
     async def _body(self, address: str, deadline: Deadline) -> AsyncIterator[Body]:
         scheme = address.partition(":")[0]
         if scheme in ("http", "https"):
-            async with self._downloader.get(address, deadline) as body:
+            async with self._image(address, deadline) as body:
                 yield body
         elif scheme == "sample":
             yield _sample(address)
         else:
             async with self._budget.claim(deadline) as claim:
                 yield Body(await self._stores.read(address, deadline, claim), 0)
+
+    @contextlib.asynccontextmanager
+    async def _image(self, address: str, deadline: Deadline) -> AsyncIterator[Body]:
+        """The body at `address`, or that of the same image in a size that its IIIF service says it serves."""
+        address = self._services.adapted(address)
+        async with contextlib.AsyncExitStack() as stack:
+            try:
+                body = await stack.enter_async_context(self._downloader.get(address, deadline))
+            except Failure as failure:
+                if not self._services.may_help(address, failure):
+                    raise
+                # One image finds out what the host takes; those that were asked for beside it then know.
+                async with self._services.turn(address):
+                    body = await self._other_size(stack, address, failure, deadline)
+            yield body
+
+    async def _other_size(
+        self, stack: contextlib.AsyncExitStack, address: str, failure: Failure, deadline: Deadline
+    ) -> Body:
+        if (learned := self._services.adapted(address)) != address:
+            with contextlib.suppress(Failure):
+                return await stack.enter_async_context(self._downloader.get(learned, deadline))
+        try:
+            async with self._downloader.get(iiif.parse(address).info, deadline) as described:
+                info = described.data
+            others = list(self._services.others(address, info))[:_MOST_SIZES]
+        except (Failure, ValueError):
+            raise failure from None
+        for other in others:
+            try:
+                body = await stack.enter_async_context(self._downloader.get(other, deadline))
+            except Failure as again:
+                if not self._services.may_help(other, again):
+                    raise
+            else:
+                self._services.worked(address, other, info)
+                return body
+        message = f"{failure}; none of the sizes that its info.json tells of is served"
+        raise Failure("size_not_allowed", message, http_status=failure.http_status)
 
 
 def located(image_uri: str, image_base: str) -> str:

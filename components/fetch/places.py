@@ -11,6 +11,7 @@ from yarl import URL
 from components.fetch.failure import Failure
 from components.fetch.settings import ShardSettings
 from components.shared.storage import storage
+from components.shared.templates import PLACE
 
 # The Met's own pictures, to which its BigQuery table leads.
 PUBLIC_BUCKETS = frozenset({("gs", "gcs-public-data--met")})
@@ -43,7 +44,8 @@ def hosts_of(addresses: Iterable[str]) -> frozenset[tuple[str, int]]:
 
 
 def _typed(settings: ShardSettings) -> list[str]:
-    return [text for text in (settings.image_base, *settings.named) if text]
+    # A template that begins with {} names no place.
+    return [text for text in (settings.image_base, *settings.named) if text and not text.startswith(PLACE)]
 
 
 def place_of(address: str) -> tuple[str, str]:

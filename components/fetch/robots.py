@@ -1,7 +1,8 @@
-"""What a host asks of machines: robots.txt, and the headers that keep a picture out of machine learning."""
+"""What a host asks of machines: robots.txt, tdmrep.json, and the headers that keep a picture out of learning."""
 
 import asyncio
 import codecs
+import json
 import re
 from collections.abc import Awaitable, Callable, Iterator
 
@@ -11,6 +12,8 @@ from protego import Protego
 from components.fetch.failure import Failure, Retry
 from components.fetch.settings import AGENT
 
+# https://www.w3.org/community/reports/tdmrep/CG-FINAL-tdmrep-20240202
+TDMREP = "/.well-known/tdmrep.json"
 MAX_BYTES = 500 << 10  # RFC 9309: a crawler reads at least this much
 _NO_AI = frozenset({"noai", "noimageai", "noml"})
 # `agent: directives`; these are directives with a value, not agents.
@@ -34,14 +37,15 @@ class Robots:
     """robots.txt of every host met, each read once (RFC 9309)."""
 
     def __init__(
-        self, read: Callable[[str], Awaitable[bytes]], on_delay: Callable[[str, float], None], max_delay: float
+        self, read: Callable[[str, bool], Awaitable[bytes]], on_delay: Callable[[str, float], None], max_delay: float
     ) -> None:
-        """`read(url)` gets a text or raises Failure; `on_delay(origin, seconds)` hears of a crawl delay.
+        """`read(url, patient)` gets a text or raises Failure; `on_delay(origin, seconds)` hears of a crawl delay.
 
         A host that asks for more than `max_delay` seconds between requests is left alone.
         """
         self._read, self._on_delay, self._max_delay = read, on_delay, max_delay
         self._rules: dict[str, asyncio.Task] = {}
+        self._reservations: dict[str, asyncio.Task] = {}
 
     async def check(self, origin: str, url: str) -> None:
         """Raises Failure(robots, noai) where `origin` (scheme://host:port) does not want `url` to be fetched."""
@@ -49,8 +53,15 @@ class Robots:
             self._rules[origin] = asyncio.ensure_future(self._load(origin))
         # Shielded: the object whose deadline passes first must not take the rules from the others.
         rules = await asyncio.shield(self._rules[origin])
-        if rules is None:
-            return
+        if rules is not None:
+            self._check(rules, origin, url)
+        if origin not in self._reservations:
+            self._reservations[origin] = asyncio.ensure_future(self._load_reservations(origin))
+        reserved = await asyncio.shield(self._reservations[origin])
+        if reserved and not reserved.can_fetch(url, AGENT):
+            raise Failure("noai", f"{origin}{TDMREP} reserves it from text and data mining (tdm-reservation)")
+
+    def _check(self, rules: "Rules", origin: str, url: str) -> None:
         if not rules.crawling.can_fetch(url, AGENT):
             raise Failure("robots", f"{origin}/robots.txt does not allow it")
         if not rules.training.can_fetch(url, AGENT):
@@ -58,7 +69,7 @@ class Robots:
 
     async def _load(self, origin: str) -> "Rules | None":
         try:
-            text = await self._read(f"{origin}/robots.txt")
+            text = await self._read(f"{origin}/robots.txt", True)
         except Failure as failure:
             # 4xx says that there are no rules, and so does 204; 5xx says nothing, so nothing may be fetched.
             if (400 <= failure.http_status < 500 and failure.http_status != 429) or failure.http_status == 204:
@@ -78,6 +89,25 @@ class Robots:
         if delay:
             self._on_delay(origin, delay)
         return rules
+
+    async def _load_reservations(self, origin: str) -> Protego | None:
+        """The rules of tdmrep.json; None where there is none, or none that can be read: then nothing is reserved."""
+        try:
+            text = await self._read(origin + TDMREP, False)
+            return _reservations(json.loads(text.decode("utf-8-sig")))
+        except (Failure, ValueError, TypeError, AttributeError):
+            return None
+
+
+def _reservations(rules: list[dict]) -> Protego:
+    """Its locations are patterns like those of robots.txt; the longest that fits counts."""
+    lines = ["User-agent: *"]
+    for rule in rules:
+        reserved = str(rule.get("tdm-reservation")).strip() in ("1", "True")
+        location = str(rule.get("location") or "/")
+        path = location if location.startswith(("/", "*")) else f"/{location}"
+        lines.append(f"{'Disallow' if reserved else 'Allow'}: {path}")
+    return Protego.parse("\n".join(line for line in lines if line.isprintable()))
 
 
 class Rules:

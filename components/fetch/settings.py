@@ -69,6 +69,7 @@ class Limits:
     host_connections: int = 32  # to one host, from all processes of all shards
     store_connections: int = 8  # to one bucket, from one process
     host_failures: int = 10  # in a row, without an answer: from then on one probe at a time
+    turned_away: int = 20  # in a row, by a challenge or a login: then the host is left alone
     host_patience: float = 60.0  # after so long without any answer a host is given up
     recovery: float = 2.0  # between two steps back up after a 429
     max_bytes: int = 64 << 20  # of one picture

@@ -12,6 +12,8 @@ def query(
     table: str,
     images: str,
     image_base: str,
+    image_sizes: str,
+    image_size: int,
     keywords: str,
     columns: str,
     label: str,

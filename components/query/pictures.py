@@ -6,14 +6,15 @@ import duckdb
 
 from components.query.columns import ADDRESS_COLUMNS, FLOAT_ID, Texts, columns_of, texts_of
 from components.query.database import identifier, literal, row
-from components.query.settings import QueryError
+from components.query.settings import QueryError, Settings
 from components.shared.addresses import AROUND
 from components.shared.storage import storage
+from components.shared.templates import PLACE, is_iiif, is_template, sized
 
 _BEFORE_SCHEME = r"[;,\s]+([A-Za-z][A-Za-z0-9+.-]+://)"
 
 
-def create_pictures(database: duckdb.DuckDBPyConnection, relation: str, base: str) -> None:
+def create_pictures(database: duckdb.DuckDBPyConnection, relation: str, base: str, folder: str = "") -> None:
     """Creates `pictures` from `relation`, which has object_id and at least one of ADDRESS_COLUMNS.
 
     An object's pictures are numbered from 0: the primary one first (`is_primary`), then in the order of their cell if
@@ -21,7 +22,8 @@ def create_pictures(database: duckdb.DuckDBPyConnection, relation: str, base: st
     counts once.
 
     Args:
-        base: What stands before a relative address; a URI or an absolute folder.
+        base: What stands before a relative address; a URI or an absolute folder; or a template (see templates.py).
+        folder: What stands before an address that is still relative in its template.
 
     Raises:
         QueryError: `relation` lacks the columns, or all addresses are paths of a Windows machine.
@@ -40,11 +42,16 @@ def create_pictures(database: duckdb.DuckDBPyConnection, relation: str, base: st
     """
     is_several, has_float_ids = _look_at(database, cells)
     addresses = _parted(cells) if is_several else cells
+    if is_template(base):
+        addresses = f"SELECT * REPLACE ({_filled('address', base)} AS address) FROM ({addresses})"
+    complete = absolute("address", base)
+    if is_template(base):
+        complete = absolute("address", folder) if base.startswith(PLACE) else "address"
     key = "regexp_replace(object_id, '[.]0+$', '')" if has_float_ids else "object_id"
     database.execute(f"""
         CREATE TABLE pictures AS
         WITH addresses AS (
-            SELECT {key} AS object_id, {absolute("address", base)} AS image_uri, bool_or(first) AS first,
+            SELECT {key} AS object_id, {complete} AS image_uri, bool_or(first) AS first,
                 min(place) AS place
             FROM ({addresses}) GROUP BY ALL
         )
@@ -74,18 +81,51 @@ def absolute(address: str, base: str) -> str:
         cases.insert(0, f"WHEN starts_with({address}, {host}) THEN {literal(scheme + ':')} || {address}")
         cases.insert(-1, f"WHEN starts_with({address}, '?') THEN {literal(base)} || {address}")
     if on_web and "?" in base:
-        value = f"replace(replace(replace({address}, '&', '%26'), '#', '%23'), '+', '%2B')"
-        cases[-1] = f"ELSE {literal(base)} || {value} END"
+        cases[-1] = f"ELSE {literal(base)} || {_as_value(address)} END"
     return " ".join(["CASE", *cases])
 
 
-def base_of(table: str, image_base: str) -> str:
-    """What relative addresses start with: `image_base`, else the folder of `table`; absolute if it is a local path."""
+def base_of(settings: Settings) -> str:
+    """`image_base`, with a number for `{size}`, else the folder of the table; absolute if it is a local path."""
+    base = sized(settings.image_base, settings.image_size, settings.sizes) or folder_of_table(settings)
+    local = None if base.startswith(PLACE) else storage.local_path(base)
+    return os.path.abspath(local) if local is not None else base
+
+
+def folder_of_table(settings: Settings) -> str:
+    """The folder of the table that has the addresses; absolute if it is a local path."""
+    table = settings.images or settings.table
     if table.startswith(("http://", "https://")):
         table = table.partition("?")[0].partition("#")[0]
-    base = image_base or table.rpartition("/")[0] or "."
-    local = storage.local_path(base)
-    return os.path.abspath(local) if local is not None else base
+    folder = table.rpartition("/")[0] or "."
+    local = storage.local_path(folder)
+    return os.path.abspath(local) if local is not None else folder
+
+
+def _filled(address: str, template: str) -> str:
+    """SQL of `address` in the place of `{}`; a complete one as it is, where the template has a beginning of its own.
+
+    An identifier of a IIIF service is one segment of a path, whatever is in it, unless it is encoded already; `{}`
+    after a `?` is a value. The address of a service may be that of its info.json.
+    """
+    start = template.partition(PLACE)[0]
+    value = address
+    if "?" in start:
+        value = _as_value(address)
+    elif is_iiif(template):
+        whole = f"rtrim(regexp_replace({address}, '/info[.]json$', ''), '/')"
+        encoded = (
+            f"CASE WHEN regexp_matches({address}, '%[0-9A-Fa-f]{{2}}') THEN {address} ELSE url_encode({address}) END"
+        )
+        value = encoded if start else whole
+    text = f"replace({literal(template)}, '{PLACE}', {value})"
+    if not start:
+        return text
+    return f"CASE WHEN regexp_matches({address}, '^([A-Za-z][A-Za-z0-9+.-]*:|//)') THEN {address} ELSE {text} END"
+
+
+def _as_value(sql: str) -> str:
+    return f"replace(replace(replace({sql}, '&', '%26'), '#', '%23'), '+', '%2B')"
 
 
 def _look_at(database: duckdb.DuckDBPyConnection, cells: str) -> tuple[bool, bool]:

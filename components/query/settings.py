@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 from components.shared.errors import PipelineError
 from components.shared.parameters import LARGEST, ParameterError, all_between, ascii_line, at_least, choice, refuse
+from components.shared.templates import SIZE, allowed_sizes, check_template
 
 SLICES = "period,department,classification"
 SOURCES = ("sample", "table", "bigquery", "met", "flickr", "folder")
@@ -40,6 +41,8 @@ class Settings:
     table: str = ""
     images: str = ""
     image_base: str = ""
+    image_sizes: str = ""
+    image_size: int = 256
     keywords: str = ""
     columns: str = ""
     label: str = ""
@@ -100,6 +103,11 @@ class Settings:
         return {wanted.strip(): actual.strip() for wanted, _, actual in pairs}
 
     @property
+    def sizes(self) -> tuple[int, ...]:
+        """`image_sizes` as numbers, the smallest first."""
+        return allowed_sizes("image_sizes", self.image_sizes)
+
+    @property
     def detects_missing(self) -> bool:
         """Whether `missing_values` names `auto`: what usually spells that there is no value."""
         return "auto" in [item.lower() for item in split_list(self.missing_values)]
@@ -122,6 +130,9 @@ class Settings:
                 use = f"source={self.source} does not read it; use source={others}, or leave it empty"
                 raise refuse(name, getattr(self, name), use)
         self.renamed  # raises where `columns` is not what it should be
+        check_template("image_base", self.image_base)
+        if self.sizes and SIZE not in self.image_base:
+            raise refuse("image_sizes", self.image_sizes, f"image_base has no {SIZE} for which one of them would stand")
 
     def _check_classes(self) -> None:
         if self.max_classes != 0:

@@ -56,9 +56,9 @@ class Server(ThreadingHTTPServer):
     daemon_threads = True
     request_queue_size = 128
 
-    def __init__(self, address: str = "127.0.0.1", robots: str | int = 404) -> None:
+    def __init__(self, address: str = "127.0.0.1", robots: str | int = 404, tdmrep: str | int = 404) -> None:
         super().__init__((address, 0), Handler)
-        self.robots = robots
+        self.robots, self.tdmrep = robots, tdmrep
         self.asked: collections.Counter[str] = collections.Counter()
         self.times: list[float] = []
         self.agents: set[str] = set()
@@ -107,8 +107,8 @@ class Handler(BaseHTTPRequestHandler):
             server.most_at_once = max(server.most_at_once, server.at_once)
             count = server.asked[path]
         try:
-            if path == "/robots.txt":
-                return self._robots()
+            if path in ("/robots.txt", "/.well-known/tdmrep.json"):
+                return self._text(self.server.robots if path == "/robots.txt" else self.server.tdmrep)
             name, *arguments = path.strip("/").split("/")
             serve = getattr(self, "serve_" + re.sub(r"\W", "_", name), None)
             serve(count, *arguments) if serve else self._reply(404, b"no such fault", type="text/plain")
@@ -119,9 +119,26 @@ class Handler(BaseHTTPRequestHandler):
     def log_message(self, format: str, *arguments: object) -> None:
         """Quiet."""
 
-    def _robots(self) -> None:
-        robots = self.server.robots
-        self._reply(robots, b"") if isinstance(robots, int) else self._reply(200, robots.encode(), type="text/plain")
+    def _text(self, text: str | int) -> None:
+        self._reply(text, b"") if isinstance(text, int) else self._reply(200, text.encode(), type="text/plain")
+
+    def serve_page(self, count: int, status: str, kind: str) -> None:
+        """A refusal as hosts send it: in chunks, as Cloudflare does."""
+        page = {
+            "challenge": b"<!DOCTYPE html><html><title>Just a moment...</title><script>window._cf_chl_opt={}</script>",
+            "login": b"<html><form action=/in><input name=u><input name=p type='password'></form></html>",
+            "size": b"<html><h1>Error</h1><p>Use thumbnail sizes listed on https://w.wiki/GHai</p></html>",
+        }.get(kind, b"")
+        self.send_response(int(status))
+        self.send_header("Content-Type", "text/html")
+        self.send_header("Transfer-Encoding", "chunked")
+        if kind == "header":
+            self.send_header("cf-mitigated", "challenge")
+        self.end_headers()
+        self.wfile.write(b"%x\r\n%s\r\n" % (len(page), page) * bool(page) + b"0\r\n\r\n")
+
+    def serve_login(self, count: int, *rest: str) -> None:
+        self._reply(200, b"<html>Who are you?</html>", type="text/html")
 
     def _reply(
         self, status: int, body: bytes, type: str = "image/jpeg", length: int | None = None, **headers: str

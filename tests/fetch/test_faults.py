@@ -22,7 +22,19 @@ MATRIX = {
         str(status): (f"/status/{status}", f"http_{status}", 1) for status in (400, 404, 405, 410, 416, 451, 204, 304)
     }
     | {"no-such-file": ("no/such/file.jpg", "http_404", 1)},
-    "401, 403": {str(status): (f"/status/{status}", f"http_{status}", 1) for status in (401, 403)},
+    "403": {"403": ("/status/403", "http_403", 1)},
+    "401, or a page that asks for a login": {
+        "401": ("/status/401", "login", 1),
+        "login-page": ("/page/403/login", "login", 1),
+        "login-elsewhere": ("/login/now", "login", 1),
+    },
+    "a challenge page, with 200, 202, 403, 429 or 503": {
+        f"challenge-{status}": (f"/page/{status}/challenge", "challenged", 1) for status in (200, 202, 403, 429, 503)
+    }
+    | {"challenge-by-header": ("/page/403/header", "challenged", 1)},
+    "400, 403 or 429 that says of the size that it is not served": {
+        f"size-{status}": (f"/page/{status}/size", "size_not_allowed", 1) for status in (400, 403, 429)
+    },
     "408, 425, 500, 502, 503, 504, then fine": {
         "408-passes": ("/flaky/408/2/2.jpg", "ok", 3),
         "425-passes": ("/flaky/425/2/3.jpg", "ok", 3),
@@ -170,6 +182,7 @@ MATRIX = {
 FAULTS = {name: case for cases in MATRIX.values() for name, case in cases.items()}
 # Rows that need a server, a store or a disk of their own: where they are tested.
 ELSEWHERE = {
+    "tdmrep.json reserves it": "test_robots.test_a_reservation_beside_robots_txt_is_heard",
     "connection refused": "test_download.test_no_one_listening",
     "Retry-After of more than 15 minutes": "test_hosts.test_a_host_that_asks_for_a_day_is_given_up_for_this_run",
     "all objects of a host that never answers": "test_fetcher.test_a_host_that_never_answers_ends_soon",

@@ -40,6 +40,32 @@ def test_rules_for_us_by_name():
         assert reasons(get(polite(server), [f"{server.url}/ok/1"])) == ["robots"]
 
 
+TDMREP = '[{"location": "/ok/mine*", "tdm-reservation": 1}, {"location": "/ok/mine-free", "tdm-reservation": 0}]'
+
+
+@pytest.mark.parametrize("robots", [404, "User-agent: *\nDisallow:\n"])
+def test_a_reservation_beside_robots_txt_is_heard(robots):
+    with Server(robots=robots, tdmrep=TDMREP) as server:
+        paths = ["/ok/1.jpg", "/ok/mine1", "/ok/mine2", "/ok/mine-free3"]
+        results = get(polite(server), [server.url + path for path in paths])
+        assert reasons(results) == ["ok", "noai", "noai", "ok"]
+        assert server.asked["/.well-known/tdmrep.json"] == 1 and "/ok/mine1" not in server.asked
+        assert reasons(get(polite(server, respect_robots=False), [f"{server.url}/ok/mine1"])) == ["ok"]
+
+
+@pytest.mark.parametrize("tdmrep", [404, 500, "<html>", "{}", "[1]", '[{"location": "/ok", "tdm-reservation": 0}]'])
+def test_where_no_reservation_can_be_read_there_is_none(tdmrep):
+    with Server(tdmrep=tdmrep) as server:
+        assert reasons(get(polite(server), [f"{server.url}/ok/1"])) == ["ok"]
+
+
+def test_a_host_that_turns_programs_away_is_left_alone():
+    with Server() as server:
+        settings, limits = polite(server), replace(QUICK, turned_away=3)
+        results = get(settings, [f"{server.url}/page/403/challenge"] * 6, limits, at_once=False)
+        assert reasons(results) == ["challenged"] * 6 and server.asked["/page/403/challenge"] == 3
+
+
 FORBIDDEN = "User-agent: *\nDisallow: /\n"
 
 

@@ -29,6 +29,7 @@ from components.shared.errors import PipelineError, TransientError
 from components.shared.parameters import did_you_mean
 from components.shared.progress import Progress
 from components.shared.storage import storage
+from components.shared.templates import is_template, sized
 
 TABLE, IMAGES = "bigquery-public-data.the_met.objects", "bigquery-public-data.the_met.images"
 BUCKET = "gs://gcs-public-data--met"
@@ -113,7 +114,8 @@ class BigQuerySource:
         database.execute(
             "CREATE TABLE addresses AS SELECT object_id, unnest(addresses) AS original_image_url FROM results"
         )
-        base = (self.settings.image_base or BUCKET).rstrip("/")
+        template = sized(self.settings.image_base, self.settings.image_size, self.settings.sizes)
+        base = BUCKET if is_template(template) else (template or BUCKET).rstrip("/")
         unknown = database.execute(
             "SELECT object_id FROM addresses JOIN labelled USING (object_id) GROUP BY object_id "
             "HAVING bool_and(original_image_url = '') ORDER BY object_id"
@@ -121,7 +123,7 @@ class BigQuerySource:
         if unknown:
             database.register("listed", pyarrow.table(_list_bucket(base, [key for (key,) in unknown])))
             database.execute("INSERT INTO addresses SELECT object_id, uri FROM listed")
-        create_pictures(database, "addresses", base)
+        create_pictures(database, "addresses", template if is_template(template) else base, base)
 
     def describe_attributes(self, settings: Settings) -> Attributes:
         """Counted by BigQuery: what comes back are a few rows a column, not the collection."""

@@ -4,7 +4,7 @@ import duckdb
 
 from components.query.columns import ADDRESS_COLUMNS
 from components.query.database import first_line
-from components.query.pictures import base_of, create_pictures
+from components.query.pictures import base_of, create_pictures, folder_of_table
 from components.query.settings import QueryError, Settings
 from components.query.state import file_state
 from components.query.table_file import TableFile, load_table, open_table
@@ -49,7 +49,7 @@ class TableSource:
         settings = self.settings
         relation = "raw_images" if settings.images else "objects"
         try:
-            create_pictures(database, relation, base_of(settings.images or settings.table, settings.image_base))
+            create_pictures(database, relation, base_of(settings), folder_of_table(settings))
         except duckdb.Error as error:
             raise QueryError(f"cannot read {settings.images or settings.table}: {first_line(error)}") from error
 
