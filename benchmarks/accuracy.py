@@ -4,11 +4,11 @@
 
 DATA holds louvre/ (objects.csv, images.csv, images/), pacs_photo/ and painters4/ (a folder per class) and weights/. A
 seed changes the split and the training; painters4, which is small, is split into three folds of the seed 1 instead. For
-each data set and seed `pipeline.py run` makes the data (query to assemble, over HTTP or from the folder, near-duplicates
-dropped); then every setting trains on it by `python -m components.train.worker`, and its model.tflite answers for the
-test pictures. The expert's script takes the same records: features of the same network by plain Keras, scikit-learn's
-LogisticRegressionCV on training and validation split together. Nothing is chosen by the test split. What is in the
-folder --work already is not done again.
+each data set and seed `pipeline.py run` makes the data (query to assemble, over HTTP or from the folder, near-
+duplicates dropped); then every setting trains on it by `python -m components.train.worker`, and its model.tflite
+answers for the test pictures. The expert's script takes the same records: features of the same network by plain Keras,
+scikit-learn's LogisticRegressionCV on training and validation split together. Nothing is chosen by the test split. What
+is in the folder --work already is not done again.
 """
 
 import argparse

@@ -272,15 +272,15 @@ def _part_assemble(count: int) -> dict:
 def _write_collection(folder: Path, count: int) -> None:
     rng = np.random.default_rng(0)
     layers = [np.asarray(drawing(seed, (160, 160)), np.uint16) for seed in range(200)]
-    items = []
+    items, before = [], layers[0]
     for k in range(count):
         # Two drawings, shifted and laid over each other: different from all others.
         one, other = (np.roll(layers[n], rng.integers(0, 160, 2), (0, 1)) for n in rng.integers(0, 200, 2))
         pixels = (one + other) // 2
         quality = 90
         if k % 100 == 99:
-            pixels, quality = last, 60
-        last = pixels
+            pixels, quality = before, 60
+        before = pixels
         data = simplejpeg.encode_jpeg(np.ascontiguousarray(pixels, np.uint8), quality=quality)
         items.append(Item(f"{k:07d}", "ab"[k % 2], ("train", "train", "test")[k % 3], data))
     for number in range(0, count, 10_000):

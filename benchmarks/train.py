@@ -188,7 +188,7 @@ def _pull_torch(python: str, dataset: Path) -> Measured:
 
 
 def _output(command: list[object]) -> str:
-    done = subprocess.run(list(map(str, command)), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    done = subprocess.run(list(map(str, command)), capture_output=True, text=True)
     if done.returncode:
         raise SystemExit(f"{done.stderr}\n{' '.join(map(str, command))} ended with {done.returncode}")
     return done.stdout

@@ -37,12 +37,12 @@ def settings(model: str, **changes: object):
     """Settings of a short training from scratch."""
     from components.train.settings import Settings
 
-    values = dict(
-        snapshot="", logs="", model=model, weights="none", epochs=1, head="steps", view="auto",
-        fine_tune_epochs="0", batch_size=BATCH,
-        optimizer="adamw", learning_rate=1e-3, augmentation="light", balance="none", precision="float32",
-        quantize="none", patience=0, checkpoint_every=1000, workers=1, accelerator="", gpus=0, max_restarts=0, seed=1,
-    )  # fmt: skip
+    values = {
+        "snapshot": "", "logs": "", "model": model, "weights": "none", "epochs": 1, "head": "steps", "view": "auto",
+        "fine_tune_epochs": "0", "batch_size": BATCH, "optimizer": "adamw", "learning_rate": 1e-3,
+        "augmentation": "light", "balance": "none", "precision": "float32", "quantize": "none", "patience": 0,
+        "checkpoint_every": 1000, "workers": 1, "accelerator": "", "gpus": 0, "max_restarts": 0, "seed": 1,
+    }  # fmt: skip
     return Settings(**{**values, **changes})
 
 

@@ -24,8 +24,10 @@ KFP_NAMESPACE = "kubeflow"
 # Retries what can pass: a pod that is gone (Error), one that ended with a status, one that its node evicted. A graph
 # whose step failed has none of it (exit status -1), and is not run all over again, as retryPolicy: Always would do.
 RETRY = 'lastRetry.status == "Error" || asInt(lastRetry.exitCode) > 0 || lastRetry.message contains "low on resource"'
-_KFP_PARTS = ("ml-pipeline", "ml-pipeline-ui", "ml-pipeline-persistenceagent", "ml-pipeline-viewer-crd")
-_KFP_PARTS += ("metadata-grpc-deployment", "workflow-controller")
+_KFP_PARTS = (
+    *("ml-pipeline", "ml-pipeline-ui", "ml-pipeline-persistenceagent", "ml-pipeline-viewer-crd"),
+    *("metadata-grpc-deployment", "workflow-controller"),
+)
 _NO_ACCELERATOR = re.compile(r"cpu|memory|pods|ephemeral-storage|(hugepages|attachable-volumes)-.*|.*kubernetes\.io/.*")
 _APPLY = "kubectl apply -k manifests/overlays/cluster (docs/cluster.md, 3)"
 
@@ -93,7 +95,7 @@ def kfp_pods(patient: Patient) -> Iterator[Finding]:
     if late:
         yield Finding("mend", "KFP", f"not ready: {', '.join(late)} (kubectl -n {namespace} get pods says why)")
     else:
-        server = known.get("ml-pipeline", known.get("workflow-controller"))
+        server = known["ml-pipeline" if "ml-pipeline" in known else "workflow-controller"]
         image = server["spec"]["template"]["spec"]["containers"][0]["image"]
         yield Finding("ok", "KFP", f"its parts are ready in namespace {namespace} ({image})")
 
@@ -192,7 +194,7 @@ def images(patient: Patient) -> Iterator[Finding]:
             for name in entry.get("names") or []}  # fmt: skip
     logins = _logins(patient)
     absent = []
-    for name, reference in references.items():
+    for reference in references.values():
         if _full(reference) in held:
             continue
         if "/" not in reference:

@@ -8,6 +8,7 @@ import os
 import time
 import urllib.error
 from collections.abc import Iterator
+from typing import Any
 
 from cli import diagnosis, kfp_api, store_diagnosis
 from cli.diagnosis import Finding, Patient
@@ -46,9 +47,8 @@ def main(options: argparse.Namespace) -> int:
 
 def _findings(options: argparse.Namespace) -> Iterator[Finding]:
     target = read_target(options)
-    health = {}
-    for finding in _of_kfp(options, health):
-        yield finding
+    health: dict[str, Any] = {}
+    yield from _of_kfp(options, health)
     try:
         cluster = kubernetes.connect(options.kubeconfig, options.context, options.namespace or "kubeflow", attempts=2)
         told = cluster.look("/version")

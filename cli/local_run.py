@@ -73,15 +73,16 @@ def _execute(run_: runs.Run, board: Board, console: Console, group: ProcessGroup
     console.print("[bold]museum-classifier[/]", end=" ")
     console.print(str(run_.folder), highlight=False, markup=False, soft_wrap=True)
     # The lock goes along: were this process killed, the run would still not be anybody's to resume before its end.
-    group.start(["-m", "cli.execute", str(run_.folder)], _environment(run_, scratch), [run_.lock])
+    process = group.start(["-m", "cli.execute", str(run_.folder)], _environment(run_, scratch), [run_.lock])
+    assert process.stdout is not None
     with Display(board, console) as display, run_.log.open("a", encoding="utf-8") as log:
-        for line in group.process.stdout:
+        for line in process.stdout:
             log.write(line)
             log.flush()
             event = events.parse(line)
             if event is not None:
                 _note(event, run_, board, display)
-    group.process.wait()
+    process.wait()
 
 
 def _environment(run_: runs.Run, scratch: str) -> dict[str, str]:

@@ -37,8 +37,10 @@ class ProcessGroup:
         for number, handler in self._before.items():
             signal.signal(number, handler)
 
-    def start(self, arguments: Sequence[str], environment: Mapping[str, str], inherited: Sequence[int]) -> None:
-        """Starts `python ARGUMENTS`; `process.stdout` is its output and errors as text."""
+    def start(
+        self, arguments: Sequence[str], environment: Mapping[str, str], inherited: Sequence[int]
+    ) -> subprocess.Popen[str]:
+        """Starts `python ARGUMENTS` and returns the process; its `stdout` is its output and errors as text."""
         self._starting = True
         try:
             self.process = subprocess.Popen(
@@ -55,6 +57,7 @@ class ProcessGroup:
             self._starting = False
         if self._ending:
             raise KeyboardInterrupt
+        return self.process
 
     def end(self) -> int:
         """Ends what still runs, politely, so that training writes its checkpoint, then for good; returns its status."""
@@ -63,11 +66,12 @@ class ProcessGroup:
             return 1
         if self.process.poll() is None:
             self._send(signal.SIGTERM)
-            self._read_on(time.monotonic() + GRACE_SECONDS)
+            self._read_on(self.process, time.monotonic() + GRACE_SECONDS)
         self._send(signal.SIGKILL)  # also what outlived its parent
         return self.process.wait()
 
-    def _read_on(self, until: float) -> None:
+    @staticmethod
+    def _read_on(process: subprocess.Popen, until: float) -> None:
         """Waits for the end of the process and reads what it prints, so that no step dies of a full pipe.
 
         In turns of a second: Python hears a signal that comes right before it begins to wait only when it is done.
@@ -75,7 +79,7 @@ class ProcessGroup:
         with contextlib.suppress(ValueError, OSError):
             while time.monotonic() < until:
                 with contextlib.suppress(subprocess.TimeoutExpired):
-                    self.process.communicate(timeout=1)
+                    process.communicate(timeout=1)
                     return
 
     def _received(self, *_: object) -> None:

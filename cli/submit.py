@@ -85,8 +85,8 @@ def _is_older(health: dict[str, Any], options: argparse.Namespace) -> bool:
             f"{options.host} is KFP {version[0]}.{version[1]}, which refuses fields of this pipeline: upgrade it to "
             f"{TRIED_KFP[0]}.{TRIED_KFP[1]}"
         )
-    older = bool(version and version < TRIED_KFP)
-    if older:
+    older = version is not None and version < TRIED_KFP
+    if version and older:
         print(
             f"warning: {options.host} is KFP {version[0]}.{version[1]}; this was tried with "
             f"{TRIED_KFP[0]}.{TRIED_KFP[1]}, without which a run has no end and its Workflow stays (--no-limits)",

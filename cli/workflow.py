@@ -79,7 +79,7 @@ class Workflow:
     def _failed_elsewhere(self, steps: set[tuple[str, ...]]) -> Iterator[Step]:
         """KFP's own pods that failed and are no step's: the drivers of the run and of its loops and conditions."""
         for path in self.nodes:
-            own, node = path[:-1] + (path[-1].removesuffix("-driver"),) if path else (), self._newest(path)
+            own, node = path[:-1] + (path[-1].removesuffix("-driver"),) if path else (), self._newest(path) or {}
             pods = self._pods(path)
             if pods and _STATES.get(node.get("phase", "")) == "failed" and not {own, path[:-1]} & steps:
                 attempts = tuple(map(self._attempt, pods))

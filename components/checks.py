@@ -79,7 +79,7 @@ def _own_parameters() -> dict[str, Any] | None:
         cluster = kubernetes.connect()
         owners = cluster.own_pod()["metadata"].get("ownerReferences", [])
         (name,) = [owner["name"] for owner in owners if owner["kind"] == "Workflow"]
-        spec = cluster.get("argoproj.io/v1alpha1", "Workflow", name)["spec"]
+        spec = (cluster.get("argoproj.io/v1alpha1", "Workflow", name) or {})["spec"]
         (root,) = [each["value"] for each in spec["arguments"]["parameters"] if each["name"] == "components-root"]
         (given,) = [
             each["value"]

@@ -23,7 +23,10 @@ def main() -> None:
     from kfp.dsl.executor_main import executor_main
 
     dsl.component = lambda **_: lambda function: function  # the decorator is the compiler's
-    sys.argv[1:2] = ["--component_module_path", find_spec(sys.argv[1]).origin]
+    module = find_spec(sys.argv[1])
+    if module is None or module.origin is None:
+        raise ModuleNotFoundError(f"this image has no {sys.argv[1]}")
+    sys.argv[1:2] = ["--component_module_path", module.origin]
     for pause in PAUSES:
         try:
             return executor_main()

@@ -5,6 +5,7 @@ string value is empty: `gpus: int` as an accelerator count would ask for none, s
 workers as a Job, which asks for their CPU, memory and accelerators; the step itself only waits.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass, fields
 
 from kfp import kubernetes
@@ -86,7 +87,7 @@ def run_config() -> PipelineConfig:
     )
 
 
-def set_resources(task: PipelineTask, step: str, secrets: dict[str, object]) -> None:
+def set_resources(task: PipelineTask, step: str, secrets: Mapping[str, object]) -> None:
     """Gives `task` what NEEDS says of `step`.
 
     Args:

@@ -23,7 +23,7 @@ image_size, jpeg_quality and respect_robots.
 
 import os
 import tarfile
-from collections.abc import Iterator
+from collections.abc import Generator
 from typing import TYPE_CHECKING
 
 from components.shared.errors import PipelineError
@@ -155,14 +155,15 @@ class Images:
                 "log has it): run the fetch step again"
             )
 
-    def _read(self) -> Iterator[tuple[str, bytes]]:
+    def _read(self) -> Generator[tuple[str, bytes]]:
         try:
             with tarfile.open(self._path) as tar:
                 for member in tar:
                     # tarfile remembers every member that it met: memory would grow with the shard.
-                    tar.members = []
+                    tar.members = []  # type: ignore[attr-defined]  # typeshed does not know it
                     object_id, extension = os.path.splitext(member.name)
                     if extension == ".jpg":
-                        yield object_id, tar.extractfile(member).read()
+                        file = tar.extractfile(member)
+                        yield object_id, file.read() if file else b""
         except (OSError, tarfile.TarError) as error:
             raise PipelineError(f"cannot read {self._path}: {error}; run the fetch step again") from error

@@ -16,7 +16,7 @@ that was right), `snapshot` (of the data set), `refused` (why the model did not 
 """
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -48,7 +48,7 @@ def write(
     object_ids: Sequence[str],
     targets: np.ndarray,
     probabilities: np.ndarray,
-    about: Mapping[str, Any],
+    about: dict[str, Any],
 ) -> None:
     """Writes both files into the local folder `directory`.
 

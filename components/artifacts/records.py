@@ -11,6 +11,7 @@ import struct
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
+from mmap import mmap
 from typing import Any, BinaryIO
 
 import google_crc32c
@@ -156,7 +157,7 @@ class RecordWriter:
 
 
 def read_payloads(
-    file: BinaryIO, name: str, damaged: Callable[[RecordError], None] | None = None
+    file: BinaryIO | mmap, name: str, damaged: Callable[[RecordError], None] | None = None
 ) -> Iterator[tuple[Span, bytes]]:
     """The payloads of the open TFRecord `file`, in order, their checksums checked; `name` is for messages.
 

@@ -130,7 +130,7 @@ def _split(examples: pa.Table, split: str, classes: int) -> dict[str, Any]:
     kept = stored.filter(stored["kept"])
     in_file = Counter(stored["record_uri"].to_pylist())
     kept_in_file = Counter(kept["record_uri"].to_pylist())
-    size = Counter()
+    size: Counter[str] = Counter()
     for uri, length in zip(stored["record_uri"].to_pylist(), stored["length"].to_pylist()):
         size[uri] += records.HEADER_BYTES + length + records.FOOTER_BYTES
     files = [

@@ -85,7 +85,8 @@ def _agreement(one: np.ndarray, other: np.ndarray, starts: np.ndarray) -> float:
     best = -1.0
     # The most promising view first: mostly it settles the matter.
     for k in np.argsort(-starts.max(axis=1), kind="stable")[:2]:
-        best = max(best, _aligned(*views[k], float(starts[k, trims[k]]), _FIRST_TRIMS[trims[k]]))
+        left, right = views[k]
+        best = max(best, _aligned(left, right, float(starts[k, trims[k]]), _FIRST_TRIMS[trims[k]]))
         if not _DOUBTFUL <= best <= _SURELY_SAME:
             break
     return best

@@ -1,7 +1,7 @@
 """The data report: how the collection became a data set, for a curator's eyes."""
 
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
@@ -119,7 +119,7 @@ class _Page:
         least, most = _GALLERY_OF_CLASS
         each = min(max(_GALLERY_PICTURES // max(len(self.labels), 1), least), most)
         size = 120 if len(self.labels) <= 60 else 88
-        rows = defaultdict(list)
+        rows: defaultdict[str, list[int]] = defaultdict(list)
         for row in self._by_digest():
             label = self.columns["label"][row]
             if len(rows[label]) < each:
@@ -276,7 +276,7 @@ def _sources(examples: pa.Table) -> list[tuple[str, list[tuple[str, int, str]]]]
     return found
 
 
-def _values(table: pa.Table, name: str) -> list[str]:
+def _values(table: pa.Table, name: str) -> list[str | None]:
     return table[name].to_pylist() if name in table.column_names else []
 
 
@@ -285,12 +285,12 @@ def _server(uri: str | None) -> str:
     return parts.netloc or {"sample": "drawn by this project", "": "local files"}.get(parts.scheme, parts.scheme)
 
 
-def _counts(values: list[str | None], missing: str) -> list[tuple[str, int, str]]:
+def _counts(values: Iterable[str | None], missing: str) -> list[tuple[str, int, str]]:
     counts = Counter((value or "").strip() or missing for value in values)
     # Ties by name, so that the page is the same on every run.
     ordered = sorted(counts.items(), key=lambda item: (-item[1], item[0]))
     rows = [(name if len(name) < 60 else name[:57] + "…", count) for name, count in ordered[:_SOURCES_SHOWN]]
     if len(ordered) > _SOURCES_SHOWN:
         rows.append((f"{len(ordered) - _SOURCES_SHOWN:,} others", sum(count for _, count in ordered[_SOURCES_SHOWN:])))
-    total = max(len(values), 1)
+    total = max(counts.total(), 1)
     return [(name, count, f"{count:,} · {report.percent(count / total, 0)}") for name, count in rows]

@@ -16,8 +16,8 @@ class Pairs:
     def __len__(self) -> int:
         return len(self.first)
 
-    def where(self, chosen: np.ndarray) -> "Pairs":
-        """Those that `chosen` (bool [n], or indices) picks."""
+    def where(self, chosen: np.ndarray | slice) -> "Pairs":
+        """Those that `chosen` (bool [n], indices, or a slice) picks."""
         return Pairs(self.first[chosen], self.second[chosen], self.distance[chosen])
 
     def of(self, rows: np.ndarray) -> "Pairs":

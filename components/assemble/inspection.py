@@ -4,6 +4,7 @@ import contextlib
 import difflib
 from collections.abc import Callable, Iterator
 
+import numpy as np
 import pyarrow as pa
 import simplejpeg
 from PIL import Image
@@ -123,17 +124,17 @@ def _drawn(jpeg: bytes) -> Group:
     """The picture in half blocks: each character is two pixels, one above the other."""
     image = Image.fromarray(simplejpeg.decode_jpeg(jpeg))
     rows = max(2, round(_PICTURE_COLUMNS * image.height / image.width / 2) * 2)
-    pixels = image.resize((_PICTURE_COLUMNS, rows), Image.Resampling.BOX).load()
+    pixels = np.asarray(image.resize((_PICTURE_COLUMNS, rows), Image.Resampling.BOX))
     lines = []
     for y in range(0, rows, 2):
         line = Text()
         for x in range(_PICTURE_COLUMNS):
-            line.append("▀", Style(color=_rgb(pixels[x, y]), bgcolor=_rgb(pixels[x, y + 1])))
+            line.append("▀", Style(color=_rgb(pixels[y, x]), bgcolor=_rgb(pixels[y + 1, x])))
         lines.append(line)
     return Group(*lines)
 
 
-def _rgb(pixel: tuple[int, ...]) -> str:
+def _rgb(pixel: np.ndarray) -> str:
     return "#{:02x}{:02x}{:02x}".format(*pixel)
 
 

@@ -91,7 +91,7 @@ def _features(examples: pa.Table, rows: np.ndarray) -> np.ndarray:
         chunk = rows[start : start + _CHUNK]
         thumbnails = examples["thumbnail"].take(pa.array(chunk)).to_pylist()
         colours = np.frombuffer(b"".join(thumbnails), np.uint8).reshape(-1, hashing.THUMBNAIL_BYTES) / np.float32(255)
-        parts.append(np.hstack([colours, _outlines(read_pictures(examples, chunk))]))
+        parts.append(np.hstack([colours, _outlines(read_pictures(examples, chunk.tolist()))]))
         progress.update(len(chunk))
     return np.concatenate(parts)
 

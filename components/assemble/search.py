@@ -43,26 +43,23 @@ def close_pairs(hashes: np.ndarray, variants: list[np.ndarray], distance: int) -
         each is compared with some thousands of them.
     """
     entries = np.concatenate(variants)
-    packed, complete = [np.zeros(0, np.uint64)], True
+    kept, complete = [np.zeros(0, np.uint64)], True
     with ThreadPoolExecutor(_THREADS) as pool:
         # Some joins at a time and not all at once: what they find is merged, as often as it has doubled, and bounded.
         for choices in _batches(_choices(len(hashes), distance), _THREADS):
             for found, whole in pool.map(lambda blocks: _join(hashes, entries, blocks, distance), choices):
-                packed, complete = [*packed, found], complete and whole
-            if sum(map(len, packed)) > max(2 * len(packed[0]), _CHUNK):
-                packed = [_nearest(np.concatenate(packed))]
-            if len(packed[0]) > MOST_PAIRS:
+                kept, complete = [*kept, found], complete and whole
+            if sum(map(len, kept)) > max(2 * len(kept[0]), _CHUNK):
+                kept = [_nearest(np.concatenate(kept))]
+            if len(kept[0]) > MOST_PAIRS:
                 complete = False
                 break
-    packed = _nearest(np.concatenate(packed))
+    packed = _nearest(np.concatenate(kept))
     if len(packed) > MOST_PAIRS:
         packed = packed[np.argsort(packed & np.uint64(255), kind="stable")[:MOST_PAIRS]]
         complete = False
     packed.sort()
-    pair = packed >> np.uint64(8)
-    n = np.uint64(max(len(hashes), 1))
-    bits = (packed & np.uint64(255)).astype(np.int64)
-    return Pairs((pair // n).astype(np.int64), (pair % n).astype(np.int64), bits), complete
+    return _unpacked(packed, len(hashes)), complete
 
 
 def crowd_links(hashes: np.ndarray, distance: int, size: int) -> Pairs:
@@ -81,8 +78,11 @@ def crowd_links(hashes: np.ndarray, distance: int, size: int) -> Pairs:
         bits_apart = np.bitwise_count(hashes[first] ^ hashes[others])
         near = bits_apart <= distance
         found.append(_packed(first[near], others[near], bits_apart[near], len(hashes)))
-    packed = _nearest(np.concatenate(found))
-    pair, n = packed >> np.uint64(8), np.uint64(max(len(hashes), 1))
+    return _unpacked(_nearest(np.concatenate(found)), len(hashes))
+
+
+def _unpacked(packed: np.ndarray, hashes: int) -> Pairs:
+    pair, n = packed >> np.uint64(8), np.uint64(max(hashes, 1))
     bits = (packed & np.uint64(255)).astype(np.int64)
     return Pairs((pair // n).astype(np.int64), (pair % n).astype(np.int64), bits)
 

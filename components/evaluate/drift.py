@@ -134,7 +134,8 @@ def compare(service: str, then: dict, now: dict) -> DriftReport:
         bins = " and ".join(str(len(counts)) for counts in sureness)
         raise PipelineError(f"the reference and {service} count confidence in {bins} bins: are both of this version?")
     window = int(classes[1].sum())
-    shifts, movers = (), ()
+    shifts: tuple[Shift, ...] = ()
+    movers: tuple[tuple[str, float, float], ...] = ()
     if window:
         shifts = (shift("predicted classes", *classes), shift("confidence", *sureness))
         shares = [counts / counts.sum() for counts in classes]
@@ -142,7 +143,7 @@ def compare(service: str, then: dict, now: dict) -> DriftReport:
         moved = [(labels[i], float(shares[0][i]), float(shares[1][i])) for i in order]
         movers = tuple(row for row in moved if row[1] != row[2])
     due = any(part.standing == "major" for part in shifts) if window >= MIN_WINDOW else None
-    means = tuple(_mean(counts) for counts in sureness)
+    means = (_mean(sureness[0]), _mean(sureness[1]))
     refused = str(then.get("refused", ""))
     return DriftReport(service, _time(now.get("since")), window, shifts, movers, means, due, refused)
 

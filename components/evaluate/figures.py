@@ -62,7 +62,7 @@ def confidences(analysis: Analysis) -> Figure:
     axes = figure.add_subplot()
     groups = [analysis.confidences[analysis.correct], analysis.confidences[~analysis.correct]]
     edges = np.linspace(0, 1, BINS + 1)
-    axes.hist(groups, bins=edges, stacked=True, color=[_COOL, _ACCENT], label=["right", "wrong"], rwidth=0.9)
+    axes.hist(groups, bins=list(edges), stacked=True, color=[_COOL, _ACCENT], label=["right", "wrong"], rwidth=0.9)
     axes.set_xlim(0, 1)
     _legend(figure)
     _plain(axes, "right and wrong answers", "confidence", "pictures")
@@ -73,14 +73,15 @@ def curves(analysis: Analysis) -> tuple[Figure, Figure]:
     """ROC and precision-recall: every class, or the CURVES classes with the lowest average precision."""
     figures = [Figure(figsize=_HALF, layout="constrained") for _ in range(2)]
     roc, pr = (figure.add_subplot() for figure in figures)
-    scored = [i for i, row in enumerate(analysis.classes) if row.average_precision is not None]
-    chosen = sorted(scored, key=lambda index: analysis.classes[index].average_precision)[:CURVES]
-    for index, colour in zip(sorted(chosen), SERIES):
+    rows = enumerate(analysis.classes)
+    scored = [(row.average_precision, index) for index, row in rows if row.average_precision is not None]
+    chosen = sorted(index for _, index in sorted(scored)[:CURVES])
+    for index, colour in zip(chosen, SERIES):
         row = analysis.classes[index]
         (false, true), (recall, precision) = class_curves(analysis, index)
-        name, line = plot_text(row.label, 18), {"linewidth": 1.5, "color": colour}
-        roc.plot(false, true, **line, label=f"{name} {row.roc_auc:.3f}")
-        pr.plot(recall, precision, **line, label=f"{name} {row.average_precision:.3f}")
+        name = plot_text(row.label, 18)
+        roc.plot(false, true, linewidth=1.5, color=colour, label=f"{name} {row.roc_auc:.3f}")
+        pr.plot(recall, precision, linewidth=1.5, color=colour, label=f"{name} {row.average_precision:.3f}")
     roc.plot([0, 1], [0, 1], color=SOFT, linewidth=1, linestyle="--")
     _unit_square(roc, "ROC, with the area under it", "false positive rate", "true positive rate")
     _unit_square(pr, "precision and recall, with the average precision", "recall", "precision")

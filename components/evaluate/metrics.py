@@ -147,14 +147,12 @@ def _column_slices(correct: np.ndarray, column: str, values: np.ndarray, min_sup
     return sorted(found, key=lambda part: (-part.support, part.value))
 
 
-def class_curves(analysis: Analysis, index: int) -> tuple[tuple, tuple] | None:
+def class_curves(analysis: Analysis, index: int) -> tuple[tuple, tuple]:
     """One against the rest: ((false positive rate, true positive rate), (recall, precision)) of a class.
 
-    None if the split has no picture of the class, or no other.
+    The split must have images of the class and of another.
     """
     truth = analysis.targets == index
-    if truth.all() or not truth.any():
-        return None
     scores = analysis.probabilities[:, index]
     false, true, _ = sklearn_metrics.roc_curve(truth, scores)
     precision, recall, _ = sklearn_metrics.precision_recall_curve(truth, scores)

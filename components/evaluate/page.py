@@ -4,7 +4,7 @@ from components.artifacts.classifier import TFLITE
 from components.evaluate import figures, words
 from components.evaluate.findings import Findings
 from components.evaluate.gallery import Gallery
-from components.evaluate.gate import p_text
+from components.evaluate.gate import Comparison, p_text
 from components.evaluate.metrics import Analysis, Slice, condensed, top_confusions
 from components.shared.intervals import wilson
 from components.shared.report import Report, beside, card, notice, pictures, plot, table
@@ -29,7 +29,7 @@ def write(found: Findings, gallery: Gallery, path: str) -> None:
     ]
     report.section("May it be served", *(notice(tight(text), kind) for text, kind in notices if text))
     if found.comparison:
-        _champion(report, found)
+        _champion(report, found.comparison)
     _floors(report, found.card.get("comparison", []))
     _classes(report, found.analysis)
     _confusions(report, found.analysis, gallery)
@@ -77,8 +77,7 @@ def facts(found: Findings) -> dict[str, str]:
     )
 
 
-def _champion(report: Report, found: Findings) -> None:
-    comparison = found.comparison
+def _champion(report: Report, comparison: Comparison) -> None:
     rows = [
         ["both right", comparison.both],
         ["only this model right", comparison.gained],

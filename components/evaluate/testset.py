@@ -104,7 +104,7 @@ def load(path: str) -> TestSet:
 
 def _index(path: str) -> list[dict]:
     filters = [("split", "=", SPLIT), ("kept", "=", True)]
-    return dataset.read_index(path, lambda name: name in _WANTED or objects.slices([name]), filters).to_pylist()
+    return dataset.read_index(path, lambda name: name in _WANTED or bool(objects.slices([name])), filters).to_pylist()
 
 
 def _read(uri: str, offset: int, length: int) -> bytes:
@@ -112,7 +112,7 @@ def _read(uri: str, offset: int, length: int) -> bytes:
 
 
 def _size(row: dict) -> str:
-    sides = [row.get("original_width"), row.get("original_height")]
-    if not all(sides):
+    shorter = min(row.get("original_width") or 0, row.get("original_height") or 0)
+    if not shorter:
         return "(unknown)"
-    return next((name for limit, name in _SIZES if min(sides) < limit), "1,200 px and more")
+    return next((name for limit, name in _SIZES if shorter < limit), "1,200 px and more")

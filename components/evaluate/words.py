@@ -60,11 +60,13 @@ def weaknesses(found: Findings) -> str:
     """Where it is not good: the worst class, what it is taken for, and the slices that stand below the rest."""
     analysis = found.analysis
     sentences = []
-    worst = min((s for s in analysis.classes if s.recall is not None), key=lambda s: (s.recall, -s.support))
-    if worst.recall == 1:
+    recall, _, worst = min(
+        ((s.recall, -s.support, s) for s in analysis.classes if s.recall is not None), key=lambda found: found[:2]
+    )
+    if recall == 1:
         sentences.append("Every class is recognised without a mistake.")
     else:
-        missed = worst.support - round(worst.recall * worst.support)
+        missed = worst.support - round(recall * worst.support)
         target = f", most often taken for {worst.confused_with} ({worst.confused})" if worst.confused_with else ""
         sentences.append(f"Weakest class: {worst.label}, {missed} of {worst.support} missed{target}.")
     below = [part for part in found.slices if part.standing == "below"]

@@ -2,6 +2,7 @@
 
 import zlib
 from collections.abc import Sequence
+from typing import Any
 
 # What is no coding at all: values that stores and servers put there by mistake (`utf-8`, `none`), and that of the
 # signed chunks in which a file was once uploaded to S3, which the store has long put together.
@@ -30,7 +31,7 @@ class Unpacker:
         self.is_needed = bool(codings)
         self._deflate = codings == ["deflate"]
         self._limit, self._head, self._data = limit, b"", bytearray()
-        self._unpack = None
+        self._unpack: Any = None  # zlib names no type for its decompressors
         self._is_plain = False
 
     def feed(self, chunk: bytes) -> int:

@@ -2,6 +2,7 @@
 
 import functools
 import re
+from typing import Any
 
 import aiohttp
 from aiohttp.client_proto import ResponseHandler
@@ -20,9 +21,9 @@ class Connector(aiohttp.TCPConnector):
     """Keeps connections, but not those on which the server sent more than it had announced: aiohttp would take the
     surplus for the answer to the next request, and one object would get another's picture."""
 
-    def __init__(self, **options: object) -> None:
+    def __init__(self, **options: Any) -> None:
         super().__init__(**options)
-        self._factory = functools.partial(_Protocol, loop=self._loop)
+        self._factory: Any = functools.partial(_Protocol, loop=self._loop)
 
     async def _get(self, key, traces):
         connection = await super()._get(key, traces)
@@ -51,7 +52,7 @@ class _Protocol(ResponseHandler):
     def should_close(self) -> bool:
         return self._surplus or super().should_close
 
-    def set_response_params(self, **params: object) -> None:
+    def set_response_params(self, **params: Any) -> None:
         """A request begins."""
         self._head, self._left = b"", None
         super().set_response_params(**params)
@@ -94,8 +95,9 @@ class _Protocol(ResponseHandler):
         return head + self._cut(data[end.end() :])
 
     def _cut(self, data: bytes) -> bytes:
-        if len(data) > self._left:
+        left = self._left or 0
+        if len(data) > left:
             self._surplus = True
-            data = data[: self._left]
-        self._left -= len(data)
+            data = data[:left]
+        self._left = left - len(data)
         return data

@@ -17,10 +17,11 @@ class Deadline:
         """Counts the time of the block. Raises TimeoutError as soon as none is left."""
         loop = asyncio.get_running_loop()
         try:
-            async with asyncio.timeout(self.left) as self._timeout:
+            async with asyncio.timeout(self.left) as timeout:
+                self._timeout = timeout
                 yield
         finally:
-            self.left = (self._timeout.when() or 0.0) - loop.time()
+            self.left = (timeout.when() or 0.0) - loop.time()
             self._timeout = None
 
     @contextlib.contextmanager
@@ -31,7 +32,7 @@ class Deadline:
             yield
             return
         loop = asyncio.get_running_loop()
-        left = timeout.when() - loop.time()
+        left = (timeout.when() or 0.0) - loop.time()
         timeout.reschedule(None)
         try:
             yield

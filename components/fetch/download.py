@@ -62,7 +62,7 @@ class Downloader:
         self._proxies = getproxies()
         exempt = named_hosts(settings) | hosts_of(self._proxies.values())
         self._resolver = GuardedResolver(exempt, settings.allow_private_addresses)
-        self._session: aiohttp.ClientSession | None = None
+        self._session: aiohttp.ClientSession
 
     async def __aenter__(self) -> "Downloader":
         self._session = aiohttp.ClientSession(
@@ -265,7 +265,7 @@ def _is_whole(response: aiohttp.ClientResponse) -> bool:
     """Whether the body is all there is: 203 is 200 by way of a proxy that changed something, 206 may be all bytes."""
     if response.status == 206:
         match = _RANGE.fullmatch(response.headers.get("Content-Range", "").strip())
-        return bool(match) and int(match[1]) + 1 == int(match[2])
+        return match is not None and int(match[1]) + 1 == int(match[2])
     return response.status in (200, 203)
 
 

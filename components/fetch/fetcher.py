@@ -105,8 +105,8 @@ def fetch_shard(
     pa.set_memory_pool(pa.system_memory_pool())
     rows = Rows(objects_path, shard)
     together = min(rows.shards, _SIDE_BY_SIDE)
-    settings = ShardSettings(**{**vars(settings), "named": rows.named, "side_by_side": together})
-    work = _Work(shard, output_dir, output_uri, settings, limits, rows)
+    own = ShardSettings(**{**vars(settings), "named": rows.named, "side_by_side": together})
+    work = _Work(shard, output_dir, output_uri, own, limits, rows)
     if not work.is_finished():
         work.fetch()
         work.write_log()
@@ -120,7 +120,9 @@ def fetch_shard(
 class _Work:
     """One shard's folder: `parts/` while it is under way, tar and log when it is done."""
 
-    def __init__(self, shard: str, output_dir: str, output_uri: str, settings: Settings, limits: Limits, rows: Rows):
+    def __init__(
+        self, shard: str, output_dir: str, output_uri: str, settings: ShardSettings, limits: Limits, rows: Rows
+    ):
         self._shard, self._settings, self._limits, self._rows = shard, settings, limits, rows
         self._folder, self._uri = output_dir, output_uri
         self._parts_folder = os.path.join(output_dir, "parts")
@@ -177,7 +179,8 @@ class _Work:
             for row, line in zip(self._rows, log, strict=True):
                 picture = b""
                 if line["status"] == OK:
-                    picture = tar.extractfile(next(members)).read()
+                    file = tar.extractfile(next(members))
+                    picture = file.read() if file else b""
                     next(members)  # the metadata, which are written anew
                 writer.add(row.ordinal, row.key, row.text, Outcome(**line, picture=picture))
         writer.close()
@@ -202,10 +205,11 @@ class _Work:
         for field_ in log_schema():
             schema = schema.append(field_)
         schema = schema.with_metadata({MADE_BY: self._identity(), PARAMETERS: self._parameters()})
-        ordinal = 0
+        ordinal, found = 0, self._parts
+        assert found is not None  # fetch() has been called
         with storage.replacing(self._log) as partial, pq.ParquetWriter(partial, schema, compression="zstd") as writer:
             for batch in self._rows.batches():
-                lines = b"".join(self._parts.line(ordinal + index) for index in range(batch.num_rows))
+                lines = b"".join(found.line(ordinal + index) for index in range(batch.num_rows))
                 writer.write_batch(pa.record_batch([*batch.columns, *_parsed(lines)], schema=schema))
                 ordinal += batch.num_rows
 

@@ -21,7 +21,7 @@ from components.shared.templates import IMAGE_REQUEST, LARGER_SIDE
 # "Not this size", in the words of one server or another. 404 and 500 say it too, and more often something else.
 _REFUSALS = frozenset({400, 403, 413, 422, 501})
 _REQUEST = re.compile(rf"(https?://.+?){IMAGE_REQUEST}(\?.*)?", re.IGNORECASE)
-_SIZE = re.compile(r"!?(\d*),(\d*)")
+_SIZE = re.compile(r"(!?)(\d*),(\d*)")
 # Of info.json: features, and what each level of compliance has of them.
 _FORMS = {"sizeByConfinedWh": "!{w},{h}", "sizeByW": "{w},", "sizeByWh": "{w},{h}", "sizeByH": ",{h}"}
 _CONFINED = _FORMS["sizeByConfinedWh"]
@@ -88,7 +88,7 @@ class Services:
         """Addresses of the same image in sizes that its info.json allows, the best first. Raises ValueError."""
         request = parse(address)
         described = json.loads(info)
-        if not isinstance(described, dict) or not isinstance(described.get("width"), int):
+        if request is None or not isinstance(described, dict) or not isinstance(described.get("width"), int):
             raise ValueError("no description of an image")
         # A form that was refused is refused again, unless it asked for too much.
         refused = _form(request.size) if _longer(request.size) <= _widest(described) else ""
@@ -99,13 +99,13 @@ class Services:
 
     def worked(self, asked: str, address: str, info: bytes) -> None:
         """`address` was served where `asked` was not: its host's further images are asked for in this way."""
-        request, host = parse(address), _host(address)
-        if not request:
+        before, request, host = parse(asked), parse(address), _host(address)
+        if not before or not request:
             return
         limit = _widest(json.loads(info))
         if limit < math.inf and limit >= self._image_size:
             self._widest[host] = int(limit)
-        if (form := _form(request.size)) != _form(parse(asked).size) and form != _FORMS["sizeByWh"]:
+        if (form := _form(request.size)) != _form(before.size) and form != _FORMS["sizeByWh"]:
             self._forms[host] = form
 
 
@@ -113,12 +113,18 @@ def _host(address: str) -> str:
     return address.split("/", 3)[2].lower()
 
 
+def _parts(size: str) -> tuple[str, str, str]:
+    """`!` or nothing, width and height of a size as it stands in a request; what is not given is empty."""
+    match = _SIZE.fullmatch(size)
+    return (match[1], match[2], match[3]) if match else ("", "", "")
+
+
 def _longer(size: str) -> int:
-    return max((int(number) for number in _SIZE.fullmatch(size).groups() if number), default=0)
+    return max((int(number) for number in _parts(size)[1:] if number), default=0)
 
 
 def _form(size: str) -> str:
-    confined, width, height = size.startswith("!"), *_SIZE.fullmatch(size).groups()
+    confined, width, height = _parts(size)
     return "!{w},{h}" if confined else "{w},{h}" if width and height else "{w}," if width else ",{h}"
 
 

@@ -138,8 +138,10 @@ class Objects:
         if (learned := self._services.adapted(address)) != address:
             with contextlib.suppress(Failure):
                 return await stack.enter_async_context(self._downloader.get(learned, deadline))
+        if not (request := iiif.parse(address)):
+            raise failure
         try:
-            async with self._downloader.get(iiif.parse(address).info, deadline) as described:
+            async with self._downloader.get(request.info, deadline) as described:
                 info = described.data
             others = list(self._services.others(address, info))[:_MOST_SIZES]
         except (Failure, ValueError):

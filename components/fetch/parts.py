@@ -42,8 +42,7 @@ class PartWriter:
 
     def __init__(self, folder: str, print_: str) -> None:
         self._folder, self._fingerprint = folder, print_
-        self._tar: io.FileIO | None = None
-        self._log: io.FileIO | None = None
+        self._files: tuple[io.FileIO, io.FileIO] | None = None  # tar and log
         self._name = ""
         self._broken: OSError | None = None
         self.objects = 0
@@ -59,34 +58,32 @@ class PartWriter:
             raise
 
     def _add(self, ordinal: int, key: str, text: str, outcome: Outcome) -> None:
-        if self._tar is None:
-            self._open()
+        tar, log = self._files = self._files or self._open()
         columns = json.loads(text)
         entries = _entries(columns, outcome) if outcome.status == OK else b""
-        line = {"row": ordinal, "key": key, "offset": self._tar.tell(), "length": len(entries)}
+        line = {"row": ordinal, "key": key, "offset": tar.tell(), "length": len(entries)}
         line |= {name: getattr(outcome, name) for name in _LOG_FIELDS}
         line["thumbnail"] = base64.b64encode(outcome.thumbnail).decode()
-        _write(self._tar, entries)
-        _write(self._log, json.dumps(line).encode() + b"\n")
+        _write(tar, entries)
+        _write(log, json.dumps(line).encode() + b"\n")
         self.objects += 1
 
     def close(self) -> str:
         """Ends the part; returns its path without suffix, or "" if there is none open."""
-        if self._tar is None:
+        if self._files is None:
             return ""
-        self._tar.close()
-        self._log.close()
-        self._tar = None
+        for file in self._files:
+            file.close()
+        self._files = None
         self.objects = 0
         return os.path.join(self._folder, self._name)
 
-    def _open(self) -> None:
+    def _open(self) -> tuple[io.FileIO, io.FileIO]:
         # In the order of their names later parts count more: a later attempt may have what an earlier one missed.
         self._name = f"{self._fingerprint}-{time.time_ns():020d}-{uuid.uuid4().hex[:8]}"
         path = os.path.join(self._folder, self._name)
         # Unbuffered: what was written survives the process, in the order in which it was written.
-        self._tar = open(f"{path}.tar", "xb", buffering=0)
-        self._log = open(f"{path}.jsonl", "xb", buffering=0)
+        return open(f"{path}.tar", "xb", buffering=0), open(f"{path}.jsonl", "xb", buffering=0)
 
 
 class Parts:

@@ -40,7 +40,7 @@ def named_hosts(settings: ShardSettings) -> frozenset[tuple[str, int]]:
 def hosts_of(addresses: Iterable[str]) -> frozenset[tuple[str, int]]:
     """Host and port of those addresses that are http or https."""
     urls = [URL(text) for text in addresses if text.lower().startswith(("http://", "https://"))]
-    return frozenset((url.host.lower(), url.port) for url in urls if url.host)
+    return frozenset((url.host.lower(), url.port) for url in urls if url.host and url.port)
 
 
 def _typed(settings: ShardSettings) -> list[str]:

@@ -63,6 +63,7 @@ def run(
 async def _run(job, rows, count, heard, crashed, tick) -> None:
     window = max(8, min(_WINDOW, count // (4 * job.processes)))
     task = asyncio.current_task()
+    assert task is not None
     with contextlib.suppress(ValueError, RuntimeError):  # only a main thread hears signals
         asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
     try:
@@ -113,6 +114,7 @@ class _Process:
             sys.executable, "-m", "components.fetch.worker",
             stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE, env=_environment(), process_group=0,
         )  # fmt: skip
+        assert process.stdin is not None
         try:
             process.stdin.write(json.dumps(asdict(self._job)).encode() + b"\n")
             self._deal(process, first)
@@ -120,10 +122,10 @@ class _Process:
         finally:
             # Also when this task is cancelled: the end of stdin tells the process to keep what it has and go.
             process.stdin.close()
-            await process.wait()
-        if process.returncode:
-            self._count_death(process.returncode)
-        return process.returncode
+            status = await process.wait()
+        if status:
+            self._count_death(status)
+        return status
 
     def _count_death(self, status: int) -> None:
         self._deaths += 1

@@ -180,8 +180,7 @@ def _addressed(line: str) -> str:
 def _of_training(line: str) -> str:
     """A line that says of training what the other says by words of its own: as Disallow, or nothing."""
     match = _LINE.match(line)
-    field = match[1].lower() if match else ""
-    if field not in _RULES:
+    if not match or (field := match[1].lower()) not in _RULES:
         return line
     if field in ("content-signal", "content-usage"):
         value = match[2].strip()

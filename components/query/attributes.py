@@ -61,7 +61,7 @@ def _printed(attributes: Attributes, width: int) -> "Table":
     """The table, in lines of at most `width` characters as long as that leaves room for one of the common values."""
     from rich.table import Table
 
-    rows = [[f"{cell:,}" if isinstance(cell, int) else cell for cell in row[:-1]] for row in attributes.rows()]
+    rows = [[f"{cell:,}" if isinstance(cell, int) else str(cell) for cell in row[:-1]] for row in attributes.rows()]
     headings = attributes.columns
     widths = [max([len(headings[number]), *(len(row[number]) for row in rows)]) for number in range(len(headings) - 1)]
     left = width - sum(widths) - 2 * len(headings)

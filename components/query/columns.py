@@ -8,6 +8,7 @@ maps and bytes that are no text have no text; who asks for such a column is told
 from dataclasses import dataclass, field
 
 import duckdb
+from duckdb.sqltypes import DuckDBPyType
 
 from components.query.database import identifier, literal, row, scalar
 
@@ -26,7 +27,7 @@ class Column:
 
     name: str
     sql: str
-    type: "duckdb.DuckDBPyType"
+    type: DuckDBPyType
 
 
 @dataclass(frozen=True)
@@ -43,7 +44,7 @@ def columns_of(database: duckdb.DuckDBPyConnection, relation: str) -> list[Colum
     return [flat for name, kind in described for flat in _flattened(Column(name, identifier(name), kind))]
 
 
-def described_types(database: duckdb.DuckDBPyConnection, relation: str) -> list[tuple[str, "duckdb.DuckDBPyType"]]:
+def described_types(database: duckdb.DuckDBPyConnection, relation: str) -> list[tuple[str, DuckDBPyType]]:
     """Name and type of each column of the SQL `relation`."""
     result = database.execute(f"SELECT * FROM {relation} LIMIT 0")
     described = [(name, kind) for name, kind, *_ in result.description]
@@ -90,12 +91,17 @@ def unify_ids(database: duckdb.DuckDBPyConnection, table: str) -> None:
         database.execute(f"UPDATE {identifier(table)} SET object_id = regexp_replace(trim(object_id), '[.]0+$', '')")
 
 
+def children(kind: DuckDBPyType) -> list[tuple[str, DuckDBPyType]]:
+    """Name and type of what the nested type `kind` is made of: the fields of a struct, the elements of a list."""
+    return [(name, inner) for name, inner in kind.children if isinstance(inner, DuckDBPyType)]
+
+
 def _flattened(column: Column) -> list[Column]:
     if column.type.id != "struct":
         return [column]
     inner = [
         Column(f"{column.name}.{name}", f"struct_extract({column.sql}, {literal(name)})", kind)
-        for name, kind in column.type.children
+        for name, kind in children(column.type)
     ]
     return [flat for item in inner for flat in _flattened(item)]
 
@@ -123,7 +129,7 @@ def _choice(column: Column) -> tuple[str, str, str, str]:
 
 
 def _choice_of_list(column: Column) -> tuple[str, str, str, str]:
-    sql, inner = column.sql, column.type.children[0][1]
+    sql, inner = column.sql, children(column.type)[0][1]
     reason = f"holds lists ({str(column.type)[:60]}), not one value per object"
     if inner.id in ("list", "array", "map", "union", "struct") or str(inner) in ("JSON", "BLOB"):
         return "", "", "", reason

@@ -1,6 +1,7 @@
 """`where`: one SQL condition on the columns of the collection, in a grammar that is listed here, and nothing else."""
 
 from collections.abc import Callable, Iterable, Mapping
+from typing import Any
 
 import sqlglot
 from sqlglot import exp
@@ -16,15 +17,17 @@ _COMPARISONS = (exp.EQ, exp.NEQ, exp.GT, exp.GTE, exp.LT, exp.LTE, exp.NullSafeE
 _ARITHMETIC = (exp.Add, exp.Sub, exp.Mul, exp.Div, exp.IntDiv, exp.Mod, exp.Neg)
 _PATTERNS = (exp.Like, exp.ILike, exp.Escape, exp.SimilarTo, exp.RegexpLike, exp.RegexpILike, exp.Glob)
 _TYPES = (exp.Cast, exp.TryCast, exp.DataType, exp.DataTypeParam)
-_TEXTS = (exp.Lower, exp.Upper, exp.Trim, exp.Length, exp.Substring, exp.Left, exp.Right, exp.Concat, exp.DPipe)
-_TEXTS += (exp.StartsWith, exp.EndsWith, exp.Contains, exp.StrPosition, exp.Replace, exp.SplitPart, exp.RegexpReplace)
-_NUMBERS = (exp.Abs, exp.Round, exp.Floor, exp.Ceil, exp.Least, exp.Greatest)
+_TEXTS: tuple[type[Any], ...] = (
+    *(exp.Lower, exp.Upper, exp.Trim, exp.Length, exp.Substring, exp.Left, exp.Right, exp.Concat, exp.DPipe),
+    *(exp.StartsWith, exp.EndsWith, exp.Contains, exp.StrPosition, exp.Replace, exp.SplitPart, exp.RegexpReplace),
+)
+_NUMBERS: tuple[type[Any], ...] = (exp.Abs, exp.Round, exp.Floor, exp.Ceil, exp.Least, exp.Greatest)
 _LISTS = (exp.ArrayContains, exp.Bracket)
 _DATES = (exp.Date, exp.Year, exp.Month, exp.Day, exp.Extract, exp.TsOrDsToDate)
 _ALLOWED = {*_VALUES, *_LOGIC, *_COMPARISONS, *_ARITHMETIC, *_PATTERNS, *_TYPES, *_TEXTS, *_NUMBERS, *_DATES}
 _ALLOWED |= {*_LISTS}
 # Where a column is compared or reckoned with; in a pattern, or as a text's part, it stays the text that it is.
-_TYPED = (*_LOGIC, *_COMPARISONS, *_ARITHMETIC, *_NUMBERS, *_DATES)
+_TYPED: tuple[type[Any], ...] = (*_LOGIC, *_COMPARISONS, *_ARITHMETIC, *_NUMBERS, *_DATES)
 
 
 def check_condition(
@@ -49,7 +52,7 @@ def check_condition(
     replaced = typed({known[name.lower()] for _, name in named})
     for column, name in named:
         name = known[name.lower()]
-        node: exp.Expression = exp.column(exp.to_identifier(name, quoted=True))
+        node: exp.Expr = exp.column(exp.to_identifier(name, quoted=True))
         if name in replaced and _is_compared(column):
             node = exp.paren(sqlglot.parse_one(replaced[name], dialect=dialect))
         condition = node if column is condition else condition
@@ -62,7 +65,7 @@ def condition_columns(text: str, dialect: str) -> set[str]:
     return {name.lower() for _, name in _columns(_parse(text, dialect))} if text.strip() else set()
 
 
-def _parse(text: str, dialect: str) -> exp.Expression:
+def _parse(text: str, dialect: str) -> exp.Expr:
     try:
         statements = sqlglot.parse(text, dialect=dialect)
         if len(statements) != 1 or not isinstance(statements[0], exp.Condition) or statements[0].find(exp.Query):
@@ -78,7 +81,7 @@ def _parse(text: str, dialect: str) -> exp.Expression:
     return statements[0]
 
 
-def _check(node: exp.Expression, text: str) -> None:
+def _check(node: exp.Expr, text: str) -> None:
     is_list = not isinstance(node, exp.In) or isinstance(node.args.get("field"), exp.Column | None)
     if type(node) in _ALLOWED and is_list:
         return
@@ -90,7 +93,7 @@ def _check(node: exp.Expression, text: str) -> None:
     )
 
 
-def _columns(condition: exp.Expression) -> list[tuple[exp.Column, str]]:
+def _columns(condition: exp.Expr) -> list[tuple[exp.Column, str]]:
     """The columns, each with its name; `artist.name` is a field of a nested column."""
     found = list(condition.find_all(exp.Column))
     return [(column, ".".join(part.name for part in column.parts)) for column in found]

@@ -203,9 +203,13 @@ def _opened(path: str) -> TextIO:
 
 def _not_utf8(path: str) -> CsvError:
     with open(path, "rb") as file:
-        for number, line in enumerate(file, 1):
-            try:
-                line.decode("utf-8")
-            except UnicodeDecodeError:
-                break
+        number = 1 + sum(1 for _ in itertools.takewhile(_is_utf8, file))
     return CsvError(f"line {number}: the file is not in UTF-8; save it as CSV UTF-8")
+
+
+def _is_utf8(line: bytes) -> bool:
+    try:
+        line.decode("utf-8")
+    except UnicodeDecodeError:
+        return False
+    return True

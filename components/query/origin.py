@@ -66,5 +66,6 @@ def _labelled(settings: Settings, counts: Counts) -> tuple[str, int, list[tuple[
 
 def _without_token(value: object) -> object:
     """A signed URL without its signature: the report is passed on."""
-    is_url = isinstance(value, str) and value.startswith(("http://", "https://"))
-    return value.partition("?")[0] if is_url else value
+    if isinstance(value, str) and value.startswith(("http://", "https://")):
+        return value.partition("?")[0]
+    return value

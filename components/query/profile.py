@@ -163,7 +163,7 @@ def _large_groups(database: duckdb.DuckDBPyConnection) -> list[tuple[str, str, i
 
 
 def _add_left_out(report: Report, database: duckdb.DuckDBPyConnection, selection: Selection) -> None:
-    left_out = [[item.name, item.pictures, item.left_out] for item in selection.classes if item.left_out]
+    left_out = [item for item in selection.classes if item.left_out]
     unmapped = database.execute(
         "SELECT value, count(*) AS objects FROM candidates_of_label WHERE value IS NOT NULL AND class IS NULL "
         "GROUP BY value ORDER BY objects DESC, value LIMIT ?",
@@ -171,10 +171,11 @@ def _add_left_out(report: Report, database: duckdb.DuckDBPyConnection, selection
     ).fetchall()
     blocks = []
     if left_out:
-        blocks.append(table(["class left out", "pictures", "why"], left_out[:MOST_VALUES]))
+        rows = [[item.name, item.pictures, item.left_out] for item in left_out[:MOST_VALUES]]
+        blocks.append(table(["class left out", "pictures", "why"], rows))
     if len(left_out) > MOST_VALUES:
         rest = left_out[MOST_VALUES:]
-        blocks.append(notice(f"and {len(rest):,} more with {sum(row[1] for row in rest):,} pictures"))
+        blocks.append(notice(f"and {len(rest):,} more with {sum(item.pictures for item in rest):,} pictures"))
     if missing := selection.counts.missing:
         rows = [[item.value, item.column, item.role, item.objects] for item in missing]
         blocks.append(table(["counts as no value", "column", "of the", "objects"], rows))

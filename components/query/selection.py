@@ -15,7 +15,7 @@ from components.query.missing import told
 from components.query.origin import describe
 from components.query.profile import write_profile
 from components.query.settings import QueryError, Settings
-from components.query.source import open_source
+from components.query.source import AskingSource, open_source
 from components.query.splits import asked_shares, assign_sides
 from components.query.summary import Selection
 
@@ -40,10 +40,10 @@ def select(
         roles = find_roles(database, source, settings, counts)
         counts = label_objects(database, settings, roles, counts)
         roles = separate_classes(database, settings, roles)
-        if objects_uri:
+        if objects_uri and isinstance(source, AskingSource):
             source.kept_at = f"{objects_uri}.answers"
         source.load_pictures(database)
-        not_asked, failed = getattr(source, "not_asked", 0), getattr(source, "failed", {})
+        not_asked, failed = (source.not_asked, source.failed) if isinstance(source, AskingSource) else (0, {})
         without_picture = _join_pictures(database, settings, roles)
         classes = choose_classes(database, settings, roles.label)
         capped = _choose(database, settings)

@@ -93,14 +93,7 @@ class Settings:
     @property
     def renamed(self) -> dict[str, str]:
         """`columns` as {our name: the source's name}. Raises ParameterError without a `=`, or where ours is twice."""
-        pairs = [item.partition("=") for item in split_list(self.columns)]
-        for wanted, sign, actual in pairs:
-            if not (wanted.strip() and sign and actual.strip()):
-                raise refuse("columns", self.columns, "write our_name=name_in_the_table, such as object_id=id")
-        names = [wanted.strip().lower() for wanted, _, _ in pairs]
-        if twice := [name for name in names if names.count(name) > 1]:
-            raise refuse("columns", self.columns, f"{twice[0]} is named twice; keep one of the two")
-        return {wanted.strip(): actual.strip() for wanted, _, actual in pairs}
+        return _renamed(self.columns)
 
     @property
     def sizes(self) -> tuple[int, ...]:
@@ -129,7 +122,7 @@ class Settings:
                 others = " or source=".join(sources)
                 use = f"source={self.source} does not read it; use source={others}, or leave it empty"
                 raise refuse(name, getattr(self, name), use)
-        self.renamed  # raises where `columns` is not what it should be
+        _renamed(self.columns)  # raises where it is not what it should be
         check_template("image_base", self.image_base)
         if self.sizes and SIZE not in self.image_base:
             raise refuse("image_sizes", self.image_sizes, f"image_base has no {SIZE} for which one of them would stand")
@@ -173,3 +166,14 @@ class Settings:
 def split_list(text: str) -> list[str]:
     """The items of a comma-separated parameter, without blanks."""
     return [item.strip() for item in text.split(",") if item.strip()]
+
+
+def _renamed(columns: str) -> dict[str, str]:
+    pairs = [item.partition("=") for item in split_list(columns)]
+    for wanted, sign, actual in pairs:
+        if not (wanted.strip() and sign and actual.strip()):
+            raise refuse("columns", columns, "write our_name=name_in_the_table, such as object_id=id")
+    names = [wanted.strip().lower() for wanted, _, _ in pairs]
+    if twice := [name for name in names if names.count(name) > 1]:
+        raise refuse("columns", columns, f"{twice[0]} is named twice; keep one of the two")
+    return {wanted.strip(): actual.strip() for wanted, _, actual in pairs}

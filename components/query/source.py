@@ -1,7 +1,7 @@
 """The interface that every source fills, and the choice of one by name."""
 
 import importlib
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import duckdb
 
@@ -20,9 +20,6 @@ class Source(Protocol):
 
     A source whose relations read local files after `load` has `files`, their paths; one that left something out says so
     in `notes`, a sentence each.
-
-    A source that asks about each object also has `kept_at` (a URI where it may keep answers for a next try, set before
-    `load_pictures`) and, afterwards, `not_asked` (a number of objects) and `failed` (object id -> reason).
     """
 
     label: str
@@ -41,6 +38,21 @@ class Source(Protocol):
 
     def describe_attributes(self, settings: Settings) -> Attributes | None:
         """What could be learned, where the source can say so without being loaded; else None."""
+
+
+@runtime_checkable
+class AskingSource(Source, Protocol):
+    """A source that asks about each object.
+
+    Attributes:
+        kept_at: A URI where it may keep answers for a next try, set before `load_pictures`.
+        not_asked: After it, the number of objects that were not asked about.
+        failed: After it, object id -> reason.
+    """
+
+    kept_at: str
+    not_asked: int
+    failed: dict[str, str]
 
 
 def open_source(settings: Settings) -> Source:

@@ -122,7 +122,7 @@ def _deal(rows: list[tuple[str, int, str]], shares: list[float]) -> list[int]:
 def _lend_groups(database: duckdb.DuckDBPyConnection, settings: Settings) -> list[Loan]:
     wanted = [side for side, share in _shares(settings).items() if share > 0]
     database.execute('CREATE TEMP TABLE members AS SELECT DISTINCT class, "group" FROM chosen')
-    counts = Counter()
+    counts: Counter[tuple[str, str]] = Counter()
     for label, side, groups in database.execute(
         'SELECT class, split, count(*) FROM members JOIN sides USING ("group") GROUP BY ALL'
     ).fetchall():

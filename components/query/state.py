@@ -10,6 +10,7 @@ import os
 import time
 from collections.abc import Mapping
 from datetime import UTC, datetime
+from typing import Any
 
 from components.query.settings import Settings
 from components.query.source import open_source
@@ -17,7 +18,7 @@ from components.shared.errors import PipelineError
 from components.shared.storage import storage
 
 
-def source_state(parameters: Mapping[str, object], root: str = "") -> str:
+def source_state(parameters: Mapping[str, Any], root: str = "") -> str:
     """A hash of `root` and of what the source and `label_map` tell about their content; equal as long as these are.
 
     Where it cannot be told, it is one that never was: the query step then runs, and says what is wrong.

@@ -10,9 +10,10 @@ from urllib.parse import urlsplit
 
 import duckdb
 import pyarrow
+from duckdb.sqltypes import DuckDBPyType
 
 from components.query import csv_file
-from components.query.columns import columns_of, described_types
+from components.query.columns import children, columns_of, described_types
 from components.query.database import first_line, folder_of, identifier, literal, scalar
 from components.query.downloads import download
 from components.query.settings import QueryError
@@ -89,7 +90,7 @@ def load_table(
     """
     try:
         if table.dialect is not None:
-            _load_csv(database, name, table, columns)
+            _load_csv(database, name, table, table.dialect, columns)
             return
         sql = {column.name: column.sql for column in columns_of(database, table.reader)}
         selected = ", ".join(f"{sql[theirs]} AS {identifier(ours)}" for theirs, ours in columns)
@@ -98,10 +99,16 @@ def load_table(
         raise QueryError(f"cannot read {table.uri}: {first_line(error)}") from error
 
 
-def _load_csv(database: duckdb.DuckDBPyConnection, name: str, table: TableFile, columns: list[tuple[str, str]]) -> None:
-    scan = csv_file.check_lines(table.path, table.dialect)
+def _load_csv(
+    database: duckdb.DuckDBPyConnection,
+    name: str,
+    table: TableFile,
+    dialect: csv_file.Dialect,
+    columns: list[tuple[str, str]],
+) -> None:
+    scan = csv_file.check_lines(table.path, dialect)
     wanted = list(dict.fromkeys(theirs for theirs, _ in columns))
-    database.register("batches", csv_file.read_batches(table.path, table.dialect, scan, wanted))
+    database.register("batches", csv_file.read_batches(table.path, dialect, scan, wanted))
     selected = ", ".join(f"{identifier(theirs)} AS {identifier(ours)}" for theirs, ours in columns)
     database.execute(f"CREATE TABLE {identifier(name)} AS SELECT {selected} FROM batches")
     database.unregister("batches")
@@ -122,11 +129,11 @@ def _json_reader(database: duckdb.DuckDBPyConnection, path: str) -> str:
     return f"read_json({literal(path)}, columns = {{{columns}}}, {options})"
 
 
-def _with_strings(kind: "duckdb.DuckDBPyType") -> str:
+def _with_strings(kind: DuckDBPyType) -> str:
     if kind.id == "struct":
-        return f"STRUCT({', '.join(f'{identifier(name)} {_with_strings(inner)}' for name, inner in kind.children)})"
+        return f"STRUCT({', '.join(f'{identifier(name)} {_with_strings(inner)}' for name, inner in children(kind))})"
     if kind.id == "list":
-        return f"{_with_strings(kind.children[0][1])}[]"
+        return f"{_with_strings(children(kind)[0][1])}[]"
     return "VARCHAR" if kind.id in _OF_STRINGS else str(kind)
 
 

@@ -5,6 +5,7 @@ import logging
 import random
 import threading
 import time
+from typing import Any
 from urllib.parse import urlencode, urlsplit
 from urllib.request import getproxies, proxy_bypass
 
@@ -120,7 +121,7 @@ def _seconds(retry_after: str | None) -> float:
         return 0.0
 
 
-def _pool(base: str, **options: object) -> urllib3.PoolManager:
+def _pool(base: str, **options: Any) -> urllib3.PoolManager:
     address = urlsplit(base)
     proxy = None if proxy_bypass(address.netloc) else getproxies().get(address.scheme)
     if not proxy:

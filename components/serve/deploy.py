@@ -12,7 +12,7 @@ from components.shared import kubernetes
 from components.shared.errors import PipelineError
 from components.shared.storage import access, storage
 
-_KINDS = {"deployment": Rollout, "kserve": KServe}
+_KINDS: dict[str, type[Rollout] | type[KServe]] = {"deployment": Rollout, "kserve": KServe}
 
 
 @dataclass(frozen=True)

@@ -56,8 +56,10 @@ _ENVIRONMENT = re.compile(
     r"(AWS|S3|MINIO|GOOGLE|GS|STORAGE)_\w+|CLOUDSDK_\w+|SSL_CERT_\w+|REQUESTS_CA_BUNDLE|(https?|no)_proxy", re.I
 )
 # Not these: the cloud puts them into each pod, for the account of that pod, and the files that they name as well.
-_IDENTITY = ("AWS_ROLE_ARN", "AWS_WEB_IDENTITY_TOKEN_FILE", "AWS_ROLE_SESSION_NAME")
-_IDENTITY += ("AWS_CONTAINER_CREDENTIALS_FULL_URI", "AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE")
+_IDENTITY = (
+    *("AWS_ROLE_ARN", "AWS_WEB_IDENTITY_TOKEN_FILE", "AWS_ROLE_SESSION_NAME"),
+    *("AWS_CONTAINER_CREDENTIALS_FULL_URI", "AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE"),
+)
 # KFP puts it on every pod of a run.
 _RUN_LABEL = "pipeline/runid"
 _POD_FIELDS = ("imagePullSecrets", "schedulerName", "dnsPolicy", "dnsConfig", "hostAliases", "runtimeClassName")

@@ -329,7 +329,7 @@ class Rollout:
 
     def _wait_until_ready(self, version: str) -> None:
         name, started, said = f"{self._service}-{version}", time.monotonic(), set()
-        no_image_since = None
+        no_image_since = 0.0
         while True:
             live = self._cluster.get(*DEPLOYMENT, name)
             if live is None:
@@ -343,7 +343,7 @@ class Rollout:
                 raise RolloutError(reason)
             text, no_image = pods.trouble(self._cluster, found, live)
             now = time.monotonic()
-            no_image_since = (no_image_since or now) if no_image else None
+            no_image_since = (no_image_since or now) if no_image else 0.0
             if now - started > self._patience.ready or (no_image and now - no_image_since > self._patience.image):
                 raise RolloutError(f"not ready after {now - started:.0f} s: {text}")
             if text not in said:  # an image that is pulled again and again has two reasons in turn

@@ -118,7 +118,7 @@ def smoke_test(url: str, questions: list[Question], version: str) -> SmokeResult
         label, probability = answer["label"], answer["probability"]
         right += label == question.example.label
         if not _agrees(question.expected, label, probability):
-            likeliest = max(question.expected, key=question.expected.get)
+            likeliest = max(question.expected, key=question.expected.__getitem__)
             wrong.append(
                 f"{question.example.object_id} is {label} ({probability:.2f}) to the server "
                 f"and {likeliest} ({question.expected[likeliest]:.2f}) to the evaluation"

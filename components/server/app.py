@@ -1,16 +1,17 @@
 """The Flask application: the page, POST /classify, the protocols, probes and metrics."""
 
-import io
 import logging
 import time
 
-from flask import Blueprint, Flask, Request, Response, current_app, g, jsonify, render_template, request
+import werkzeug
+from flask import Blueprint, Response, g, jsonify, render_template, request
 from werkzeug.exceptions import HTTPException
 from werkzeug.routing import BaseConverter
 
 from components.artifacts.classifier import Classifier
 from components.artifacts.service import SMOKE_HEADER
 from components.server import deadlines, openapi, v1, v2
+from components.server.application import Application, current_app
 from components.server.engine import Engine
 from components.server.errors import RequestError
 from components.server.monitor import Monitor
@@ -26,31 +27,10 @@ PAGE_POLICY = (
 )
 
 
-class PictureRequest(Request):
-    """A request whose uploads stay in memory: nothing that was sent is written to a disk, under any name."""
-
-    max_form_parts = 16
-
-    def _get_file_stream(self, *arguments, **names) -> io.BytesIO:
-        return io.BytesIO()
-
-
 class ModelName(BaseConverter):
     """A model's name in a path: it ends at the colon, which belongs to the verb (`name:predict`)."""
 
     regex = "[^/:]+"
-
-
-class Application(Flask):
-    """Flask with what the views need."""
-
-    request_class = PictureRequest
-
-    def __init__(self, settings: ServerSettings, engine: Engine, monitor: Monitor) -> None:
-        super().__init__(__name__)
-        self.settings, self.engine, self.monitor = settings, engine, monitor
-        self.json.sort_keys = False
-        self.config["MAX_CONTENT_LENGTH"] = settings.max_upload
 
 
 def create(settings: ServerSettings, engine: Engine, monitor: Monitor) -> Application:
@@ -176,7 +156,7 @@ def _refused(error: RequestError) -> tuple[Response, int, dict]:
     return jsonify(error.body()), error.status, error.headers()
 
 
-def _http_error(error: HTTPException) -> Response:
+def _http_error(error: HTTPException) -> werkzeug.Response:
     """Flask's own errors (404, 405, 413, ...) as JSON; their headers, such as Allow, stay."""
     response = error.get_response()
     response.data = current_app.json.dumps({"error": error.description, "reason": error.name.lower().replace(" ", "_")})

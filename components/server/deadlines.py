@@ -3,10 +3,11 @@
 import socket
 import threading
 import time
+from typing import Any
 
 _lock = threading.Lock()
-_deadlines: dict[socket.socket, float] = {}
-_started: dict[socket.socket, float] = {}
+_deadlines: dict[Any, float] = {}  # by the connection's socket
+_started: dict[Any, float] = {}
 
 
 def start(connection: socket.socket, seconds: float) -> None:
@@ -23,13 +24,13 @@ def end(connection: socket.socket) -> None:
         _started.pop(connection, None)
 
 
-def started(environ: dict) -> float:
+def started(environ: dict[str, Any]) -> float:
     """When the request began to be read, in terms of time.monotonic()."""
     with _lock:
         return _started.get(environ.get("gunicorn.socket"), time.monotonic())
 
 
-def body_read(environ: dict) -> None:
+def body_read(environ: dict[str, Any]) -> None:
     """What a view calls when it has the whole body: from here on only the server is slow."""
     with _lock:
         _deadlines.pop(environ.get("gunicorn.socket"), None)

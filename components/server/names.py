@@ -1,8 +1,8 @@
 """What the protocols share: the one model's name, and probabilities as JSON numbers."""
 
 import numpy as np
-from flask import current_app
 
+from components.server.application import current_app
 from components.server.errors import RequestError
 
 

@@ -1,5 +1,6 @@
 """`pipeline.py predict`: the server's answer without a server."""
 
+import functools
 import os
 from collections.abc import Callable
 
@@ -23,7 +24,7 @@ def predict_files(model: Classifier, images: list[str]) -> list[Ranking]:
     Raises:
         PipelineError: one of `images` cannot be read or is no picture; the message names it.
     """
-    return [_ranking(model, image, lambda image=image: _read(image)) for image in images]
+    return [_ranking(model, image, functools.partial(_read, image)) for image in images]
 
 
 def predict_bytes(model: Classifier, data: bytes, name: str) -> Ranking:

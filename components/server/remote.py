@@ -92,7 +92,7 @@ class _Pinned(http.client.HTTPConnection):
     """A connection to a given address; name and certificate stay those of the host."""
 
     def __init__(self, parts: SplitResult, port: int, address: str, deadline: _Deadline) -> None:
-        super().__init__(parts.hostname, port)
+        super().__init__(parts.hostname or "", port)
         self._parts, self._address, self._deadline = parts, address, deadline
 
     def connect(self) -> None:
@@ -123,7 +123,7 @@ def _connect(url: str, allow_private: bool, deadline: _Deadline) -> tuple[_Pinne
     parts, port = _split(url)
     target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
     problem: Exception = OSError("it has no address")
-    for address in _addresses(parts.hostname, port, allow_private, deadline)[:3]:
+    for address in _addresses(parts.hostname or "", port, allow_private, deadline)[:3]:
         connection = _Pinned(parts, port, address, deadline)
         try:
             connection.connect()

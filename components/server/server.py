@@ -231,7 +231,7 @@ def _check_address(settings: ServerSettings) -> None:
     except OSError as error:
         advice = {errno.EADDRINUSE: "another program listens there; give another --port",
                   errno.EACCES: "ports below 1024 are for root; give another --port"}  # fmt: skip
-        reason = advice.get(error.errno, f"{error.strerror}; give an address of this machine as --host")
+        reason = advice.get(error.errno or 0, f"{error.strerror}; give an address of this machine as --host")
         raise PipelineError(f"cannot listen at {settings.host}:{settings.port}: {reason}") from error
 
 

@@ -18,7 +18,8 @@ _fetches = threading.BoundedSemaphore(8)
 
 def announced_size(request: Request) -> int:
     """How many bytes the body may have: what it says, or else the limit."""
-    return min(request.max_content_length, request.content_length or request.max_content_length)
+    limit = request.max_content_length or 0  # a server always has one
+    return min(limit, request.content_length or limit)
 
 
 def read_picture(request: Request, settings: ServerSettings, until: float) -> bytes:

@@ -4,8 +4,9 @@ https://www.tensorflow.org/tfx/serving/api_rest,
 https://kserve.github.io/website/docs/concepts/architecture/data-plane/v1-protocol
 """
 
-from flask import Blueprint, Response, current_app, g, jsonify, request
+from flask import Blueprint, Response, g, jsonify, request
 
+from components.server.application import current_app
 from components.server.errors import RequestError
 from components.server.names import checked_model, probabilities
 from components.server.settings import MAX_PICTURES

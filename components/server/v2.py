@@ -1,9 +1,12 @@
 """The Open Inference Protocol (KServe V2, Triton): /v2. https://github.com/kserve/open-inference-protocol"""
 
+from typing import Any
+
 import numpy as np
-from flask import Blueprint, Response, current_app, g, jsonify, request
+from flask import Blueprint, Response, g, jsonify, request
 
 from components.server import tensors
+from components.server.application import current_app
 from components.server.errors import RequestError
 from components.server.names import checked_model, probabilities
 from components.server.settings import MAX_PICTURES
@@ -71,7 +74,7 @@ def infer(name: str, version: str | None = None) -> Response:
         if not isinstance(content.get("id", ""), str):
             raise RequestError(400, "id must be a string", "bad_request")
         rows = engine.predict(_pictures(content, binary), g.until, g.counted)
-    found = {
+    found: dict[str, np.ndarray | list[str]] = {
         "probabilities": rows,
         "label": [engine.best(row, 1)[0].label for row in rows],
         "labels": engine.classifier.labels,
@@ -115,7 +118,7 @@ def _answer(header: dict, found: dict[str, np.ndarray | list[str]], content: dic
     outputs, binaries = [], []
     for name, binary in wanted:
         values = found[name]
-        output = {"name": name, "datatype": "FP32" if name == "probabilities" else "BYTES"}
+        output: dict[str, Any] = {"name": name, "datatype": "FP32" if name == "probabilities" else "BYTES"}
         output["shape"] = list(np.shape(values))
         if binary:
             binaries.append(tensors.to_binary(values))

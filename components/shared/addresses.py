@@ -97,9 +97,9 @@ def http_url(text: str) -> str:
     """
     text = clean(text)
     match = _HTTP.fullmatch(text)
-    user, at, place = match[2].rpartition("@") if match else ("", "", "")
-    if not place or _CONTROLS.search(text):
+    if not match or match[2].endswith("@") or not match[2] or _CONTROLS.search(text):
         raise AddressError(f"no usable address: {text[:200]!r}")
+    user, at, place = match[2].rpartition("@")
     try:
         user, host = _UNSAFE.sub(_percent, user), _host(place)
         rest = _UNSAFE.sub(_percent, _without_fragment(match[3]))

@@ -18,11 +18,12 @@ import numpy as np
 import simplejpeg
 
 # Importing a plugin registers its format; Image.init() would load forty more.
-from PIL import (  # noqa: F401  # noqa: F401
+from PIL import (  # noqa: F401
     AvifImagePlugin,
     BmpImagePlugin,
     GifImagePlugin,
     Image,
+    ImageFile,
     Jpeg2KImagePlugin,
     JpegImagePlugin,
     PngImagePlugin,
@@ -229,7 +230,7 @@ def _open(data: bytes) -> Image.Image:
     return picture
 
 
-def _opened(data: bytes) -> Image.Image:
+def _opened(data: bytes) -> ImageFile.ImageFile:
     try:
         return Image.open(io.BytesIO(data), formats=_FORMATS)
     except ValueError as error:
@@ -278,9 +279,10 @@ def _decoded_pixels(picture: Image.Image, short_side: int | None) -> float:
     return picture.width * picture.height * (eighths / 8) ** 2
 
 
-def _has_several_scans(picture: Image.Image, data: bytes) -> bool:
+def _has_several_scans(picture: ImageFile.ImageFile, data: bytes) -> bool:
     """Whether the decoder would take more than one scan: not if a sequential JPEG's first one has all components."""
-    first = data.rfind(_START_OF_SCAN, 0, picture.fp.tell())  # Pillow has read as far as this scan's header
+    read = picture.fp.tell() if picture.fp else len(data)  # Pillow has read as far as the first scan's header
+    first = data.rfind(_START_OF_SCAN, 0, read)
     return bool(picture.info.get("progressive")) or data[first + 4] < len(picture.getbands())
 
 

@@ -96,7 +96,7 @@ def unsupported(data: bytes) -> str:
 
 def misread(picture: Image.Image, data: bytes) -> str:
     """What `data` is, if Pillow opened it and would load other values than are in it; else empty."""
-    if picture.format == "TIFF":
+    if isinstance(picture, TiffImagePlugin.TiffImageFile):
         in_planes = picture.tag_v2.get(284) == 2 and set(picture.tag_v2.get(258, (1,))) != {8}
         return _tiff(data) if in_planes or picture.tag_v2.get(259) == _TIFF_WEBP else ""
     if picture.format == "JPEG2000" and picture.mode not in ("L", "I;16"):
@@ -153,7 +153,7 @@ def _tiff(data: bytes) -> str:
             return ""
         bits = directory.get(258, (1,))
         kinds = directory.get(339, (1,))
-        colours = _PHOTOMETRIC.get(directory.get(262), f"photometric interpretation {directory.get(262)}")
+        colours = _PHOTOMETRIC.get(directory[262], f"photometric interpretation {directory[262]}")
         planes = ", in separate planes" if directory.get(284) == 2 else ""
         return (
             f"a TIFF of {len(bits)} x {bits[0]}-bit {_KINDS.get(kinds[0], 'unknown')} samples ({colours}{planes}, "

@@ -5,9 +5,10 @@ Compared with ImageMagick over all that Pillow opens (tests/shared/test_pixels.p
 
 import functools
 import io
+from typing import Any
 
 import numpy as np
-from PIL import Image, ImageChops, ImageCms
+from PIL import Image, ImageChops, ImageCms, TiffImagePlugin
 
 _GREY = ("1", "L", "LA", "La")
 _SRGB = ImageCms.createProfile("sRGB")
@@ -59,7 +60,7 @@ def _levels(picture: Image.Image, factor: int) -> tuple[Image.Image, Image.Image
     alpha = None
     if isinstance(clear := picture.info.get("transparency"), int):
         alpha = Image.fromarray(np.where(values == clear, 0, 255).astype(np.uint8))
-    tags = picture.tag_v2 if picture.format == "TIFF" else {}
+    tags: Any = picture.tag_v2 if isinstance(picture, TiffImagePlugin.TiffImageFile) else {}
     bits = tags.get(_BITS_PER_SAMPLE, (16,))[0]
     if picture.mode.startswith("I;"):
         # Integers first: nearly all are of 16 bits, and need nothing.
@@ -71,7 +72,7 @@ def _levels(picture: Image.Image, factor: int) -> tuple[Image.Image, Image.Image
     return Image.fromarray(np.ascontiguousarray(levels.astype(np.uint16))), alpha
 
 
-def _fractions(values: np.ndarray, bits: int, tags: dict) -> np.ndarray:
+def _fractions(values: np.ndarray, bits: int, tags: Any) -> np.ndarray:
     """Integers of 32 bits, signed ones of 16, or floats, as float32 from 0 to 1."""
     if values.dtype == np.int32 and bits == 32 and tags.get(_SAMPLE_FORMAT, (1,))[0] != _SIGNED and tags:
         return values.view(np.uint32).astype(np.float32) / 2**32
@@ -122,15 +123,21 @@ def _clear_colour(value: object, mode: str, bits: int) -> object:
     return value
 
 
+def _applied(transform: ImageCms.ImageCmsTransform, picture: Image.Image) -> Image.Image:
+    changed = ImageCms.applyTransform(picture, transform)
+    return picture if changed is None else changed  # None: it was changed in place
+
+
 def _in_srgb(colours: Image.Image, info: dict) -> Image.Image:
     """Applies the colour profile of `info` to L, I;16, RGB, CMYK or LAB; without one, what such numbers mean."""
     if colours.mode == "LAB":
-        return ImageCms.profileToProfile(colours, ImageCms.createProfile("LAB"), _SRGB, outputMode="RGB")
+        lab = ImageCms.createProfile("LAB")
+        return _applied(ImageCms.buildTransform(lab, _SRGB, "LAB", "RGB"), colours)
     profile = info.get("icc_profile")
     if profile and colours.mode in ("L", "I;16") and _is_for_rgb(profile):
         colours = _eight_bits(colours).convert("RGB")
     if profile and (transform := _transform(profile, colours.mode)):
-        return ImageCms.applyTransform(colours, transform)
+        return _applied(transform, colours)
     linear = not profile and "srgb" not in info and info.get("gamma", 0) > _LINEAR_GAMMA
     if linear and colours.mode == "I;16":
         return Image.fromarray(_from_linear()[np.asarray(colours) >> 4]).convert("RGB")

@@ -43,7 +43,7 @@ class _Field:
     def __init__(self, size: tuple[int, int], palette: Sequence[Color], rng: random.Random) -> None:
         self.image = Image.new("RGB", size, palette[0])
         self.draw = ImageDraw.Draw(self.image)
-        self.inks = list(palette[1:])
+        self.ground, self.inks = palette[0], list(palette[1:])
         self.rng = rng
         self.cell = min(size) * rng.uniform(0.12, 0.16)
         self.center = (size[0] / 2 + rng.uniform(0, self.cell), size[1] / 2 + rng.uniform(0, self.cell))
@@ -82,7 +82,7 @@ class _Field:
 
 def waves(field: _Field) -> None:
     """Scales of concentric arcs, row over row."""
-    ground, inks = field.image.getpixel((0, 0)), field.inks
+    ground, inks = field.ground, field.inks
     radius = field.rng.uniform(1.15, 1.3)
     for row in range(-field.steps, field.steps + 1):
         for column in range(-field.steps // 2 - 1, field.steps // 2 + 2):
@@ -268,9 +268,14 @@ def draw_object(ornament: int, form: str, palette: int, age: int, rng: random.Ra
     return photograph
 
 
+def _shifted(color: Color, rng: random.Random) -> Color:
+    red, green, blue = (max(0, min(255, part + rng.randint(-14, 14))) for part in color)
+    return red, green, blue
+
+
 def _shuffled_inks(palette: tuple[Color, ...], rng: random.Random) -> tuple[Color, ...]:
     """The ground may be any of the colours: how light a culture's objects are says nothing about it."""
-    colors = [tuple(max(0, min(255, part + rng.randint(-14, 14))) for part in color) for color in palette]
+    colors = [_shifted(color, rng) for color in palette]
     first = rng.choice((0, 0, 1))
     ground = colors.pop(first)
     rng.shuffle(colors)

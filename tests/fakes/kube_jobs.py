@@ -252,7 +252,7 @@ class KubeJobs:
             sent = len(lines)
             if over or "follow" not in query:
                 return
-            kube.wait(lambda: self._cuts > cuts or kube.closing or self._has_more(name, since, sent), 600)
+            kube.wait(lambda sent=sent: self._cuts > cuts or kube.closing or self._has_more(name, since, sent), 600)
             if self._cuts > cuts:
                 raise ConnectionResetError
         return

@@ -184,7 +184,7 @@ class KubeStore:
                 events = [event for event in self._events if event[0] > seen]
                 if not events:
                     self._changed.wait(0.2)
-            for seen, kind, obj, before in events:
+            for seen, kind, obj, before in events:  # noqa: B007  where the next look goes on
                 if (obj["apiVersion"], plural(obj["kind"])) == (match["version"], match["plural"]):
                     if kind := _seen(kind, selected(obj, query), before is not None and selected(before, query)):
                         yield json.dumps({"type": kind, "object": obj}).encode() + b"\n"

@@ -257,7 +257,7 @@ def test_what_the_documentation_says_of(row):
     tries, status, later = _documented()[row]
     cases = MATRIX[row].values()
     reasons = {reason for _, reasons, _ in cases for reason in reasons.split("|")}
-    named = {name for name in re.findall(r"`([a-z_<>0-9]+)`", status)}
+    named = set(re.findall(r"`([a-z_<>0-9]+)`", status))
     assert {re.sub(r"http_(?!429)\d+", "http_<status>", reason) for reason in reasons} == named
     failures = reasons - {"ok"}
     assert {may_pass(reason) for reason in failures} == ({later == "yes"} if failures else set())

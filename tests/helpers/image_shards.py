@@ -75,7 +75,7 @@ def write_shard(folder: Path, shard: str, items: list[Item], labels: list[str]) 
     os.makedirs(folder, exist_ok=True)
     rows = [_row(item, labels) for item in items]
     with tarfile.open(folder / f"images-{shard}.tar", "w") as tar:
-        for item, row in zip(items, rows):
+        for item in items:
             picture = item.jpeg if item.in_shard is None else item.in_shard
             if picture:
                 _add(tar, f"{item.object_id}.jpg", picture)

@@ -44,13 +44,13 @@ def finish(process: subprocess.Popen, seconds: float = 600) -> str:
 def main() -> None:
     from components.shared.errors import reported
     from components.train.launcher.launch import launch
-    from tests.helpers.train_settings import settings
+    from tests.helpers.train_settings import NO_RESOURCES, settings
 
     given = json.loads(sys.argv[1])
     pages = [os.path.join(given["folder"], name) for name in ("curves.html", "leaderboard.html")]
     with reported():
         inputs, outputs = [given["dataset"]] * 2, [given["path"], given["uri"], *pages]
-        summary = launch(settings(**given["settings"]), *inputs, *outputs)
+        summary = launch(settings(**given["settings"]), *inputs, *outputs, NO_RESOURCES)
     Path(given["folder"], "metrics.json").write_text(json.dumps(summary.metrics()))
 
 

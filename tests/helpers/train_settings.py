@@ -1,6 +1,9 @@
 """Settings of the train step for tests: small ones, with what a test changes."""
 
+from components.train.launcher.resources import Resources
 from components.train.settings import Settings
+
+NO_RESOURCES = Resources("", "", "", "")
 
 _SMALL = {
     "snapshot": "5" * 64,

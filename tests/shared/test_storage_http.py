@@ -20,7 +20,7 @@ DATA = "object_id,culture\n1,Café\n".encode() * 50
 
 
 @contextmanager
-def server(headers: dict[str, str] = {}, data: bytes = DATA, status: int = 200) -> Iterator[tuple[str, list]]:
+def server(headers: dict[str, str] | None = None, data: bytes = DATA, status: int = 200) -> Iterator[tuple[str, list]]:
     """Answers every GET alike; gives its address and the (path, headers) that were asked for."""
     asked = []
 
@@ -28,9 +28,9 @@ def server(headers: dict[str, str] = {}, data: bytes = DATA, status: int = 200) 
         def do_GET(self) -> None:
             asked.append((self.path, dict(self.headers)))
             self.send_response(status if self.headers["Range"] or status != 206 else 200)
-            for name, value in headers.items():
+            for name, value in (headers or {}).items():
                 self.send_header(name, value)
-            if "Content-Length" not in headers:
+            if "Content-Length" not in (headers or {}):
                 self.send_header("Content-Length", str(len(data)))
             self.end_headers()
             self.wfile.write(data)

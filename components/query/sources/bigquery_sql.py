@@ -85,8 +85,10 @@ def attributes_of(rows: list[dict], columns: list[str]) -> list[Attribute]:
             found.append(Attribute(name, 0, 0, 0, 0, ()))
             continue
         first, top = own[0], tuple((row["value"], int(row["pictures"])) for row in own)
-        totals = (int(first[key]) for key in ("number_of_values", "objects", "classes", "covered"))
-        found.append(Attribute(name, *totals, top))
+        values, objects, classes, covered = (
+            int(first[key]) for key in ("number_of_values", "objects", "classes", "covered")
+        )
+        found.append(Attribute(name, values, objects, classes, covered, top))
     return found
 
 

@@ -47,7 +47,7 @@ class FolderSource:
     def __init__(self, settings: Settings) -> None:
         local = storage.local_path(settings.table)
         self.is_local = local is not None
-        self.root = os.path.abspath(local) if self.is_local else settings.table.rstrip("/")
+        self.root: str = settings.table.rstrip("/") if local is None else os.path.abspath(local)
         self.learns_folder = settings.label.lower() in ("", "folder")
         self.notes: list[str] = []
 

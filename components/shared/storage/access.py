@@ -14,6 +14,7 @@ import urllib.error
 import urllib.request
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
 from components.shared.storage.base import StorageError, TransientStorageError, bucket_and_key, retried
@@ -26,7 +27,7 @@ GS_CREDENTIALS = "GS_CREDENTIALS_JSON"
 # The store that KFP brings, as its launchers have it built in: SeaweedFS since KFP 2.16, before it minio-service.
 KFP_STORES = ("seaweedfs.kubeflow:9000", "minio-service.kubeflow:9000")
 # How it is reached unless the ConfigMap says otherwise; the Secret has kept its name.
-KFP_PROVIDER = {
+KFP_PROVIDER: dict[str, Any] = {
     "disableSSL": True,
     "credentials": {
         "secretRef": {
@@ -136,7 +137,7 @@ def pod_environment(uri: str) -> list[dict]:
         return []
     provider = _provider(uri)
     prefix = "MINIO_" if scheme == "minio" else "AWS_"
-    found = []
+    found: list[dict[str, Any]] = []
     if provider.get("endpoint"):
         endpoint = _with_scheme(provider["endpoint"], not provider.get("disableSSL", False))
         found.append({"name": "MINIO_ENDPOINT" if scheme == "minio" else "AWS_ENDPOINT_URL_S3", "value": endpoint})
@@ -217,7 +218,7 @@ def kfp_store() -> str:
     Raises:
         StorageError: there is none of them; as TransientStorageError, DNS does not answer.
     """
-    known = [address for address in KFP_STORES if retried(lambda: _resolves(address))]
+    known = [address for address in KFP_STORES if retried(functools.partial(_resolves, address))]
     if not known:
         names = " nor ".join(address.partition(":")[0] for address in KFP_STORES)
         raise StorageError(

@@ -9,7 +9,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator
 from contextvars import ContextVar
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Any, TypeVar
 from urllib.parse import urlsplit, urlunsplit
 
 from components.shared.errors import PipelineError, TransientError
@@ -162,7 +162,7 @@ def _digest(kind: str, pieces: Iterable[bytes]) -> str:
     if kind == "crc32c":
         import google_crc32c
 
-        checksum = google_crc32c.Checksum()
+        checksum: Any = google_crc32c.Checksum()
     else:
         checksum = hashlib.md5(usedforsecurity=False)
     for piece in pieces:

@@ -92,7 +92,7 @@ class GsStore(base.Store):
 def _client(given: GsCredentials | None):
     """A client with these credentials, else the machine's, else an anonymous one, which can read public buckets."""
     from google.auth.transport.requests import AuthorizedSession
-    from google.cloud import storage
+    from google.cloud import storage  # type: ignore[attr-defined]  # a namespace of several packages
     from requests.adapters import HTTPAdapter
 
     credentials, project = _loaded(given) if given else _found()

@@ -74,11 +74,11 @@ def _chunk(uri: str, response: http.client.HTTPResponse, data: bytes) -> Chunk |
     is_packed = encoding in ("gzip", "x-gzip", "deflate")
     if response.status == 206:
         # "bytes 0-99/1234"; a part of what is packed cannot be unpacked.
-        span, _, size = response.headers.get("Content-Range", "").removeprefix("bytes ").partition("/")
+        span, _, whole = response.headers.get("Content-Range", "").removeprefix("bytes ").partition("/")
         start = span.partition("-")[0].strip()
-        if is_packed or not (start.isdecimal() and size.strip().isdecimal()):
+        if is_packed or not (start.isdecimal() and whole.strip().isdecimal()):
             return None
-        return Chunk(data, int(start), FileInfo(uri, int(size), None, version))
+        return Chunk(data, int(start), FileInfo(uri, int(whole), None, version))
     if is_packed and data:
         data = zlib.decompress(data) if encoding == "deflate" else gzip.decompress(data)
         return Chunk(data, 0, FileInfo(uri, len(data), None, version))

@@ -38,6 +38,12 @@ def replacing(path: str, contended: bool = False) -> Iterator[str]:
         raise
 
 
+def _own(uri: str) -> str:
+    path = path_of(uri)
+    assert path is not None, uri  # storage asks this store for paths and file:// only
+    return path
+
+
 class LocalStore(base.Store):
     """Files of this machine."""
 
@@ -46,25 +52,25 @@ class LocalStore(base.Store):
 
     def stat(self, uri: str) -> FileInfo:
         with _explained("read", uri):
-            return FileInfo(uri, os.path.getsize(path_of(uri)))
+            return FileInfo(uri, os.path.getsize(_own(uri)))
 
     def read(self, uri: str, start: int, length: int, version: str = "") -> Chunk:
-        with _explained("read", uri), open(path_of(uri), "rb") as file:
+        with _explained("read", uri), open(_own(uri), "rb") as file:
             file.seek(start)
             return Chunk(file.read(length), start, FileInfo(uri, os.fstat(file.fileno()).st_size))
 
     def write(self, uri: str, data: bytes) -> None:
-        with _explained("write", uri), replacing(path_of(uri), contended=True) as temporary:
+        with _explained("write", uri), replacing(_own(uri), contended=True) as temporary:
             with open(temporary, "wb") as file:
                 file.write(data)
 
     def write_file(self, uri: str, path: str) -> None:
-        with _explained("write", uri), replacing(path_of(uri), contended=True) as temporary:
+        with _explained("write", uri), replacing(_own(uri), contended=True) as temporary:
             shutil.copyfile(path, temporary)
 
     def list(self, uri: str) -> list[FileInfo]:
         found = []
-        for folder, _, names in os.walk(path_of(uri)):
+        for folder, _, names in os.walk(_own(uri)):
             paths = [os.path.join(folder, name) for name in names]
             found += [FileInfo(path, os.path.getsize(path)) for path in paths if os.path.isfile(path)]
         return found
@@ -72,7 +78,7 @@ class LocalStore(base.Store):
     def delete(self, uri: str) -> None:
         with _explained("delete", uri):
             try:
-                os.remove(path_of(uri))
+                os.remove(_own(uri))
             except FileNotFoundError:
                 pass
 

@@ -8,7 +8,7 @@ import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from components.shared.storage import base
 from components.shared.storage.access import S3Settings, has_host, s3_settings
@@ -168,7 +168,7 @@ class S3Store(base.Store):
             return StorageError(prefix + " ".join(str(error).split()))
         return error
 
-    def _answered(self, prefix: str, uri: str, error: Exception) -> StorageError:
+    def _answered(self, prefix: str, uri: str, error: Any) -> StorageError:
         code = str(error.response.get("Error", {}).get("Code", ""))
         status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
         if code == "NoSuchBucket":

@@ -60,7 +60,7 @@ def local_path(uri: str) -> str | None:
     return path_of(uri)
 
 
-def open_read(uri: str) -> BinaryIO:
+def open_read(uri: str) -> io.BufferedReader:
     """Opens `uri` for reading as a seekable stream of bytes.
 
     Raises:
@@ -129,10 +129,10 @@ def download(uri: str, path: str, report: Callable[[int, int], None] = lambda do
     Args:
         report: Called with the bytes that have arrived, and the file's size, after each megabyte from another machine.
     """
-    if local_path(uri) is not None:
+    if (source := local_path(uri)) is not None:
         with open_read(uri):  # a missing source leaves no empty folder behind
             pass
-        return _store(path).write_file(path, local_path(uri))
+        return _store(path).write_file(path, source)
     # A request that gets no answer has been repeated already.
     return retried(lambda: _download(uri, path, report), DamagedCopyError)
 

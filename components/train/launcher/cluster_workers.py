@@ -202,9 +202,10 @@ class ClusterWorkers:
 
     def _deleted(self, pods: list[Object], failed: Object) -> Failure:
         """A pod was deleted, and its container has not ended yet; the Job deletes the others after it."""
-        first, *others = deleted_first(pods) or [None]
-        if first is None:
+        deleted = deleted_first(pods)
+        if not deleted:
             return Failure("a worker", f"is gone with its pod ({failed.get('message', failed.get('reason', ''))})")
+        first, *others = deleted
         why = condition(first, "DisruptionTarget") or {}  # preempted, evicted, its node taken away; not kubectl delete
         cause = f"was deleted ({why.get('message') or 'by hand, or with its node'})"
         if not others:
@@ -225,8 +226,9 @@ class ClusterWorkers:
         while not final:
             final = ended.is_set()
             for pod in self._named(prefix):
-                for last, line in self._cluster.follow_log(pod, objects.CONTAINER, last):
+                for timestamp, line in self._cluster.follow_log(pod, objects.CONTAINER, last):
                     print(f"{self._prefix}{line}", flush=True)
+                    last = timestamp
             ended.wait(min(1, self._patience.poll))
 
     def _named(self, prefix: str) -> list[str]:

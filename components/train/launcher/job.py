@@ -171,7 +171,7 @@ def _pod_spec(
 
 def _environment(name: str, training: str, settings: Settings, container: Object) -> list[Object]:
     index = {"fieldPath": f"metadata.annotations['{_INDEX_ANNOTATION}']"}
-    own = [
+    own: list[Object] = [
         {"name": "WORKER_INDEX", "valueFrom": {"fieldRef": index}},
         {"name": "PYTHONUNBUFFERED", "value": "1"},
     ]

@@ -94,7 +94,7 @@ def launch(
     classifier_uri: str,
     curves_path: str,
     leaderboard_path: str,
-    resources: Resources = Resources(),
+    resources: Resources,
 ) -> TrainSummary:
     """Trains every model of `settings`, exports the best into `classifier_path` and compares them.
 
@@ -262,12 +262,14 @@ def _conclude(
     entries = [candidate.entry for candidate in found]
     winner = entries.index(leaderboard.best(entries))
     _bring(trainings[winner].output, classifier_path)
-    curves.save(found[winner].result, curves_path)
+    result = found[winner].result
+    assert result is not None  # the best one was trained
+    curves.save(result, curves_path)
     leaderboard.save(entries, leaderboard_path)
     for training in trainings:
         _tidy(training)
     restarts = sum(outcome for outcome in outcomes if isinstance(outcome, int))
-    return TrainSummary(settings, found[winner].result, tuple(entries), restarts)
+    return TrainSummary(settings, result, tuple(entries), restarts)
 
 
 @dataclass(frozen=True)

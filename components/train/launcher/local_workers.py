@@ -36,7 +36,7 @@ class LocalWorkers:
         self._devices = _devices(count, gpus)
         self._processes: list[subprocess.Popen] = []
         self._threads: list[threading.Thread] = []
-        self._tails = [deque(maxlen=TAIL_LINES) for _ in range(count)]
+        self._tails: list[deque[str]] = [deque(maxlen=TAIL_LINES) for _ in range(count)]
         self._exits: queue.SimpleQueue[int] = queue.SimpleQueue()
 
     def run(self) -> Failure | None:
@@ -71,6 +71,7 @@ class LocalWorkers:
 
     def _watch(self, index: int) -> None:
         process = self._processes[index]
+        assert process.stdout is not None
         try:
             with process.stdout as lines:
                 for line in lines:
@@ -144,4 +145,5 @@ def _die_with_parent() -> None:
     _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
 
 
-_LIBC = ctypes.CDLL(None) if sys.platform == "linux" else None
+# Loaded before the fork; it has prctl on Linux only.
+_LIBC = ctypes.CDLL(None)

@@ -22,10 +22,10 @@ class Resources:
             which the cluster would refuse.
     """
 
-    train_cpu_request: str = ""
-    train_cpu_limit: str = ""
-    train_memory_request: str = ""
-    train_memory_limit: str = ""
+    train_cpu_request: str
+    train_cpu_limit: str
+    train_memory_request: str
+    train_memory_limit: str
 
     def __post_init__(self) -> None:
         for kind, example in (("cpu", "500m or 4"), ("memory", "512Mi or 8Gi")):

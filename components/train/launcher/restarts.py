@@ -54,21 +54,21 @@ def run_with_restarts(
     Raises:
         PipelineError: a worker met a mistake of the user, or workers were lost more than `max_restarts` times.
     """
-    for restarts in range(max_restarts + 1):
-        failure = attempt(first + restarts)
-        if failure is None:
-            return restarts
+    restarts = 0
+    while failure := attempt(first + restarts):
         if failure.user_error:
             raise PipelineError(failure.user_error)
         announced = "; its last lines:" if failure.lines else ""
         print(f"{name}{failure}{announced}", *failure.lines, sep="\n    ", flush=True)
-        if restarts < max_restarts:
-            print(f"{name}restart {restarts + 1} of {max_restarts}: all workers, from the last checkpoint", flush=True)
-    last = next((line for line in reversed(failure.lines) if line.strip()), "it printed nothing")
-    raise PipelineError(
-        f"{failure} and max_restarts={max_restarts} is used up; its last line: {last.strip()!r} "
-        "(more above); start the step again to continue from the last checkpoint"
-    )
+        if restarts == max_restarts:
+            last = next((line for line in reversed(failure.lines) if line.strip()), "it printed nothing")
+            raise PipelineError(
+                f"{failure} and max_restarts={max_restarts} is used up; its last line: {last.strip()!r} "
+                "(more above); start the step again to continue from the last checkpoint"
+            )
+        restarts += 1
+        print(f"{name}restart {restarts} of {max_restarts}: all workers, from the last checkpoint", flush=True)
+    return restarts
 
 
 @contextlib.contextmanager

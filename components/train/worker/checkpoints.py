@@ -49,7 +49,8 @@ class Checkpoints:
         """Writes the checkpoint `name` (LAST or BEST) in place of the one before. Raises StorageError."""
         buffer = io.BytesIO()
         state = json.dumps({"identity": self._identity, "state": checkpoint.state})
-        np.savez(buffer, **checkpoint.arrays, _state=np.frombuffer(state.encode(), np.uint8))
+        arrays: dict[str, Any] = {**checkpoint.arrays, "_state": np.frombuffer(state.encode(), np.uint8)}
+        np.savez(buffer, **arrays)
         storage.write_bytes(storage.join(self._uri, name), buffer.getvalue())
 
     def load(self, name: str) -> Checkpoint | None:

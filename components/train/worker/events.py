@@ -40,7 +40,7 @@ class EventLog:
         self._uri, self._active = uri, chief
         self._local = storage.local_path(uri) if chief else None
         self._temporary = None if self._local else tempfile.TemporaryDirectory(prefix="events-")
-        self._folder = self._local or self._temporary.name
+        self._folder = self._temporary.name if self._temporary else str(self._local)
         os.makedirs(self._folder, exist_ok=True)
         self._writer = self._new_writer()
         self._uploaded: dict[str, int] = {}
@@ -185,7 +185,12 @@ def confusion_image(matrix: np.ndarray, labels: Sequence[str]) -> np.ndarray:
     if len(labels) <= 20:
         for (row, column), share in np.ndenumerate(shares):
             axes.text(
-                column, row, matrix[row, column], ha="center", va="center", color="white" if share > 0.5 else "black"
+                column,
+                row,
+                str(matrix[row, column]),
+                ha="center",
+                va="center",
+                color="white" if share > 0.5 else "black",
             )
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Glyph .* missing from")

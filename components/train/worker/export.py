@@ -279,7 +279,7 @@ def _pictures(examples: Examples, size: int, batch_size: int, view: str = "cente
 
 def _write_card(outcome: Outcome, result: TrainingResult, extra: Mapping[str, float], output: str) -> None:
     session, info, settings = outcome.session, outcome.session.info, outcome.session.settings
-    probed = outcome.probe is not None and not result.metrics["best_epoch"]
+    probe = None if result.metrics["best_epoch"] else outcome.probe
     card = {
         "name": result.model,
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
@@ -287,14 +287,14 @@ def _write_card(outcome: Outcome, result: TrainingResult, extra: Mapping[str, fl
         "stored_size": info.stored_size,
         "input_size": session.size,
         "view": session.view,
-        "head": dataclasses.asdict(outcome.probe.choice) if probed else None,
+        "head": dataclasses.asdict(probe.choice) if probe else None,
         "comparison": result.comparison,
         "temperature": result.metrics["temperature"],
         "snapshot": info.snapshot,
         "metrics": {**result.metrics, **extra},
         "data": {f"examples_{name}": split.examples for name, split in info.splits.items()}
         | {"parameters": info.parameters},
-        "parameters": {name: value for name, value in vars(settings).items()},
+        "parameters": dict(vars(settings)),
         "parameter_count": session.network.model.count_params(),
         "training": {"seconds": result.seconds, "images_per_second": result.images_per_second},
         "versions": _versions(),

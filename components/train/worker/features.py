@@ -93,13 +93,13 @@ class Features:
 
     def _on_cpu(self):
         """A function of a batch: LiteRT takes half the time of TensorFlow's functions."""
-        if self._runner is None:
-            self._runner = Runner(convert(self._session.network.base), devices.cpus())
+        runner = self._runner or Runner(convert(self._session.network.base), devices.cpus())
+        self._runner = runner
 
         def compute(images: tf.Tensor, mirrored: bool) -> np.ndarray:
             self._session.stop.check("features were computed")
             pixels = images.numpy()
-            return self._runner(pixels[:, :, ::-1] if mirrored else pixels)
+            return runner(pixels[:, :, ::-1] if mirrored else pixels)
 
         return compute
 

@@ -76,9 +76,9 @@ def load(info: DatasetInfo, split: str, folder: str, check: Callable[[str], None
     if not rows:
         raise PipelineError(f"all examples of the {split} split are excluded: see the data report")
     columns = np.array(rows, np.int64)
-    return Examples(
-        columns[:, 0].astype(np.int32), columns[:, 1:3].astype(np.int32), *columns[:, 3:].T, maps=tuple(maps)
-    )  # fmt: skip
+    files, offsets, lengths = columns[:, 3:].T
+    labels, sizes = columns[:, 0].astype(np.int32), columns[:, 1:3].astype(np.int32)
+    return Examples(labels, sizes, files, offsets, lengths, tuple(maps))
 
 
 def _local_copies(

@@ -20,7 +20,7 @@ class StopRequest:
     def __init__(self) -> None:
         self.requested = False
         self._over = False
-        self._before: set[signal.Signals] | None = None
+        self._before: set[int | signal.Signals] | None = None
         self._thread = threading.Thread(target=self._listen, name="sigterm", daemon=True)
 
     def __enter__(self) -> "StopRequest":
@@ -30,7 +30,7 @@ class StopRequest:
         return self
 
     def __exit__(self, *_: object) -> None:
-        if self._before is not None:
+        if self._before is not None and self._thread.ident is not None:
             self._over = True
             signal.pthread_kill(self._thread.ident, signal.SIGTERM)
             self._thread.join()

@@ -258,7 +258,10 @@ class PhaseRun:
 
     def _leave_if(self, stop: bool) -> None:
         if stop:
-            raise Preempted(f"stopped at step {self._state.step}; the checkpoint is in {self._session.checkpoints}")
+            raise self._stopped()
+
+    def _stopped(self) -> Preempted:
+        return Preempted(f"stopped at step {self._state.step}; the checkpoint is in {self._session.checkpoints}")
 
     def _save(self) -> None:
         now = time.monotonic()
@@ -272,9 +275,9 @@ class PhaseRun:
         logits = self._step.logits(evaluation, steps, len(labels), self._session.stop)
         if logits is None:
             self._save()
-            self._leave_if(True)
+            raise self._stopped()
         loss, correct, count = self._state.sums
-        entry = {
+        entry: dict[str, Any] = {
             "epoch": len(self._state.history) + 1,
             "phase": self._phase.name,
             "loss": loss / max(count, 1),

@@ -143,8 +143,7 @@ class _Trials:
             too = replace(choice, mirrored_too=True)
             choice, path = self._try("fitted on mirror images too", too, choice, path, _not_worse)
             both = replace(choice, reading=replace(choice.reading, flip=True), mirrored_too=False)
-            judge = _always if mirrored else better
-            choice, path = self._try("mean with the mirror image", both, choice, path, judge)
+            choice, path = self._try("mean with the mirror image", both, choice, path, _always if mirrored else better)
         if settings.balance != "sampling":
             weighted = replace(choice, class_weights=True)
             judge = _always if settings.balance == "weights" else None
@@ -154,7 +153,7 @@ class _Trials:
     def _blocks(self, choice: Choice) -> tuple[Choice, Path]:
         """Whether the stages are read: they cost next to nothing, so they need not be better by much."""
         path = self._compare("last layer", choice)
-        if not self._session.reading.stages:
+        if self._session.reading is None or not self._session.reading.stages:
             return choice, path
         stages = replace(choice, reading=models.Reading(stages=True))
         return self._try("last layer and stages", stages, choice, path, _not_worse)
@@ -210,7 +209,7 @@ def _macro_f1_rises(path: Path, than: Path) -> bool:
     labels, generator = path.labels, np.random.default_rng(0)
     draws = [generator.integers(0, len(labels), len(labels)) for _ in range(_BOOTSTRAPS)]
     gains = [_macro_f1(answers[0][d], labels[d]) - _macro_f1(answers[1][d], labels[d]) for d in draws]
-    return _macro_f1(answers[0], labels) - _macro_f1(answers[1], labels) > np.std(gains)
+    return bool(_macro_f1(answers[0], labels) - _macro_f1(answers[1], labels) > np.std(gains))
 
 
 def _macro_f1(answers: np.ndarray, labels: np.ndarray) -> float:

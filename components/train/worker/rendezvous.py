@@ -74,7 +74,10 @@ class _Chief:
             while len(self._here) < self._workers - 1:
                 stop.check(_WAIT)
                 for key, _ in selector.select(_POLL):
-                    self._accept(server, selector) if key.fileobj is server else self._hear(key.fileobj, selector)
+                    if key.fileobj is server:
+                        self._accept(server, selector)
+                    else:
+                        self._hear(key.data, selector)
                 if time.monotonic() > next_line:
                     next_line = time.monotonic() + _FURTHER_LINES
                     missing = sorted(set(self._greetings.values()) - set(self._here))
@@ -99,7 +102,7 @@ class _Chief:
             connection, _ = server.accept()
             connection.setblocking(False)
             self._said[connection] = b""
-            selector.register(connection, selectors.EVENT_READ)
+            selector.register(connection, selectors.EVENT_READ, connection)
 
     def _hear(self, connection: socket.socket, selector: selectors.BaseSelector) -> None:
         try:

@@ -87,7 +87,7 @@ class TrainingStep:
             for i, variable in enumerate(group)
         }
 
-    def restore(self, arrays: dict[str, np.ndarray]) -> None:
+    def restore(self, arrays: Mapping[str, np.ndarray]) -> None:
         """Sets what `state` returned."""
         for kind, group in self._groups().items():
             for i, variable in enumerate(group):

@@ -1,4 +1,5 @@
 import json
+from dataclasses import replace
 
 import kubernetes_validate
 import pytest
@@ -8,7 +9,7 @@ from components.train.launcher import job
 from components.train.launcher.resources import Resources
 from tests.fakes.kube_objects import SCHEMA_VERSION
 from tests.fakes.step_pod import IMAGE, step_pod
-from tests.helpers.train_settings import settings
+from tests.helpers.train_settings import NO_RESOURCES, settings
 
 TRAINING = job.training_id("s3://bucket/v2/artifacts/museum/run/train/classifier", "mobilenet_v2")
 RESOURCES = Resources("3", "6", "5Gi", "9Gi")
@@ -164,4 +165,4 @@ def test_resources_that_are_left_empty_are_the_namespaces_own():
 )
 def test_wrong_resources_are_told_before_anything_runs(changes, message):
     with pytest.raises(PipelineError, match=message):
-        Resources(**changes)
+        replace(NO_RESOURCES, **changes)

@@ -16,12 +16,11 @@ from components.shared import kubernetes
 from components.shared.errors import PipelineError
 from components.train.launcher import job
 from components.train.launcher.cluster_workers import ClusterWorkers, Patience
-from components.train.launcher.resources import Resources
 from components.train.launcher.restarts import run_with_restarts
 from tests.fakes.kube_api import KubeApi
 from tests.fakes.kube_jobs import KubeJobs
 from tests.fakes.step_pod import IMAGE, NAME, SECRET, step_pod
-from tests.helpers.train_settings import settings
+from tests.helpers.train_settings import NO_RESOURCES, settings
 
 REPOSITORY = Path(__file__).parents[3]
 PATIENCE = Patience(poll=0.05, scheduling=0.5, starting=0.2, deletion=10)
@@ -46,7 +45,7 @@ class Scene:
         arguments = ["--checkpoints", str(self.folder)]
         cluster = kubernetes.connect()
         chosen = settings(**{"workers": 2, **changes})
-        return ClusterWorkers(cluster, pod, TRAINING, chosen, Resources(), arguments, patience)
+        return ClusterWorkers(cluster, pod, TRAINING, chosen, NO_RESOURCES, arguments, patience)
 
     def train(self, workers: ClusterWorkers, max_restarts: int = 3) -> int:
         def attempt(generation: int):
@@ -337,11 +336,11 @@ import sys
 from components.shared.errors import reported
 from components.train.launcher import launch as launcher
 from components.train.launcher.cluster_workers import Patience
-from tests.helpers.train_settings import settings
+from tests.helpers.train_settings import NO_RESOURCES, settings
 
 folder, lease, dataset = sys.argv[1:]
 launcher.PATIENCE = Patience(poll=0.1, lease=float(lease))
 with reported():
     outputs = [f"{folder}/{name}" for name in ("classifier", "classifier", "curves", "board")]
-    launcher.launch(settings(workers=2), dataset, "data", *outputs)
+    launcher.launch(settings(workers=2), dataset, "data", *outputs, resources=NO_RESOURCES)
 """

@@ -13,7 +13,7 @@ from tests.fakes.kube_api import KubeApi
 from tests.fakes.kube_jobs import KubeJobs
 from tests.fakes.step_pod import IMAGE, NAME, SECRET, step_pod
 from tests.helpers import colour_model
-from tests.helpers.train_settings import settings
+from tests.helpers.train_settings import NO_RESOURCES, settings
 
 WORKER_IMAGE = Path(__file__).parents[2] / "fakes" / "worker_image"
 MODELS = "mobilenet_v2,vgg16,simple_cnn"
@@ -48,7 +48,9 @@ def play(request, monkeypatch, tmp_path, tflite, dataset):
             monkeypatch.chdir(WORKER_IMAGE)
             path = str(tmp_path / "classifier")
             pages = [str(tmp_path / name) for name in ("curves.html", "leaderboard.html")]
-            return launcher.launch(settings(model=model, workers=2), dataset, "data", path, path, *pages)
+            return launcher.launch(
+                settings(model=model, workers=2), dataset, "data", path, path, *pages, resources=NO_RESOURCES
+            )
 
         yield run
 
@@ -96,7 +98,7 @@ def kfp(monkeypatch, tmp_path, tflite, dataset):
         def run(name: str):
             (tmp_path / name).mkdir()
             outputs = [str(tmp_path / name / part) for part in ("classifier", "classifier", "curves", "board")]
-            launcher.launch(settings(logs="s3://bucket/logs"), dataset, "data", *outputs)
+            launcher.launch(settings(logs="s3://bucket/logs"), dataset, "data", *outputs, resources=NO_RESOURCES)
             return tmp_path / name
 
         yield kube, jobs, run
@@ -128,4 +130,7 @@ def test_a_notebook_in_a_cluster_trains_in_processes(monkeypatch, tmp_path, tfli
         monkeypatch.setenv(name, value)
     monkeypatch.chdir(WORKER_IMAGE)
     outputs = [str(tmp_path / part) for part in ("classifier", "classifier", "curves", "board")]
-    assert launcher.launch(settings(workers=2), dataset, "data", *outputs).result.model == "simple_cnn"
+    assert (
+        launcher.launch(settings(workers=2), dataset, "data", *outputs, resources=NO_RESOURCES).result.model
+        == "simple_cnn"
+    )

@@ -81,9 +81,11 @@ def export():
     if model not in accuracies:
         print("error: out of memory", flush=True)
         sys.exit(1)
-    entry = dict(epoch=1, phase="all", loss=1, accuracy=0.5, validation_loss=1, validation_accuracy=accuracies[model])
-    metrics = {"validation_accuracy": accuracies[model], "best_epoch": 1}
-    result = dict(model=model, metrics=metrics, history=[entry], seconds=2.0, images_per_second=100.0)
+    accuracy = accuracies[model]
+    losses = {"loss": 1, "validation_loss": 1}
+    entry = {"epoch": 1, "phase": "all", **losses, "accuracy": 0.5, "validation_accuracy": accuracy}
+    metrics = {"validation_accuracy": accuracy, "best_epoch": 1}
+    result = {"model": model, "metrics": metrics, "history": [entry], "seconds": 2.0, "images_per_second": 100.0}
     output = Path(arguments.output)
     output.mkdir(parents=True, exist_ok=True)
     (output / "model.tflite").write_bytes(Path(os.environ["TFLITE"]).read_bytes())
