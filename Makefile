@@ -16,7 +16,7 @@ TOLD = 2>&1; echo "status $$?"; } | awk '/^status / { exit $$2 } \
 	/^(ERROR|error)/ { print > "/dev/stderr" }'
 
 .DEFAULT_GOAL := help
-.PHONY: help venv run test compile images push lock manifests test-zoo test-containers test-slow test-all clean
+.PHONY: help venv run test lint format typecheck compile images push lock manifests test-zoo test-containers test-slow test-all clean
 
 help: ## what there is to make
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 20
@@ -44,8 +44,18 @@ run: $(VENV)/.local ## the whole pipeline on this machine; ARGS="model=mobilenet
 # RANDOM_ORDER=1 shuffles the tests, by a seed that is printed.
 PYTEST = $(BIN)/python -m pytest $(if $(RANDOM_ORDER),,-p no:randomly) -n auto --dist loadfile --no-loadscope-reorder
 
-test: $(VENV)/.test ## the tests, without the slow ones unless CI is set; ARGS="-k name" chooses, ARGS="-n 0" takes one process
+# In CI a finding of ruff or mypy fails the run before the tests begin.
+test: $(VENV)/.test $(if $(CI),lint typecheck) ## the tests, without the slow ones unless CI is set; ARGS="-k name" chooses, ARGS="-n 0" takes one process
 	@$(PYTEST) $(if $(CI),,-m "not slow") $(ARGS)
+
+lint: $(VENV)/.test ## ruff: faults, and whether the code is formatted
+	@$(BIN)/ruff check --quiet . && $(BIN)/ruff format --check --quiet . || { echo "see above; make format" >&2; exit 1; }
+
+format: $(VENV)/.test ## formats the code, and mends what ruff can
+	@$(BIN)/ruff check --fix --quiet . ; $(BIN)/ruff format --quiet .
+
+typecheck: $(VENV)/.test ## mypy
+	@$(BIN)/mypy --no-error-summary
 
 test-slow: $(VENV)/.test ## the tests that take long
 	@$(PYTEST) -m slow $(ARGS)

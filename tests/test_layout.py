@@ -121,14 +121,6 @@ def test_nothing_uses_duckdbs_module_wide_connection():
                 assert allowed, f"{name}:{node.lineno}: duckdb.{node.attr}; take a connection of duckdb.connect()"
 
 
-@pytest.mark.skipif(not (ROOT / ".git").exists(), reason="git tells which files are the project's")
-def test_lines_fit():
-    """In 120 characters, as setup.cfg says."""
-    for name in tracked_files():
-        for number, line in enumerate((ROOT / name).read_text(encoding="utf-8").split("\n"), 1):
-            assert len(line) <= 120, f"{name}:{number}: {len(line)} characters"
-
-
 def test_pipeline_compiles_with_nothing_but_kfp(tmp_path):
     target = tmp_path / "pipeline.yaml"
     code = f"from cli.main import main; sys.exit(main(['compile', '--output', {str(target)!r}]))"
