@@ -115,12 +115,12 @@ def _unknown(name: str, known: list[str]) -> str:
 
 
 def _expand_source(values: dict[str, Any]) -> dict[str, Any]:
-    # `source=flickr:monkey,crow` is what people type; the run form has a drop-down and a field for the words.
+    # `source=flickr:monkey,crow` is a short form of `source=flickr keywords=monkey,crow`.
     source, separator, words = str(values.get("data_source", "")).partition(":")
     if not (separator and source == "flickr"):
         return values
     if values["data_keywords"]:
-        raise PipelineError("give the words once: source=flickr:monkey,crow or source=flickr keywords=monkey,crow")
+        raise PipelineError("give the keywords once: source=flickr keywords=monkey,crow")
     return {**values, "data_source": source, "data_keywords": words}
 
 

@@ -75,7 +75,7 @@ def collection(clone) -> Path:
             name = f"{row['object_id']}.jpg"
             object_rows.writerow([row["object_id"], row["title"], row["culture"]])
             image_rows.writerow([row["object_id"], name])
-            for folder in (clone / "web", clone / "my-pictures" / row["culture"]):
+            for folder in (clone / "web", clone / "my-images" / row["culture"]):
                 folder.mkdir(parents=True, exist_ok=True)
                 (folder / name).write_bytes(sample.picture(f"sample:1/{row['object_id']}"))
     shutil.copy(clone / "web" / f"{rows[0]['object_id']}.jpg", clone / "picture.jpg")

@@ -36,9 +36,11 @@ def test_links_lead_somewhere(page):
 def test_commands_parse(page, monkeypatch):
     monkeypatch.setattr("sys.argv", ["pipeline.py"])
     parser = _parser()
-    blocks = "\n".join(re.findall(r"```(?:sh|bash)\n(.*?)```", page.read_text(), re.DOTALL)).replace("\\\n", " ")
-    for line in blocks.splitlines():
-        match = re.search(r"python3? pipeline\.py ([^|>&;#]*)", line)
+    text = page.read_text()
+    blocks = re.findall(r"```\w*\n(.*?)```", text, re.DOTALL) + re.findall(r"^    .*$", text, re.MULTILINE)
+    shown = re.sub(r"\$\([^)]*\)", "X", "\n".join(blocks).replace("\\\n", " "))
+    for line in shown.splitlines():
+        match = re.search(r"""python3? pipeline\.py ((?:"[^"]*"|[^|>&;#"])*)""", line)
         if not match:
             continue
         # [--option VALUE] stands for what may be left out.
