@@ -70,7 +70,7 @@ if __name__ == "__main__":
 
 @dataclass(frozen=True)
 class Run:
-    """One run's figures: images a second, seconds, CPU seconds an image, MB of the largest process."""
+    """One run's figures: images per second, seconds, CPU seconds per image, MB of the largest process."""
 
     steady: float
     wall: float
@@ -110,7 +110,7 @@ def _compare(nginx: "Nginx", options: argparse.Namespace) -> None:
 def _flat(nginx: "Nginx", counts: list[int]) -> None:
     """Small pictures, so that everything but the decoder shows."""
     nginx.write_pictures(100, 64, 96)
-    print("| objects | CPU ms an image | largest process, MB |\n|---:|---:|---:|")
+    print("| objects | CPU ms per image | largest process, MB |\n|---:|---:|---:|")
     for count in counts:
         run = nginx.measure(sys.executable, _OURS, count)
         print(f"| {count:,} | {run.cpu * 1000:.2f} | {run.memory:.0f} |", flush=True)
@@ -118,7 +118,7 @@ def _flat(nginx: "Nginx", counts: list[int]) -> None:
 
 def _print_table(runs: dict[str, list[Run]]) -> None:
     print(
-        "\n| | steady images/s | wall s | CPU ms an image | largest process, MB | connections |\n"
+        "\n| | steady images/s | wall s | CPU ms per image | largest process, MB | connections |\n"
         "|---|---:|---:|---:|---:|---:|"
     )
     for name, all_ in runs.items():
@@ -241,7 +241,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--count", type=int, default=2400, help="objects a run")
     parser.add_argument("--distinct", type=int, default=120, help="different pictures among them")
-    parser.add_argument("--flat", type=int, nargs="+", metavar="COUNT", help="CPU time an image for these many objects")
+    parser.add_argument("--flat", type=int, nargs="+", metavar="COUNT", help="CPU time per image for so many objects")
     return parser.parse_args()
 
 

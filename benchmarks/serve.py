@@ -48,7 +48,7 @@ end
 
 @dataclass(frozen=True)
 class Load:
-    """What wrk measured: requests a second, latencies in milliseconds, requests that failed."""
+    """What wrk measured: requests per second, latencies in milliseconds, requests that failed."""
 
     rate: float
     p50: float

@@ -2,10 +2,10 @@
 
     python -m benchmarks.train [input] [step] [features] [start] [--rounds 5] [--models simple_cnn,mobilenet_v2]
 
-Pictures are synthetic JPEGs with a short side of 256 pixels and 0.24 bytes a pixel (stored paintings of the Louvre have
-0.22), about 19 KB each; batches of 32 at 224 pixels. Peers take turns in every round, in another order each. Tables
-have the medians of the rounds by the wall clock and by processor time (which a busy machine disturbs less); a gain is
-the median of the rounds' ratios. How two workers compare with one: python -m benchmarks.workers.
+Pictures are synthetic JPEGs of 256 pixels on the short side and 0.24 bytes per pixel (stored paintings of the Louvre
+have 0.22), about 19 KB each; batches of 32 at 224 pixels. Peers take turns in every round, in another order each.
+Tables have the medians of the rounds by the wall clock and by processor time (which a busy machine disturbs less); a
+gain is the median of the rounds' ratios. How two workers compare with one: python -m benchmarks.workers.
 
 The torch peer needs torch and simplejpeg, which may live in an environment of their own:
 
@@ -40,7 +40,7 @@ PICTURES, EPOCHS = 512, 8
 KERAS = "keras.utils.image_dataset_from_directory, random-resized-crop"
 TORCH = "torch DataLoader with simplejpeg, random-resized-crop"
 
-Measured = tuple[float, float]  # images a second by the wall clock, and by processor time of one core
+Measured = tuple[float, float]  # images per second by the wall clock, and by processor time of one core
 
 
 @dataclass(frozen=True)
@@ -69,7 +69,7 @@ def main() -> None:
 
 
 def make_pictures(folder: Path) -> Path:
-    """Writes PICTURES pictures as record shards with dataset.json, and as a folder a class; returns the folder."""
+    """Writes PICTURES pictures as record shards with dataset.json, and as a folder per class; returns the folder."""
     random = np.random.default_rng(1)
     splits = {}
     for split, count in (("train", PICTURES), ("validation", 64)):
@@ -107,7 +107,7 @@ def _picture(random: np.random.Generator) -> tuple[bytes, int, int]:
 
 
 def measure_input(dataset: Path, arguments: argparse.Namespace) -> None:
-    """The input pipeline alone, with the threads that training gives it: how many pictures a second come out."""
+    """The input pipeline alone, with the threads that training gives it: how many pictures per second come out."""
 
     def ours(augmentation: str) -> Callable[[], Measured]:
         return lambda: _pull(_our_batches(dataset, augmentation), 2 if augmentation == "strong" else EPOCHS)
@@ -291,7 +291,7 @@ def _interleaved(peers: dict[str, Callable[[], Measured]], rounds: int) -> dict[
 
 
 def _show(title: str, measured: dict[str, list[Measured]], gains: list[Gain]) -> None:
-    print(f"\n| {title}, images a second | wall clock | a processor second |\n|---|---|---|")
+    print(f"\n| {title}, images per second | wall clock | a processor second |\n|---|---|---|")
     for name, values in measured.items():
         rate, processor = (statistics.median(column) for column in zip(*values))
         print(f"| {name} | {rate:,.0f} | {processor:,.0f} |")

@@ -2,7 +2,7 @@
 
     python -m benchmarks.train_step PEER MODEL     PEER: ours, bfloat16, onednn_bf16, fit, fit-xla, frozen, features
 
-Prints a line when it is ready, and for every line that it reads one with images a second, by wall clock and by
+Prints a line when it is ready, and for every line that it reads one with images per second, by wall clock and by
 processor time of one core.
 """
 

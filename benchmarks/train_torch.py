@@ -1,6 +1,6 @@
 """The torch peer of benchmarks.train: a DataLoader with simplejpeg and the same random-resized-crop.
 
-python -m benchmarks.train_torch FOLDER SIDE BATCH    prints images a second, by wall clock and by processor time
+python -m benchmarks.train_torch FOLDER SIDE BATCH    prints images per second, by wall clock and by processor time
 """
 
 import os

@@ -1,11 +1,11 @@
-"""What a second worker costs: images a second of one worker and of two that share the same cores and global batch.
+"""What a second worker costs: images per second of one worker and of two that share the same cores and global batch.
 
     python -m benchmarks.workers --model simple_cnn --rounds 3
 
 Rounds are interleaved (one, two, one, two ...). With no further core to win, two workers at 1.0 of one would mean that
-exchanging gradients costs nothing; the ratio's distance from 1 is the overhead. CPU time a picture is that of all
+exchanging gradients costs nothing; the ratio's distance from 1 is the overhead. CPU time per picture is that of all
 workers, from the difference between a long and a short training, so that no start counts: it says how much the
-exchange itself costs, also on a machine that does other things, where images a second only say how busy it is.
+exchange itself costs, also on a machine that does other things, where images per second only say how busy it is.
 """
 
 import argparse
@@ -51,7 +51,7 @@ def main() -> None:
     one, several = found.values()
     for name, ratios in (
         ("images/s", [its.rate / own.rate for own, its in zip(one, several, strict=True)]),
-        ("CPU time a picture", [its.cpu / own.cpu for own, its in zip(one, several, strict=True)]),
+        ("CPU time per picture", [its.cpu / own.cpu for own, its in zip(one, several, strict=True)]),
     ):
         median = statistics.median(ratios)
         print(f"{arguments.workers} workers to one, {name}: {median:.2f} ({min(ratios):.2f} to {max(ratios):.2f})")

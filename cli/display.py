@@ -1,4 +1,4 @@
-"""The run as a person watches it: a line a stage, with a bar while it works."""
+"""The run as a person watches it: a line per stage, with a bar while it works."""
 
 import time
 from dataclasses import dataclass, field
@@ -27,7 +27,7 @@ _PLAIN = str.maketrans("·▸✓✗–━", ".>+x-=")
 
 @dataclass
 class Stage:
-    """All tasks of one component: a single one, or one a shard."""
+    """All tasks of one component: a single one, or one per shard."""
 
     name: str
     expected: int = 1

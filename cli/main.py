@@ -151,7 +151,7 @@ def _add_serve(commands) -> None:
     parser.add_argument(
         "--name", default="museum-classifier", help="name of the model in the API (default: %(default)s)"
     )
-    parser.add_argument("--workers", type=int, default=0, help="processes, each with one engine (default: one a core)")
+    parser.add_argument("--workers", type=int, default=0, help="processes with an engine each (default: one per core)")
     parser.add_argument("--engine", default="litert", choices=["litert", "savedmodel"], help="(default: %(default)s)")
     parser.add_argument("--no-urls", action="store_true", help="do not fetch pictures by URL")
 

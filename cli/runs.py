@@ -49,7 +49,7 @@ class Run:
 
     @property
     def artifacts(self) -> Path:
-        """Folder of the steps' outputs, a folder a task."""
+        """Folder of the steps' outputs, a folder per task."""
         return self.folder / "artifacts"
 
     @property

@@ -65,7 +65,7 @@ def made(clone) -> tuple[str, int, Path]:
 
 @pytest.fixture(scope="module")
 def collection(clone) -> Path:
-    """The sample as files: objects.csv, images.csv, genre as a column; my-pictures, a folder a class; picture.jpg."""
+    """The sample as files: objects.csv, images.csv, genre as a column; my-pictures, a folder per class; picture.jpg."""
     rows = [row for row in sample.rows(1) if row["culture"]][::6]
     with open(clone / "objects.csv", "w", newline="") as objects, open(clone / "images.csv", "w", newline="") as images:
         object_rows, image_rows = csv.writer(objects), csv.writer(images)

@@ -1,6 +1,6 @@
 """`pipeline.py run --root s3://...` and `gs://...`: all artifacts in the bucket, and the steps read them from there.
 
-The pictures lie in the same bucket, in a folder a class.
+The pictures lie in the same bucket, in a folder per class.
 """
 
 import json

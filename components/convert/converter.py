@@ -110,7 +110,7 @@ def _failure(row: dict[str, Any], status: str, message: str) -> dict[str, Any]:
 
 
 class _Records:
-    """The record files of a shard, one a split, made when its first record comes."""
+    """The record files of a shard, one per split, made when its first record comes."""
 
     def __init__(self, shard: str, folder: str, uri: str, stack: ExitStack) -> None:
         self._shard, self._folder, self._uri, self._stack = shard, folder, uri, stack

@@ -200,7 +200,7 @@ class _Work:
         writer.close()
 
     def write_log(self) -> None:
-        """Writes `fetch-log.parquet`: a row an object, all of the object's columns and what became of it."""
+        """Writes `fetch-log.parquet`: a row per object, all of the object's columns and what became of it."""
         schema = self._rows.schema
         for field_ in log_schema():
             schema = schema.append(field_)

@@ -22,7 +22,7 @@ class Host:
     """
 
     def __init__(self, name: str, rate: float, connections: int, limits: Limits) -> None:
-        """`rate` in requests a second (0: no limit) and `connections` are this process's share."""
+        """`rate` in requests per second (0: no limit) and `connections` are this process's share."""
         self._name, self._limits = name, limits
         self._top_rate = self._rate = rate
         self._top_connections = connections

@@ -89,7 +89,7 @@ class PartWriter:
 class Parts:
     """All parts in a folder, as an index from a row's ordinal to its line and its picture.
 
-    The index takes 37 bytes a row, whatever is in the parts.
+    The index takes 37 bytes per row, whatever is in the parts.
     """
 
     def __init__(self, folder: str, print_: str, rows: int) -> None:

@@ -55,7 +55,7 @@ class ShardSettings(Settings):
 class Limits:
     """Constants of one fetch; tests make them small. Times in seconds."""
 
-    processes: int = 0  # 0: one a core, at most 8
+    processes: int = 0  # 0: one per core, at most 8
     attempts: int = 5  # of one object, for faults that can pass
     refusals: int = 20  # of one object, by 429: the host's pace adapts meanwhile
     deadline: float = 180.0  # of one object: requests and backoff, not the wait for its host's turn

@@ -131,7 +131,7 @@ def find_roles(database: duckdb.DuckDBPyConnection, source: Source, settings: Se
 
 
 def label_objects(database: duckdb.DuckDBPyConnection, settings: Settings, roles: Roles, counts: Counts) -> Counts:
-    """Creates `labelled(object_id, class, group, title, artist, rights, link, meta_*)`, one row an object.
+    """Creates `labelled(object_id, class, group, title, artist, rights, link, meta_*)`, one row per object.
 
     Returns:
         `counts` with the objects that got no class.

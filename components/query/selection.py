@@ -73,7 +73,7 @@ def select(
 
 
 def _join_pictures(database: duckdb.DuckDBPyConnection, settings: Settings, roles: Roles) -> int:
-    """Creates `candidates`: a row a picture, with its final id. Returns the number of objects without a picture."""
+    """Creates `candidates`: a row per picture, with its final id. Returns the number of objects without a picture."""
     # Ids become names of files, tar members and URLs. What had to be changed gets a hash, so that no two become one.
     database.execute(r"""
         CREATE TABLE candidates AS

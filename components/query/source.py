@@ -31,7 +31,7 @@ class Source(Protocol):
         """A text that changes when the source does, had without loading it. See state.py."""
 
     def load(self, database: duckdb.DuckDBPyConnection) -> None:
-        """Creates `raw`: a row an object, with `object_id` and whatever columns the source has."""
+        """Creates `raw`: a row per object, with `object_id` and whatever columns the source has."""
 
     def load_pictures(self, database: duckdb.DuckDBPyConnection) -> None:
         """Creates `pictures(object_id, image_uri, position)` for at least the objects in `labelled`."""

@@ -82,7 +82,7 @@ class Selection:
         )
 
     def __str__(self) -> str:
-        """Lines: the counts, what was left out, notes, and a line a class (the largest MOST_CLASSES)."""
+        """Lines: the counts, what was left out, notes, and a line per class (the largest MOST_CLASSES)."""
         lines = [self.first_line()]
         losses = [f"{number:,} {reason}" for number, reason in _losses(self) if number]
         if losses:

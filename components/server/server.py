@@ -1,4 +1,4 @@
-"""gunicorn around the application: one process a core, each with an engine of its own."""
+"""gunicorn around the application: one process per core, each with an engine of its own."""
 
 import ctypes
 import errno
@@ -130,7 +130,7 @@ class Worker(ThreadWorker):
             listener.close()
 
     def murder_keepalived(self, force=False):
-        """Called about once a second by the worker's loop, while it runs and while it stops."""
+        """Called about once per second by the worker's loop, while it runs and while it stops."""
         deadlines.expire()
         super().murder_keepalived(force)
 

@@ -17,7 +17,7 @@ class ServerSettings:
     Attributes:
         model: folder or URI of the classifier.
         name: name of the model in the V1 and V2 protocols.
-        workers: processes, each with one single-threaded engine; 0 for one a core.
+        workers: processes, each with one single-threaded engine; 0 for one per core.
         queue: requests that may wait or run in one worker; further ones are answered 503.
         sha256: digest that the model must have (components.artifacts.classifier.digest); empty for any.
         test_accuracy: share of the test pictures that the model had right, for the page; None if it is not known. The

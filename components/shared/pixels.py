@@ -55,7 +55,7 @@ def rgb_to_srgb(pixels: np.ndarray, picture: Image.Image) -> np.ndarray:
 
 def _levels(picture: Image.Image, factor: int) -> tuple[Image.Image, Image.Image | None]:
     """Grey of more than 8 bits as I;16 over the whole range, by its nominal range and never stretched to contrast."""
-    # Pillow cannot reduce I;16, which takes two bytes a pixel.
+    # Pillow cannot reduce I;16, which takes two bytes per pixel.
     values = np.asarray(picture if picture.mode.startswith("I;") else _reduced(picture, factor))
     alpha = None
     if isinstance(clear := picture.info.get("transparency"), int):

@@ -1,9 +1,9 @@
-"""Progress of long work as log lines: one a minute in a pod, as often as the local run asks for on a laptop."""
+"""Progress of long work as log lines: one per minute in a pod, as often as the local run asks for on a laptop."""
 
 import os
 import time
 
-# `pipeline.py run` sets this to redraw its bars; in a pod's log a line a minute is enough.
+# `pipeline.py run` sets this to redraw its bars; in a pod's log a line per minute is enough.
 INTERVAL_VARIABLE = "PROGRESS_SECONDS"
 
 

@@ -239,7 +239,7 @@ ROUND = ("Vases", "Bowls")
 
 
 def draw_object(ornament: int, form: str, palette: int, age: int, rng: random.Random) -> Image.Image:
-    """A photograph of an object as a museum takes it, 300 to 500 pixels a side.
+    """A photograph of an object as a museum takes it, 300 to 500 pixels per side.
 
     Args:
         ornament: Index into ORNAMENTS.

@@ -1,4 +1,4 @@
-"""The zoo: an entry a model. A model takes raw pixels (0..255); its own preprocessing is inside it.
+"""The zoo: an entry per model. A model takes raw pixels (0..255); its own preprocessing is inside it.
 
 Everything but the two hand-written networks comes from keras.applications. A new model is one entry in ZOO.
 """

@@ -14,7 +14,7 @@ API = "/apis/v2beta1"
 
 
 class KfpServer(ThreadingHTTPServer):
-    """Pipelines, versions, experiments and runs in memory; a run goes through `states`, one a request."""
+    """Pipelines, versions, experiments and runs in memory; a run goes through `states`, one per request."""
 
     daemon_threads = True
 

@@ -16,7 +16,7 @@ EXPIRED = (
 class Proxy(ThreadingHTTPServer):
     """Passes requests on to `target`.
 
-    `faults` are used up, one a request: 503, "expired", "reset" (no answer), "cut" (half the body), "corrupt" (a byte
+    `faults` are used up, one per request: 503, "expired", "reset" (no answer), "cut" (half the body), "corrupt" (a byte
     of the body is another), "stall" (headers and then nothing). `always` is a fault of every further request. `methods`
     limits faults to those requests.
     """

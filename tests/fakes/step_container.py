@@ -1,7 +1,7 @@
 """A KFP step's container as far as signals go: python -m tests.fakes.step_container COMMAND...
 
 Argo's emissary is process 1. It starts KFP's launcher in a process group of its own, sends that group each signal that
-comes, and looks once a second whether the launcher is gone. The launcher starts the step's command, handles no signal
+comes, and looks once per second whether the launcher is gone. The launcher starts the step's command, handles no signal
 and dies of SIGTERM at once. When process 1 ends, the kernel kills all that is left.
 """
 

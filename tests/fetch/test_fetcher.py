@@ -167,7 +167,7 @@ def test_an_object_that_is_always_refused_ends(tmp_path):
 
 
 def test_the_shards_share_the_pace(tmp_path):
-    """40 requests a second, of which one of eight shards takes 5."""
+    """40 requests per second, of which one of eight shards takes 5."""
     shard = "00000-of-00008"
     with Server() as server:
         addresses = {f"o{index:02d}": f"{server.url}/ok/{index}" for index in range(9)}

@@ -25,7 +25,7 @@ def stripes(label: int, number: int, height: int, width: int) -> np.ndarray:
 
 
 def write_dataset(folder: Path, counts: dict[str, int], shards: int = 2, excluded: tuple[str, ...] = ()) -> str:
-    """Writes `counts` examples a split, `shards` files each, and dataset.json; returns the folder."""
+    """Writes `counts` examples per split, `shards` files each, and dataset.json; returns the folder."""
     splits = {}
     for split, count in counts.items():
         files, per_class = [], [0] * len(LABELS)

@@ -37,7 +37,7 @@ TABLES = {
 
 @pytest.fixture
 def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[BigQueryServer]:
-    """A BigQuery with the tables of a small Met; 100 rows a page."""
+    """A BigQuery with the tables of a small Met; 100 rows per page."""
     with serve_bigquery(page_rows=100) as (server, address):
         server.add_table("museum.the_met.objects", OBJECTS)
         server.add_table("museum.the_met.images", IMAGES)

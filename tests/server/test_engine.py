@@ -75,7 +75,7 @@ def test_a_stopping_server_has_more_time_than_an_answer_takes():
 
 
 def test_the_size_is_read_without_decoding(monkeypatch):
-    """Pillow's EXIF decodes a PNG whole: 60 MB a request, in as many threads as there are."""
+    """Pillow's EXIF decodes a PNG whole: 60 MB per request, in as many threads as there are."""
 
     def load(_):
         raise AssertionError("decoded")

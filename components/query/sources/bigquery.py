@@ -91,7 +91,7 @@ class BigQuerySource:
         return " ".join(f"{table.full_table_id} {table.etag} {table.modified}" for table in self._tables)
 
     def load(self, database: duckdb.DuckDBPyConnection) -> None:
-        """Creates `raw`: a row an object that matches `where`, with the list `addresses`."""
+        """Creates `raw`: a row per object that matches `where`, with the list `addresses`."""
         statement = sql.objects_with_addresses(self._matching(self._needed()), self.images, self._addresses)
         batches = self._run(statement, [])
         first = next(batches)
@@ -126,7 +126,7 @@ class BigQuerySource:
         create_pictures(database, "addresses", template if is_template(template) else base, base)
 
     def describe_attributes(self, settings: Settings) -> Attributes:
-        """Counted by BigQuery: what comes back are a few rows a column, not the collection."""
+        """Counted by BigQuery: what comes back are a few rows per column, not the collection."""
         scalars = [name for name in self._columns if name not in NOT_ATTRIBUTES]
         matching = self._matching(["object_id", *scalars])
         parameters = [

@@ -14,7 +14,7 @@ from components.shared.progress import Progress
 
 API_VARIABLE, KEY_VARIABLE = "FLICKR_API", "FLICKR_API_KEY"
 API = "https://api.flickr.com/services/rest/"
-# Flickr asks for at most 3,600 requests an hour; bursts are fine, and a search of 4,000 photos is 8 requests.
+# Flickr asks for at most 3,600 requests per hour; bursts are fine, and a search of 4,000 photos is 8 requests.
 REQUESTS_PER_SECOND = 5
 PER_PAGE = 500
 # Of one search Flickr gives out the first 4,000 photos; further pages repeat the last.
@@ -70,7 +70,7 @@ class FlickrSource:
         return today()
 
     def load(self, database: duckdb.DuckDBPyConnection) -> None:
-        """Creates `raw`, a row a photo and keyword. Raises QueryError if a keyword finds nothing."""
+        """Creates `raw`, a row per photo and keyword. Raises QueryError if a keyword finds nothing."""
         progress = Progress(len(self.keywords), "searches")
         database.execute(f"CREATE TABLE raw ({', '.join(f'{name} VARCHAR' for name in COLUMNS)})")
         for keyword in self.keywords:

@@ -64,7 +64,7 @@ class FolderSource:
         return digest.hexdigest()
 
     def load(self, database: duckdb.DuckDBPyConnection) -> None:
-        """Creates `raw`, a row a picture. Raises QueryError if there is none, or all are of one class."""
+        """Creates `raw`, a row per picture. Raises QueryError if there is none, or all are of one class."""
         if self.is_local and not os.path.isdir(self.root):
             kind = "is no folder" if os.path.exists(self.root) else "there is no such folder"
             raise QueryError(f"table={self.root}: {kind}; source=folder reads a folder with a folder per class")

@@ -210,7 +210,7 @@ def _provider(uri: str) -> dict:
 
 @functools.lru_cache(1)
 def kfp_store() -> str:
-    """Host and port of the store that KFP brought: DNS tells, once a process, which of its names there is.
+    """Host and port of the store that KFP brought: DNS tells, once per process, which of its names there is.
 
     KFP 2.15 with SeaweedFS has both, and so has an upgraded installation whose old store was left: the launcher's is
     then the first that takes a connection.

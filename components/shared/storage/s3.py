@@ -18,7 +18,7 @@ from components.shared.storage.base import Checksum, Chunk, FileInfo, NotFound, 
 MULTIPART = PART = 64 << 20
 # The name of our own checksum in the metadata of an object: an ETag is an MD5 only for small, unencrypted objects.
 _CRC32 = "crc32"
-# Slower than this (bytes a second) is a fault of the connection, not a speed.
+# Slower than this (bytes per second) is a fault of the connection, not a speed.
 _SLOWEST = 20_000
 
 _TRANSIENT_CODES = {"SlowDown", "InternalError", "RequestTimeout", "BadDigest", "ServiceUnavailable", "Throttling"}

@@ -87,7 +87,7 @@ def job(
     step_pod: Object,
     lease: float = LEASE_SECONDS,
 ) -> Object:
-    """The Indexed Job of one generation: `python -m components.train.worker` with `arguments`, once a worker.
+    """The Indexed Job of one generation: `python -m components.train.worker` with `arguments`, once per worker.
 
     It ends by itself after `lease` seconds, unless the launcher moves that deadline on.
     """

@@ -49,7 +49,7 @@ def images(
     examples: Examples, order: Order, share: Share, geometry: Geometry, first_step: int = 0,
     class_weights: np.ndarray | None = None, threads: int | None = None,
 ) -> tf.data.Dataset:  # fmt: skip
-    """Endless batches for this worker's replicas, from `first_step` on, decoded by `threads` (None: one a core).
+    """Endless batches for this worker's replicas, from `first_step` on, decoded by `threads` (None: one per core).
 
     Elements: images [b, side, side, 3] uint8, targets [b, classes] float32 (one-hot, or mixed), weights [b] float32,
     which sum to about 1 over all replicas of a step (examples that fill the last batch of an epoch weigh 0).

@@ -182,7 +182,7 @@ def save_saved_model(
 ) -> None:
     """Writes a SavedModel whose signature takes encoded pictures: `image_bytes` [batch] string.
 
-    It returns `probabilities` [batch, classes] float32 and `labels` [batch, classes] string (a row a picture, as
+    It returns `probabilities` [batch, classes] float32 and `labels` [batch, classes] string (a row per picture, as
     TensorFlow Serving's row format wants). Pictures are decoded, resized to a short side of `stored_size` and cropped
     as in components.shared.imaging; what TensorFlow cannot do are EXIF orientation and colour profiles.
     """

@@ -87,7 +87,7 @@ class Session:
         print(
             f"{settings.model}: {self.network.model.count_params():,} parameters, {len(self.train)} training and "
             f"{len(self.validation)} validation pictures at {self.size} px, "
-            f"{self.order.steps} steps an epoch of {settings.batch_size} pictures",
+            f"{self.order.steps} steps per epoch of {settings.batch_size} pictures",
             flush=True,
         )
         if settings.pre_trained and native > self.size:

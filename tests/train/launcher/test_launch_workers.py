@@ -36,7 +36,7 @@ pytestmark = pytest.mark.slow
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory) -> str:
-    """256 training pictures: 8 steps an epoch."""
+    """256 training pictures: 8 steps per epoch."""
     return write_dataset(tmp_path_factory.mktemp("data"), {"train": 256, "validation": 48, "test": 16}, shards=4)
 
 
