@@ -146,8 +146,8 @@ class _Trials:
             too = replace(choice, mirrored_too=True)
             choice, path = self._try("fitted on mirror images too", too, choice, path, _not_worse)
             both = replace(choice, reading=replace(choice.reading, flip=True), mirrored_too=False)
-            judge = _always if mirrored else partial(better, errors=_COSTLY)
-            choice, path = self._try("mean with the mirror image", both, choice, path, judge)
+            clearly = _always if mirrored else partial(better, errors=_COSTLY)
+            choice, path = self._try("mean with the mirror image", both, choice, path, clearly)
         if settings.balance != "sampling":
             weighted = replace(choice, class_weights=True)
             judge = _always if settings.balance == "weights" else None
