@@ -33,6 +33,7 @@ def pipeline(
     data_source: str = "sample",
     data_table: str = "",
     data_images_table: str = "",
+    data_images_where: str = "",
     data_image_base: str = "",
     data_image_sizes: str = "",
     data_keywords: str = "",
@@ -113,10 +114,11 @@ def pipeline(
         data_source: Where the collection is: sample, table, bigquery, met, flickr or folder.
         data_table: Objects: path, URI (csv, jsonl, parquet), BigQuery table or folder; empty for the source's default.
         data_images_table: Table of images (object_id, original_image_url); empty if the objects carry them.
+        data_images_where: SQL condition on the rows of data_images_table, such as: viewtype = 'primary'.
         data_image_base: Prefix of relative image addresses, or a template: {}/full/!{size},{size}/0/default.jpg.
         data_image_sizes: Sizes that the images' host serves, for {size}: 250,330,500,960; empty for any.
         data_keywords: Search words for data_source=flickr, one per class: monkey,wild boar,crow.
-        data_columns: Columns that are named otherwise: original_image_url=url,object_id=id.
+        data_columns: Columns that are named otherwise: object_id=id,images.object_id=parent,original_image_url=img.url.
         data_where: SQL condition on the objects, such as: is_public_domain AND object_begin_date > 1800.
         data_missing_values: What counts as no value: auto (n/a, unknown, anonymous, ...), own words; empty for neither.
         data_bigquery_project: Google Cloud project that pays for data_source=bigquery; empty for the credentials' own.
@@ -203,6 +205,7 @@ def pipeline(
         source=data_source,
         table=data_table,
         images=data_images_table,
+        images_where=data_images_where,
         image_base=data_image_base,
         image_sizes=data_image_sizes,
         image_size=fetch_image_size,

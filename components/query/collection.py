@@ -10,11 +10,12 @@ from components.query.columns import columns_of, comparable, texts_of, unify_ids
 from components.query.conditions import check_condition
 from components.query.database import close_files, column_names, first_line, identifier, row, scalar
 from components.query.labels import create_label_values, load_label_map, resolve_column
-from components.query.missing import Missing, create_values, found_missing
+from components.query.missing import Missing, create_values, found_missing, unify_capitals
 from components.query.settings import SLICES, QueryError, Settings
 from components.query.source import Source
 from components.shared.parameters import did_you_mean
 
+MOST_TOLD = 10
 ARTIST = "artist_display_name"
 LABELLED_COLUMNS = {"title": "title", "artist": ARTIST, "rights": "rights_and_reproduction", "link": "link_resource"}
 
@@ -126,7 +127,10 @@ def find_roles(database: duckdb.DuckDBPyConnection, source: Source, settings: Se
     # Of the default's columns a collection need not have any; a column that someone names should be there.
     missing = [name for name in settings.slice_columns if name.lower() not in by_lower and settings.slices != SLICES]
     notes = [f"slices: there is no column {name}{did_you_mean(name, columns)}, so it is left out" for name in missing]
-    notes += [f"the column {name} {reason}, so it is left out" for name, reason in counts.unusable.items()]
+    unusable = [f"the column {name} {reason}, so it is left out" for name, reason in counts.unusable.items()]
+    notes += unusable[:MOST_TOLD]
+    if len(unusable) > MOST_TOLD:
+        notes.append(f"{len(unusable) - MOST_TOLD} more columns hold lists or nested values, so they are left out")
     return Roles(label, group, slices, tuple(notes))
 
 
@@ -147,6 +151,8 @@ def label_objects(database: duckdb.DuckDBPyConnection, settings: Settings, roles
     values = {name: f"values_{place}" for place, name in enumerate(joined)}
     for name, column in joined.items():
         create_values(database, values[name], column, settings)
+    if roles.group:
+        unify_capitals(database, values["group"])
     tables = {"label_values": roles.label, **{table: joined[name] for name, table in values.items()}}
     joins = [f"LEFT JOIN {table} ON {table}.spelled = objects.{identifier(name)}" for table, name in tables.items()]
     texts = {ours: _text(columns.get(theirs)) for ours, theirs in LABELLED_COLUMNS.items()}

@@ -5,6 +5,8 @@ Nothing is guessed: a list of one value is that value, a field `web` of a nested
 maps and bytes that are no text have no text; who asks for such a column is told so.
 """
 
+import re
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import duckdb
@@ -17,6 +19,7 @@ ADDRESS_COLUMNS = ("original_image_url", "image_uri", "gcs_url")
 # SQL of whether an object_id is a whole number that is written as one with a floating point.
 FLOAT_ID = r"regexp_full_match(trim(object_id), '-?[0-9]+\.0+')"
 _NUMBERS = ("DOUBLE", "FLOAT", "DECIMAL")
+_PLACE = re.compile(r"\[(\d+)\]")
 # Beyond this, a number with a floating point may not be the one that was written.
 _LARGEST_WHOLE = 2**53
 
@@ -36,6 +39,26 @@ class Texts:
 
     sql: dict[str, str] = field(default_factory=dict)
     unusable: dict[str, str] = field(default_factory=dict)
+
+
+def at_path(columns: Sequence[Column], path: str) -> Column | None:
+    """The column at `path`: its name, `images.web.url` for a nested field, `culture[0]` for an element of a list.
+
+    A field of the objects in a list is the list of their fields; with `[n]`, counted from 0, that of the nth object.
+    What is in a column of JSON, whose rows differ, is found by the same path.
+    """
+    by_lower = {column.name.lower(): column for column in columns}
+    if found := by_lower.get(path.lower()):
+        return found
+    places = _PLACE.findall(path)
+    found = by_lower.get(_PLACE.sub("", path).lower())
+    if found and len(places) == 1 and found.type.id == "list":
+        return Column(path, f"({found.sql})[{int(places[0]) + 1}]", children(found.type)[0][1])
+    for name, column in by_lower.items():
+        if str(column.type) == "JSON" and path.lower().startswith((f"{name}.", f"{name}[")):
+            inner = literal("$" + path[len(name) :])
+            return Column(path, f"json_extract_string({column.sql}, {inner})", DuckDBPyType("VARCHAR"))
+    return None
 
 
 def columns_of(database: duckdb.DuckDBPyConnection, relation: str) -> list[Column]:
@@ -97,13 +120,24 @@ def children(kind: DuckDBPyType) -> list[tuple[str, DuckDBPyType]]:
 
 
 def _flattened(column: Column) -> list[Column]:
-    if column.type.id != "struct":
+    """The column, or its fields; those of the objects in a list as lists, one within another as one list."""
+    if column.type.id == "struct":
+        inner = [
+            Column(f"{column.name}.{name}", f"struct_extract({column.sql}, {literal(name)})", kind)
+            for name, kind in children(column.type)
+        ]
+    elif column.type.id == "list" and children(column.type)[0][1].id == "struct":
+        inner = [_field_of_list(column, name, kind) for name, kind in children(children(column.type)[0][1])]
+    else:
         return [column]
-    inner = [
-        Column(f"{column.name}.{name}", f"struct_extract({column.sql}, {literal(name)})", kind)
-        for name, kind in children(column.type)
-    ]
     return [flat for item in inner for flat in _flattened(item)]
+
+
+def _field_of_list(column: Column, name: str, kind: DuckDBPyType) -> Column:
+    sql = f"list_transform({column.sql}, lambda item: struct_extract(item, {literal(name)}))"
+    if kind.id == "list":
+        return Column(f"{column.name}.{name}", f"flatten({sql})", kind)
+    return Column(f"{column.name}.{name}", sql, DuckDBPyType(f"{kind}[]"))
 
 
 def _choice(column: Column) -> tuple[str, str, str, str]:
@@ -130,7 +164,10 @@ def _choice(column: Column) -> tuple[str, str, str, str]:
 
 def _choice_of_list(column: Column) -> tuple[str, str, str, str]:
     sql, inner = column.sql, children(column.type)[0][1]
-    reason = f"holds lists ({str(column.type)[:60]}), not one value per object"
+    reason = (
+        f"holds lists ({str(column.type)[:60]}), not one value per object; columns={column.name}={column.name}[0] "
+        "takes the first of each"
+    )
     if inner.id in ("list", "array", "map", "union", "struct") or str(inner) in ("JSON", "BLOB"):
         return "", "", "", reason
     if column.name.lower() in ADDRESS_COLUMNS:

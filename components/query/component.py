@@ -11,6 +11,7 @@ def query(
     source: str,
     table: str,
     images: str,
+    images_where: str,
     image_base: str,
     image_sizes: str,
     image_size: int,

@@ -31,7 +31,11 @@ _TYPED: tuple[type[Any], ...] = (*_LOGIC, *_COMPARISONS, *_ARITHMETIC, *_NUMBERS
 
 
 def check_condition(
-    text: str, columns: Iterable[str], dialect: str, typed: Callable[[set[str]], Mapping[str, str]] = lambda _: {}
+    text: str,
+    columns: Iterable[str],
+    dialect: str,
+    typed: Callable[[set[str]], Mapping[str, str]] = lambda _: {},
+    parameter: str = "where",
 ) -> str:
     """The condition `text`, parsed and written anew in `dialect`, so that nothing can hide in quotes or comments.
 
@@ -39,16 +43,17 @@ def check_condition(
         columns: The columns that it may name.
         dialect: sqlglot's name of the SQL dialect: duckdb or bigquery.
         typed: Given the names of those that it names, SQL that stands for some of them where they are compared.
+        parameter: Whose value it is, for the messages.
 
     Raises:
         QueryError: not one expression of the grammar above, or an unknown column.
     """
-    condition = _parse(text, dialect)
+    condition = _parse(text, dialect, parameter)
     known = {name.lower(): name for name in columns}
     named = _columns(condition)
     for _, name in named:
         if name.lower() not in known:
-            raise QueryError(f"where={text}: there is no column {name}{did_you_mean(name, known.values())}")
+            raise QueryError(f"{parameter}={text}: there is no column {name}{did_you_mean(name, known.values())}")
     replaced = typed({known[name.lower()] for _, name in named})
     for column, name in named:
         name = known[name.lower()]
@@ -60,36 +65,40 @@ def check_condition(
     return condition.sql(dialect, comments=False)
 
 
-def condition_columns(text: str, dialect: str) -> set[str]:
+def condition_columns(text: str, dialect: str, parameter: str = "where") -> set[str]:
     """Names of the columns in the condition, in lower case; empty for no condition. Raises QueryError."""
-    return {name.lower() for _, name in _columns(_parse(text, dialect))} if text.strip() else set()
+    return {name.lower() for _, name in _columns(_parse(text, dialect, parameter))} if text.strip() else set()
 
 
-def _parse(text: str, dialect: str) -> exp.Expr:
+def _parse(text: str, dialect: str, parameter: str) -> exp.Expr:
     try:
         statements = sqlglot.parse(text, dialect=dialect)
         if len(statements) != 1 or not isinstance(statements[0], exp.Condition) or statements[0].find(exp.Query):
-            raise QueryError(f"where={text}: must be one condition on the columns, without SELECT; such as: {EXAMPLE}")
+            raise QueryError(
+                f"{parameter}={text}: must be one condition on the columns, without SELECT; such as: {EXAMPLE}"
+            )
         for node in statements[0].walk():
-            _check(node, text)
+            _check(node, text, parameter)
         statements[0].sql(dialect)
     except SqlglotError as error:
         reason = str(error).splitlines()[0].split(". Line")[0]
-        raise QueryError(f"where={text}: not an SQL condition ({reason}); write it such as: {EXAMPLE}") from error
+        raise QueryError(f"{parameter}={text}: not an SQL condition ({reason}); write it such as: {EXAMPLE}") from error
     except RecursionError as error:
-        raise QueryError(f"where={text[:60]}...: is nested too deeply; write fewer parentheses, or IN (...)") from error
+        raise QueryError(
+            f"{parameter}={text[:60]}...: is nested too deeply; write fewer parentheses, or IN (...)"
+        ) from error
     return statements[0]
 
 
-def _check(node: exp.Expr, text: str) -> None:
+def _check(node: exp.Expr, text: str, parameter: str) -> None:
     is_list = not isinstance(node, exp.In) or isinstance(node.args.get("field"), exp.Column | None)
     if type(node) in _ALLOWED and is_list:
         return
     name = node.name if isinstance(node, exp.Anonymous) else node.sql_name() if isinstance(node, exp.Func) else node.key
     functions = sorted(kind.sql_name().lower() for kind in (*_TEXTS, *_NUMBERS) if issubclass(kind, exp.Func))
     raise QueryError(
-        f"where={text}: {name} may not stand in a condition; it takes comparisons, AND, OR, NOT, IN, BETWEEN, LIKE, "
-        f"CASE, CAST, arithmetic, and {', '.join(functions)}"
+        f"{parameter}={text}: {name} may not stand in a condition; it takes comparisons, AND, OR, NOT, IN, BETWEEN, "
+        f"LIKE, CASE, CAST, arithmetic, and {', '.join(functions)}"
     )
 
 

@@ -78,6 +78,20 @@ def create_values(database: duckdb.DuckDBPyConnection, table: str, column: str, 
     """)
 
 
+def unify_capitals(database: duckdb.DuckDBPyConnection, table: str) -> None:
+    """Values of a `table` of `create_values` that differ in capitals alone become one: one artist is one group.
+
+    It is the first of them in the order of the alphabet that is not all in capitals or all in small letters, as far as
+    there is one: so an import in capitals does not move a group to another side of the split.
+    """
+    database.execute(f"""
+        UPDATE {table} SET value = shared.value FROM (
+            SELECT lower(value) AS key, first(value ORDER BY value IN (upper(value), lower(value)), value) AS value
+            FROM {table} WHERE value IS NOT NULL GROUP BY key HAVING count(DISTINCT {table}.value) > 1
+        ) AS shared WHERE lower({table}.value) = shared.key
+    """)
+
+
 def found_missing(database: duckdb.DuckDBPyConnection, table: str, role: str, column: str) -> list[Missing]:
     """The values of the `table` of `create_values` that count as none, the commonest first."""
     rows = database.execute(

@@ -11,6 +11,10 @@ from components.shared.addresses import AROUND
 from components.shared.storage import storage
 from components.shared.templates import PLACE, is_iiif, is_template, sized
 
+# Where several stand in a cell: before a scheme, behind the ending of a picture's name, as an array of JSON or Python.
+_PICTURE = r"[.](?i:jpe?g|png|tiff?|gif|webp|jp2|bmp|avif)"
+_AFTER_PICTURE = rf"({_PICTURE})\s*[;,]\s*"
+_ARRAY = r"\s*\[.*\]\s*"
 _BEFORE_SCHEME = r"[;,\s]+([A-Za-z][A-Za-z0-9+.-]+://)"
 
 
@@ -137,8 +141,8 @@ def _look_at(database: duckdb.DuckDBPyConnection, cells: str) -> tuple[bool, boo
     several, windows, all_of_them, example, has_float_ids = row(
         database,
         rf"""
-        SELECT bool_or(regexp_matches(address, '[|\n\r]|{_BEFORE_SCHEME}')), count(*) FILTER (windows), count(*),
-            min(address) FILTER (windows), bool_and({FLOAT_ID})
+        SELECT bool_or(regexp_matches(address, '[|\n\r]|^\s*\[|{_BEFORE_SCHEME}|{_AFTER_PICTURE}')),
+            count(*) FILTER (windows), count(*), min(address) FILTER (windows), bool_and({FLOAT_ID})
         FROM (SELECT *, regexp_matches(address, '^([A-Za-z]:[\\/]|\\\\)') AS windows FROM ({cells}))
         """,
     )
@@ -151,13 +155,21 @@ def _look_at(database: duckdb.DuckDBPyConnection, cells: str) -> tuple[bool, boo
 
 
 def _parted(cells: str) -> str:
-    """SQL of a row per address: they stand in lines, are parted by `|`, or by `;`, `,` or a blank before a scheme."""
+    """SQL of a row per address: they stand in lines, are parted by `|`, or are listed otherwise (see above)."""
     lines = rf"regexp_replace(address, '{_BEFORE_SCHEME}', chr(10) || '\1', 'g')"
+    names = rf"regexp_replace({lines}, '{_AFTER_PICTURE}', '\1' || chr(10), 'g')"
+    lines = rf"CASE WHEN regexp_matches(address, '{_PICTURE}\s*$') THEN {names} ELSE {lines} END"
+    parts = rf"string_split_regex({lines}, '[|\n\r]+')"
+    arrays = ", ".join(
+        f"json_extract_string(CASE WHEN json_valid({text}) THEN {text} END, '$[*]')"
+        for text in ("address", "replace(address, chr(39), chr(34))")
+    )
+    parts = f"CASE WHEN regexp_full_match(address, '{_ARRAY}', 's') THEN coalesce({arrays}, {parts}) ELSE {parts} END"
     return rf"""
         SELECT object_id, {_trimmed("part")} AS address, place, first AND place = 0 AS first
         FROM (
             SELECT object_id, first, unnest(parts) AS part, unnest(range(len(parts))) AS place
-            FROM (SELECT object_id, first, string_split_regex({lines}, '[|\n\r]+') AS parts FROM ({cells}))
+            FROM (SELECT object_id, first, {parts} AS parts FROM ({cells}))
         ) WHERE address IS NOT NULL
     """
 

@@ -13,6 +13,7 @@ _TABLES = {"table": "PATH_OR_URI of a csv, jsonl or parquet file", "folder": "FO
 # Parameters that some sources read and the others would ignore without a word.
 _ONLY_FOR = {
     "images": ("table", "bigquery"),
+    "images_where": ("table",),
     "columns": ("table", "bigquery"),
     "keywords": ("flickr",),
     "project": ("bigquery",),
@@ -40,6 +41,7 @@ class Settings:
     source: str = "sample"
     table: str = ""
     images: str = ""
+    images_where: str = ""
     image_base: str = ""
     image_sizes: str = ""
     image_size: int = 256
@@ -91,9 +93,31 @@ class Settings:
         return tuple({name.lower(): name for name in reversed(split_list(self.slices))}.values())[::-1]
 
     @property
-    def renamed(self) -> dict[str, str]:
-        """`columns` as {our name: the source's name}. Raises ParameterError without a `=`, or where ours is twice."""
-        return _renamed(self.columns)
+    def renamed(self) -> list[tuple[str, str, str]]:
+        """`columns` as (objects, images or empty, our name, the source's name).
+
+        Raises:
+            ParameterError: there is no `=`, one of our names is there twice, or there is no table of images.
+        """
+        found = []
+        for item in split_list(self.columns):
+            wanted, sign, actual = (part.strip() for part in item.partition("="))
+            if not (wanted and sign and actual):
+                raise refuse("columns", self.columns, "write our_name=name_in_the_table, such as object_id=id")
+            table, dot, name = wanted.partition(".")
+            prefixed = bool(dot) and table.lower() in ("objects", "images") and bool(name)
+            found.append((table.lower(), name, actual) if prefixed else ("", wanted, actual))
+        names = [(table, name.lower()) for table, name, _ in found]
+        if twice := [".".join(filter(None, pair)) for pair in names if names.count(pair) > 1]:
+            raise refuse("columns", self.columns, f"{twice[0]} is named twice; keep one of the two")
+        if not self.images and self.source == "table" and any(table == "images" for table, _ in names):
+            raise refuse("columns", self.columns, "there is no table of images to which images. could belong")
+        return found
+
+    def renamed_in(self, table: str) -> dict[str, str]:
+        """Of `columns`, {our name: the source's name} of `table`: those of `objects` or `images` alone, and of both."""
+        both = {name: actual for where, name, actual in self.renamed if not where}
+        return both | {name: actual for where, name, actual in self.renamed if where == table}
 
     @property
     def sizes(self) -> tuple[int, ...]:
@@ -122,7 +146,9 @@ class Settings:
                 others = " or source=".join(sources)
                 use = f"source={self.source} does not read it; use source={others}, or leave it empty"
                 raise refuse(name, getattr(self, name), use)
-        _renamed(self.columns)  # raises where it is not what it should be
+        self.renamed_in("objects")  # raises where `columns` is not what it should be
+        if self.images_where and not self.images and self.source == "table":
+            raise refuse("images_where", self.images_where, "there is no images_table; where= is for the objects")
         check_template("image_base", self.image_base)
         if self.sizes and SIZE not in self.image_base:
             raise refuse("image_sizes", self.image_sizes, f"image_base has no {SIZE} for which one of them would stand")
@@ -166,14 +192,3 @@ class Settings:
 def split_list(text: str) -> list[str]:
     """The items of a comma-separated parameter, without blanks."""
     return [item.strip() for item in text.split(",") if item.strip()]
-
-
-def _renamed(columns: str) -> dict[str, str]:
-    pairs = [item.partition("=") for item in split_list(columns)]
-    for wanted, sign, actual in pairs:
-        if not (wanted.strip() and sign and actual.strip()):
-            raise refuse("columns", columns, "write our_name=name_in_the_table, such as object_id=id")
-    names = [wanted.strip().lower() for wanted, _, _ in pairs]
-    if twice := [name for name in names if names.count(name) > 1]:
-        raise refuse("columns", columns, f"{twice[0]} is named twice; keep one of the two")
-    return {wanted.strip(): actual.strip() for wanted, _, actual in pairs}

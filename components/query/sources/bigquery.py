@@ -66,14 +66,15 @@ class BigQuerySource:
             pictures = self.client.get_table(images) if images else objects
         self._tables = (objects, pictures)
         # Our name -> the table's; a view does not tell its number of rows.
-        self._theirs, image_names = _names_of(objects, settings.renamed), _names_of(pictures, settings.renamed)
+        self._theirs = _names_of(objects, settings.renamed_in("objects"))
+        image_names = _names_of(pictures, settings.renamed_in("images"))
         self._columns, self.total = list(self._theirs), objects.num_rows
         self._unusable = {
             field.name: f"holds nested values ({field.mode} {field.field_type})"
             for field in objects.schema
             if field.name not in self._theirs.values()
         }
-        check_renamed(settings, [*self._theirs.values(), *image_names.values()])
+        check_renamed(settings, {"objects": list(self._theirs.values()), "images": list(image_names.values())})
         self._addresses = [name for name in ADDRESS_COLUMNS if name in image_names]
         if not self._addresses or "object_id" not in image_names:
             raise QueryError(

@@ -66,7 +66,7 @@ class MetSource:
         columns = {column_name(theirs): theirs for theirs in table.names}
         if "is_public_domain" not in columns:
             raise QueryError(f"{self.settings.table} has no column Is Public Domain: is this The Met's MetObjects.csv?")
-        self.files = (table.path,)
+        self.files = table.paths
         load_table(database, "raw", table, [(theirs, ours) for ours, theirs in columns.items()])
 
     def load_pictures(self, database: duckdb.DuckDBPyConnection) -> None:

@@ -1,13 +1,15 @@
-"""source=table: objects and pictures in CSV, JSON lines or Parquet, at a path or a URI (file, http, gs, s3, minio)."""
+"""source=table: objects and images in CSV, JSON, Parquet or Excel, packed or not, at a path or a URI."""
+
+from collections.abc import Callable, Mapping, Sequence
 
 import duckdb
 
-from components.query.columns import ADDRESS_COLUMNS
-from components.query.database import first_line
+from components.query.columns import ADDRESS_COLUMNS, columns_of, comparable
+from components.query.conditions import check_condition, condition_columns
+from components.query.database import first_line, scalar
 from components.query.pictures import base_of, create_pictures, folder_of_table
 from components.query.settings import QueryError, Settings
-from components.query.state import file_state
-from components.query.table_file import TableFile, load_table, open_table
+from components.query.table_file import TableFile, load_table, open_table, table_state
 from components.shared.parameters import did_you_mean
 
 
@@ -27,48 +29,95 @@ class TableSource:
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
+        self.notes: list[str] = []
 
     def state(self) -> str:
-        """Of both files."""
-        return f"{file_state(self.settings.table)} {file_state(self.settings.images)}"
+        """Of all files."""
+        return " ".join(table_state(uri) for uri in (self.settings.table, self.settings.images) if uri)
 
     def load(self, database: duckdb.DuckDBPyConnection) -> None:
         """Creates `raw`, and `raw_images` of a table of pictures."""
         settings = self.settings
-        tables = [open_table(database, uri) for uri in (settings.table, settings.images) if uri]
-        self.files = tuple(table.path for table in tables)
-        check_renamed(settings, [name for table in tables for name in table.names])
-        load_table(database, "raw", tables[0], under_our_names(tables[0], settings.renamed))
+        tables = {"objects": open_table(database, settings.table)}
         if settings.images:
-            wanted = ("object_id", "is_primary", *ADDRESS_COLUMNS)
-            columns = under_our_names(tables[1], settings.renamed)
-            load_table(database, "raw_images", tables[1], [pair for pair in columns if pair[1].lower() in wanted])
+            tables["images"] = open_table(database, settings.images)
+        self.files = tuple(path for table in tables.values() for path in table.paths)
+        names = {name: table.names for name, table in tables.items()}
+        check_renamed(settings, names, lambda table, name: tables[table].find(name))
+        objects = tables["objects"]
+        load_table(database, "raw", objects, under_our_names(objects, settings.renamed_in("objects")))
+        if settings.images:
+            self._load_images(database, tables["images"])
+
+    def _load_images(self, database: duckdb.DuckDBPyConnection, table: TableFile) -> None:
+        text = self.settings.images_where
+        columns = under_our_names(table, self.settings.renamed_in("images"))
+        known = {ours.lower() for _, ours in columns}
+        # What the condition names may stand in the table under a name that is renamed.
+        columns += [(name, name) for name in table.names if name.lower() not in known]
+        named = condition_columns(text, "duckdb", "images_where")
+        if unknown := sorted(named - {ours.lower() for _, ours in columns}):
+            near = did_you_mean(unknown[0], [ours for _, ours in columns])
+            raise QueryError(f"images_where={text}: there is no column {unknown[0]}{near}")
+        wanted = {"object_id", "is_primary", *ADDRESS_COLUMNS} | named
+        load_table(database, "raw_images", table, [pair for pair in columns if pair[1].lower() in wanted])
 
     def load_pictures(self, database: duckdb.DuckDBPyConnection) -> None:
         """Creates `pictures` from the images table if there is one, else from the objects."""
         settings = self.settings
         relation = "raw_images" if settings.images else "objects"
         try:
+            if settings.images_where:
+                relation = self._matching_images(database)
             create_pictures(database, relation, base_of(settings), folder_of_table(settings))
         except duckdb.Error as error:
             raise QueryError(f"cannot read {settings.images or settings.table}: {first_line(error)}") from error
+
+    def _matching_images(self, database: duckdb.DuckDBPyConnection) -> str:
+        """Creates the table of the images that match `images_where`; returns its name."""
+        text = self.settings.images_where
+        columns = columns_of(database, "raw_images")
+
+        def typed(named: set[str]) -> dict[str, str]:
+            return comparable(database, "raw_images", [column for column in columns if column.name in named])
+
+        condition = check_condition(text, [column.name for column in columns], "duckdb", typed, "images_where")
+        try:
+            database.execute(f"CREATE TABLE matching_images AS SELECT * FROM raw_images WHERE ({condition})")
+        except duckdb.Error as error:
+            raise QueryError(f"images_where={text}: {first_line(error)}") from error
+        total, kept = (scalar(database, f"SELECT count(*) FROM {name}") for name in ("raw_images", "matching_images"))
+        if not kept:
+            raise QueryError(f"images_where={text}: none of {total:,} images matches; loosen the condition")
+        self.notes.append(f"{total - kept:,} of {total:,} images do not match images_where")
+        return "matching_images"
 
     def describe_attributes(self, settings: Settings) -> None:
         """DuckDB describes what it has loaded."""
 
 
 def under_our_names(table: TableFile, renamed: dict[str, str]) -> list[tuple[str, str]]:
-    """Pairs of a column's name in `table` and ours; `renamed` is {our name: the file's}, for those that it has."""
-    by_lower = {name.lower(): name for name in table.names}
-    pairs = [(by_lower[theirs.lower()], ours) for ours, theirs in renamed.items() if theirs.lower() in by_lower]
+    """Pairs of a column's name or path in `table` and ours; `renamed` is {our name: the file's}, of those it has."""
+    pairs = [(found, ours) for ours, theirs in renamed.items() if (found := table.find(theirs))]
     # A renamed column takes the place of one that had the name before.
     taken = {name.lower() for pair in pairs for name in pair}
     return [(name, name) for name in table.names if name.lower() not in taken] + pairs
 
 
-def check_renamed(settings: Settings, names: list[str]) -> None:
-    """Raises QueryError if `columns` speaks of a name that is not among `names`."""
-    known = {name.lower() for name in names}
-    for theirs in settings.renamed.values():
-        if theirs.lower() not in known:
-            raise QueryError(f"columns={settings.columns}: there is no column {theirs}{did_you_mean(theirs, names)}")
+def check_renamed(
+    settings: Settings, tables: Mapping[str, Sequence[str]], find: Callable[[str, str], object] | None = None
+) -> None:
+    """Raises QueryError if `columns` speaks of a name that is not in its table.
+
+    Args:
+        tables: The names of the columns of `objects`, and of `images` where there are such.
+        find: Whether a table has a column; where it is not given, among the names, whatever its case.
+    """
+    lower = {table: {name.lower() for name in names} for table, names in tables.items()}
+    find = find or (lambda table, name: name.lower() in lower[table])
+    for table, _, theirs in settings.renamed:
+        among = [table] if table else list(tables)
+        if not any(find(each, theirs) for each in among):
+            where = f" in the table of {table}" if table else ""
+            near = did_you_mean(theirs, [name for each in among for name in tables[each]])
+            raise QueryError(f"columns={settings.columns}: there is no column {theirs}{where}{near}")
