@@ -14,7 +14,7 @@ from typing import Any
 
 from rich.console import Console
 
-from cli import closing, events, runs
+from cli import closing, events, resume, runs
 from cli.display import Board, Display, Stage
 from cli.process_group import ProcessGroup
 from components.artifacts.verdict import Verdict
@@ -25,7 +25,7 @@ from components.shared.storage import storage
 STAGES = ("query", "fetch", "assemble", "tensorboard", "train", "evaluate", "serve")
 SHARDED = ("fetch",)
 LOCATIONS = {
-    "dataset": "assemble/dataset",
+    "dataset": resume.DATASET,
     "model": "train/classifier",
     "predictions": "evaluate/predictions",
     "tensorboard": "tensorboard/logs",

@@ -7,8 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from cli import runs, wiring
+from components.artifacts import dataset
 from components.shared.storage import storage
 
+DATASET = "assemble/dataset"  # below the run's artifacts
 # In the order of the graph; fetch lies in a folder per shard.
 _FOLDERS = {
     "query": "query",
@@ -23,11 +25,17 @@ _FOLDERS = {
 def change(run: runs.Run, values: dict[str, Any]) -> None:
     """Puts `values` into the run's parameters, and takes back every step that one of them reaches.
 
+    A run whose data set was not fit, too many images were missing for instance, takes fetch back too: a museum that was
+    down may be up again.
+
     Raises:
         StorageError: outputs in the run's store could not be removed.
     """
     changed = {name for name, value in values.items() if run.summary["parameters"].get(name) != value}
-    if first := _first_stage(changed):
+    first = _first_stage(changed)
+    if first != "query" and _is_unfit(run.artifacts / DATASET):
+        first = "fetch"
+    if first:
         take_back(run, first, keep_pictures="fetch_shards" not in changed)
     run.summary["parameters"].update(values)
     run.save()
@@ -50,6 +58,10 @@ def take_back(run: runs.Run, first: str, keep_pictures: bool = True) -> None:
         _forget(run, folders)
         if store := run.summary.get("store", ""):
             _remove_published(storage.join(store, run.folder.name), run, folders)
+
+
+def _is_unfit(folder: Path) -> bool:
+    return (folder / dataset.FILE_NAME).exists() and dataset.load(str(folder)).check["outcome"] == "fail"
 
 
 def _remove(folder: Path, keep: str) -> None:

@@ -137,12 +137,13 @@ def test_a_disk_without_room_for_a_run_is_one_line(small_disk):
 
 
 class Museum:
-    """Pictures of the sample over real HTTP; `missing` and `silent` name objects that are gone, or never answered."""
+    """Pictures of the sample over real HTTP; `missing`, `down` and `silent` ones are gone, away or never answered."""
 
     def __init__(self, folder: Path) -> None:
         self.rows = [row for row in sample.rows(1) if row["culture"]][::4]
         self.missing: set[str] = set()
         self.silent: set[str] = set()
+        self.down: set[str] = set()
         self.requests: Counter[str] = Counter()
         self.released = threading.Event()
         self.table = folder / "objects.csv"
@@ -168,7 +169,7 @@ class Museum:
                     museum.released.wait()
                 found = name in museum.ids and name not in museum.missing
                 body = sample.picture(f"sample:1/{name}") if found else b"gone"
-                self.send_response(200 if found else 404)
+                self.send_response(503 if name in museum.down else 200 if found else 404)
                 self.send_header("Content-Length", str(len(body)))
                 self.end_headers()
                 self.wfile.write(body)
@@ -213,6 +214,24 @@ def test_pictures_that_were_fetched_are_not_asked_for_again(tmp_path):
         # Pictures of another size are other pictures.
         larger = stops_at("train", "--resume", "image_size=48", "max_failed_fraction=0.9")
         assert all(larger[name] > asked[name] for name in museum.ids)
+
+
+@pytest.mark.slow
+def test_pictures_of_a_museum_that_was_down_are_asked_for_again(tmp_path):
+    """Also where each shard alone had not too many holes, so that assemble ended the run and not fetch."""
+    museum = Museum(tmp_path)
+    museum.down = set(museum.ids[::3])
+    run = ["run", "--root", tmp_path / "runs", "--name", "down"]
+    with museum.served() as url:
+        # Training would be too long a wait: it refuses what the check asks for.
+        asked_for = ["shards=4", "max_failed_fraction=0.3", "min_examples_per_class=1000"]
+        done = command(*run, *museum.arguments(url), *asked_for)
+        assert done.returncode == 1 and "34.4% of the pictures failed, mostly http_503" in done.stdout
+        museum.down, asked = set(), dict(museum.requests)
+        done = command(*run, "--resume")
+        assert done.returncode == 1 and "of the pictures failed" not in done.stdout, done.stdout
+    again = {name for name in museum.ids if museum.requests[name] > asked[name]}
+    assert again == set(museum.ids[::3])
 
 
 @pytest.mark.slow

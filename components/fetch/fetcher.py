@@ -138,10 +138,10 @@ class _Work:
         self._parts: parts.Parts | None = None
 
     def is_finished(self) -> bool:
-        """Whether tar and log are there, made from these very objects, with settings that still hold."""
+        """Whether tar and log are there, made from these very objects, and nothing is worth another try."""
         if not self._made_by():
             return False
-        return not any(is_lifted(reason, self._settings) for reason in self.summary(0).reasons)
+        return not any(may_pass(reason) or is_lifted(reason, self._settings) for reason in self.summary(0).reasons)
 
     def _made_by(self) -> str:
         """Fingerprint of the settings that made tar and log; empty if they are not there, or not of these objects."""
@@ -170,7 +170,7 @@ class _Work:
         self._parts = parts.Parts(self._parts_folder, self._fingerprint, self._rows.count)
 
     def _reopen(self, made_by: str) -> None:
-        """Makes a finished shard a part again: only what a parameter has allowed since is still to be fetched."""
+        """Makes a finished shard a part again: what can have passed, or a parameter allows now, is still to be fetched."""
         writer = parts.PartWriter(self._parts_folder, made_by)
         batches = parquet.batches(pq.ParquetFile(self._log), 256, list(LOG_COLUMNS))
         log = (line for batch in batches for line in batch.to_pylist())

@@ -29,7 +29,8 @@ def cached(run) -> list[str]:
         ("eval_min_accuracy", 0.9, 4),
         ("train_epochs", 3, 3),
         ("check_conflicts", "keep", 2),
-        ("fetch_image_size", 64, 1),
+        ("fetch_jpeg_quality", 80, 1),
+        ("fetch_image_size", 64, 0),
         ("label", "period", 0),
         ("seed", 7, 0),
         ("train_epochs", 25, 5),  # as it was

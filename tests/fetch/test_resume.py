@@ -156,6 +156,17 @@ def test_only_faults_that_can_pass_are_tried_again(tmp_path):
         assert sorted(read_tar(tmp_path / "out")) == ["down", "fine"]
 
 
+def test_a_finished_shard_asks_again_for_what_can_have_passed(tmp_path):
+    with Server() as server:
+        addresses = {f"fine{number}": f"/ok/{number}" for number in range(3)} | {"down": "/flaky/500/5/2"}
+        objects = write_objects(
+            tmp_path / "objects.parquet", {name: server.url + path for name, path in addresses.items()}, others=0
+        )
+        assert fetch(tmp_path, objects, settings_for(server, max_failed_fraction=0.5)).failed == 1
+        assert fetch(tmp_path, objects, settings_for(server, max_failed_fraction=0.5)).failed == 0
+        assert server.asked["/ok/1"] == 1 and sorted(read_tar(tmp_path / "out")) == sorted(addresses)
+
+
 @pytest.mark.parametrize("status", [401, 403])
 def test_what_a_museum_refuses_today_it_may_give_tomorrow(tmp_path, status):
     with Server() as server:
