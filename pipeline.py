@@ -298,13 +298,8 @@ def pipeline(
         workers=train_workers,
         accelerator=train_accelerator,
         gpus=train_gpus,
-        max_restarts=train_max_restarts,
         seed=seed,
-        train_cpu_request=train_cpu_request,
-        train_cpu_limit=train_cpu_limit,
-        train_memory_request=train_memory_request,
-        train_memory_limit=train_memory_limit,
-    )
+    )  # train_max_restarts, train_cpu_... and train_memory_... are read from the run: components/shared/own_run.py
     set_resources(trained, "train", secrets)
 
     evaluated = evaluate_step(

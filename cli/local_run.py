@@ -19,6 +19,7 @@ from cli.display import Board, Display, Stage
 from cli.process_group import ProcessGroup
 from components.artifacts.verdict import Verdict
 from components.artifacts.verdict import load as load_verdict
+from components.shared import own_run
 from components.shared.errors import PipelineError
 from components.shared.storage import storage
 
@@ -89,6 +90,7 @@ def _environment(run_: runs.Run, scratch: str) -> dict[str, str]:
     repository = str(Path(__file__).resolve().parent.parent)
     environment = {
         **os.environ,
+        own_run.VARIABLE: json.dumps(run_.summary["parameters"]),
         "PYTHONPATH": os.pathsep.join(filter(None, [repository, os.environ.get("PYTHONPATH")])),
         "PYTHONUNBUFFERED": "1",
         "PYTHONUTF8": "1",  # names of classes fit no other encoding, whatever the terminal's is

@@ -8,11 +8,10 @@ the run's Workflow: as inputs of its own they would take 150 kB of it, and it ma
 
 import dataclasses
 import importlib
-import json
 from collections.abc import Mapping
 from typing import Any
 
-from components.shared import kubernetes
+from components.shared import kubernetes, own_run
 from components.shared.geometry import input_size
 from components.shared.limits import check_shards
 from components.shared.parameters import ParameterError, refuse
@@ -66,33 +65,12 @@ def check_own_run() -> None:
 
     Where its Workflow may not be read, or is not as KFP makes it, each step refuses its own parameters when it starts.
     """
-    if kubernetes.in_step() and (values := _own_parameters()):
-        check(values, on_cluster=True)
-
-
-def _own_parameters() -> dict[str, Any] | None:
-    """All parameters of this step's run, those of the form and the defaults of the others; None if they are not told.
-
-    Source: KFP 2.17, backend/src/v2/compiler/argocompiler/{argo,dag}.go.
-    """
+    if not kubernetes.in_step():
+        return
     try:
-        cluster = kubernetes.connect()
-        owners = cluster.own_pod()["metadata"].get("ownerReferences", [])
-        (name,) = [owner["name"] for owner in owners if owner["kind"] == "Workflow"]
-        spec = (cluster.get("argoproj.io/v1alpha1", "Workflow", name) or {})["spec"]
-        (root,) = [each["value"] for each in spec["arguments"]["parameters"] if each["name"] == "components-root"]
-        (given,) = [
-            each["value"]
-            for template in spec["templates"] if template["name"] == "entrypoint"
-            for task in template["dag"]["tasks"] if task["name"] == "root-driver"
-            for each in task["arguments"]["parameters"] if each["name"] == "runtime-config"
-        ]  # fmt: skip
-        declared = json.loads(root)["inputDefinitions"]["parameters"]
-        defaults = {name: each["defaultValue"] for name, each in declared.items()}
-        return defaults | json.loads(given).get("parameterValues", {})
-    except (kubernetes.ClusterError, LookupError, TypeError, ValueError) as error:
-        print(f"the run's parameters cannot be checked all at once: {error!r}", flush=True)
-        return None
+        check(own_run.parameters(), on_cluster=True)
+    except kubernetes.ClusterError as error:
+        print(f"the run's parameters cannot be checked all at once: {error}", flush=True)
 
 
 def arguments(settings: type, values: Mapping[str, Any]) -> dict[str, Any]:

@@ -2,7 +2,6 @@
 
 import dataclasses
 import importlib
-import json
 
 import pytest
 
@@ -133,26 +132,6 @@ def test_what_a_cluster_can_read():
         checks.check(DEFAULTS | changes, on_cluster=True)
 
 
-def workflow(given: dict) -> dict:
-    """What KFP's compiler makes of a run's parameters, of which the form gives some."""
-    declared = {name: {"defaultValue": value} for name, value in DEFAULTS.items()}
-    root = json.dumps({"inputDefinitions": {"parameters": declared}})
-    driver = {"name": "root-driver", "arguments": {"parameters": [
-        {"name": "component", "value": "{{workflow.parameters.components-root}}"},
-        {"name": "runtime-config", "value": json.dumps({"parameterValues": given})},
-    ]}}  # fmt: skip
-    (owner,) = step_pod.step_pod()["metadata"]["ownerReferences"]
-    return {
-        "apiVersion": owner["apiVersion"],
-        "kind": "Workflow",
-        "metadata": {"name": owner["name"]},
-        "spec": {
-            "arguments": {"parameters": [{"name": "components-root", "value": root}]},
-            "templates": [{"name": "entrypoint", "dag": {"tasks": [driver]}}],
-        },
-    }
-
-
 @pytest.fixture
 def cluster(monkeypatch, tmp_path):
     """A cluster on which this process is a step of a run."""
@@ -160,19 +139,19 @@ def cluster(monkeypatch, tmp_path):
         monkeypatch.setenv("KUBECONFIG", server.kubeconfig(tmp_path / "kubeconfig"))
         monkeypatch.setenv("KUBERNETES_SERVICE_HOST", "127.0.0.1")
         monkeypatch.setenv("KFP_POD_NAME", step_pod.NAME)
-        kubernetes.connect().apply(step_pod.step_pod())
+        server.put(step_pod.step_pod())
         yield server
 
 
 def test_the_first_step_refuses_what_the_form_of_the_kubeflow_ui_has_taken(cluster, capsys, tmp_path):
-    kubernetes.connect().apply(workflow({"split_test_fraction": 0, "train_epochs": 3}))
+    kubernetes.connect().apply(step_pod.workflow(DEFAULTS, {"split_test_fraction": 0, "train_epochs": 3}))
     names = ("table", "images", "keywords", "columns", "label_map", "project")
     sample = {"source": "sample"} | dict.fromkeys(names, "")
     with pytest.raises(SystemExit):
         probe.python_func(**sample, state=None)
     error = capsys.readouterr().err
     assert error.startswith("error: split_test_fraction=0 is not allowed") and error.count("\n") == 1
-    kubernetes.connect().apply(workflow({"train_epochs": 3}))
+    kubernetes.connect().apply(step_pod.workflow(DEFAULTS, {"train_epochs": 3}))
     checks.check_own_run()
 
 

@@ -348,15 +348,13 @@ def step_pod(spec: dict, platform: dict, parameters: dict) -> dict:
 
 def training_settings(workers: int, gpus: int):
     """The train step's Settings with the pipeline's defaults."""
-    import dataclasses
-
     import pipeline
-    from cli import parameters, wiring
+    from cli import parameters
+    from components import checks
     from components.train.settings import Settings
 
     values = parameters.parse([], parameters.declared(pipeline.pipeline.pipeline_func))
-    values = wiring.arguments("train", values) | {"snapshot": "", "logs": "", "workers": workers, "gpus": gpus}
-    return Settings(**{field.name: values[field.name] for field in dataclasses.fields(Settings)})
+    return Settings(**checks.arguments(Settings, values) | {"workers": workers, "gpus": gpus})
 
 
 @pytest.mark.parametrize(

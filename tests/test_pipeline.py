@@ -11,6 +11,7 @@ import pipeline
 from cli import parameters, reference
 from cli.main import main
 from components.container_images import image
+from components.train.launcher.resources import Resources
 
 PARAMETERS = parameters.declared(pipeline.pipeline.pipeline_func)
 NAMED_IN_THE_ISSUE = (
@@ -136,6 +137,8 @@ def test_every_parameter_reaches_a_step(spec):
     # The names of Secrets reach the pods by the platform's part of the YAML.
     used |= set(re.findall(r'"componentInputParameter": "([\w-]+)"', MessageToJson(pipeline.pipeline.platform_spec)))
     used = {name.removeprefix("pipelinechannel--") for name in used}
+    # What the train step reads in its run, since inputs would be in its cache key.
+    used |= {"train_max_restarts", *Resources.__annotations__}
     assert not set(PARAMETERS) - used
 
 

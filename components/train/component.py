@@ -29,29 +29,29 @@ def train(
     workers: int,
     accelerator: str,
     gpus: int,
-    max_restarts: int,
     seed: int,
-    train_cpu_request: str,
-    train_cpu_limit: str,
-    train_memory_request: str,
-    train_memory_limit: str,
     classifier: Output[Model],
     curves: Output[HTML],
     leaderboard: Output[HTML],
     training_metrics: Output[Metrics],
 ):
-    """Trains `model` (or several, comma-separated: the best goes on) and exports it into `classifier`."""
-    from components.shared import numbers
+    """Trains `model` (or several, comma-separated: the best goes on) and exports it into `classifier`.
+
+    The workers' CPU, memory and restarts are no inputs: with others the model in KFP's cache is still the same.
+    """
+    from components.shared import numbers, own_run
     from components.shared.errors import reported
     from components.train.launcher.launch import launch
     from components.train.launcher.resources import Resources
     from components.train.settings import Settings
 
     arguments = {name: value for name, value in locals().items() if name in Settings.__annotations__}
-    resources = Resources(train_cpu_request, train_cpu_limit, train_memory_request, train_memory_limit)
     outputs = (classifier.path, classifier.uri, curves.path, leaderboard.path)
     with reported():
-        summary = launch(Settings(**arguments), dataset.path, dataset.uri, *outputs, resources)
+        run = own_run.parameters()
+        resources = Resources(**{name: run[name] for name in Resources.__annotations__ if name in run})
+        settings = Settings(**arguments, max_restarts=int(run.get("train_max_restarts", 3)))
+        summary = launch(settings, dataset.path, dataset.uri, *outputs, resources)
     print(summary)
     training_metrics.metadata.update(summary.metrics())
     numbers.write(training_metrics)

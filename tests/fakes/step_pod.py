@@ -1,5 +1,8 @@
 """The pod of a KFP step, as Argo makes it: what the launcher finds when it looks at itself."""
 
+import json
+from typing import Any
+
 from tests.fakes.kube_objects import Object
 
 NAME = "museum-classifier-5x7kq-system-container-impl-1234567890"
@@ -71,4 +74,23 @@ def step_pod(environment: dict[str, str] | None = None, image: str = IMAGE) -> O
             ],
         },
         "status": {"phase": "Running"},
+    }
+
+
+def workflow(declared: dict[str, Any], given: dict[str, Any]) -> Object:
+    """The step's Workflow, as far as it holds the run's parameters: defaults of all, and what the form gave."""
+    root = {"inputDefinitions": {"parameters": {name: {"defaultValue": value} for name, value in declared.items()}}}
+    driver = {"name": "root-driver", "arguments": {"parameters": [
+        {"name": "component", "value": "{{workflow.parameters.components-root}}"},
+        {"name": "runtime-config", "value": json.dumps({"parameterValues": given})},
+    ]}}  # fmt: skip
+    (owner,) = step_pod()["metadata"]["ownerReferences"]
+    return {
+        "apiVersion": owner["apiVersion"],
+        "kind": "Workflow",
+        "metadata": {"name": owner["name"]},
+        "spec": {
+            "arguments": {"parameters": [{"name": "components-root", "value": json.dumps(root)}]},
+            "templates": [{"name": "entrypoint", "dag": {"tasks": [driver]}}],
+        },
     }
