@@ -15,7 +15,7 @@ from tests.helpers.train_settings import settings
 
 @pytest.fixture
 def refused(tmp_path, monkeypatch, capsys):
-    """Runs the step on a cluster, in a run with parameters `given` beside its own; returns the line that it ends with."""
+    """Runs the step on a cluster, in a run with parameters `given`; returns the line that it ends with."""
 
     def run(folder, **given) -> str:
         outputs = {
