@@ -170,7 +170,7 @@ class _Work:
         self._parts = parts.Parts(self._parts_folder, self._fingerprint, self._rows.count)
 
     def _reopen(self, made_by: str) -> None:
-        """Makes a finished shard a part again: what can have passed, or a parameter allows now, is still to be fetched."""
+        """Makes a finished shard a part again: what can have passed, or a parameter allows now, is still missing."""
         writer = parts.PartWriter(self._parts_folder, made_by)
         batches = parquet.batches(pq.ParquetFile(self._log), 256, list(LOG_COLUMNS))
         log = (line for batch in batches for line in batch.to_pylist())
