@@ -6,6 +6,7 @@ cross-validation over training and validation split together; the test split is 
 on is fitted on both; its accuracy is told by the one that was fitted on the training split alone.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 
@@ -28,14 +29,10 @@ _COSTLY = 2.0
 
 @dataclass(frozen=True)
 class Choice:
-    """What is read of the network, what it is shown, and how the regression is fitted.
-
-    `mirrored_too`: on the mirror images as well, each of which is an example like the image itself.
-    """
+    """What is read of the network, what it is shown, and how the regression is fitted."""
 
     reading: models.Reading
     view: str = "center"
-    mirrored_too: bool = False
     class_weights: bool = False
     strength: float = 1.0
 
@@ -121,19 +118,18 @@ class _Trials:
         self.tried: dict[str, float] = {}
         self._kept: dict[Sight, np.ndarray] = {}
 
-    def read(self, choice: Choice, mirrored: bool = False) -> np.ndarray:
-        """[n, width]: the features of all examples by `choice`; `mirrored` those of their mirror images."""
-        values = self._of(Sight(choice.view, mirrored))
+    def read(self, choice: Choice) -> np.ndarray:
+        """[n, width]: the features of all examples by `choice`."""
+        values = self._of(Sight(choice.view))
         if choice.reading.flip:
-            values = (values + self._of(Sight(choice.view, not mirrored))) / 2
+            values = (values + self._of(Sight(choice.view, mirrored=True))) / 2
         return values if choice.reading.stages else values[:, : self._last]
 
     def fitted(self, choice: Choice, count: int) -> Head:
         """The regression by `choice` on the first `count` examples."""
         labels, classes = self.labels[:count], self._session.classes
-        also = self.read(choice, mirrored=True)[:count] if choice.mirrored_too else None
         weights = regression.balanced_weights(labels, classes) if choice.class_weights else None
-        return regression.fit(self.read(choice)[:count], labels, classes, choice.strength, weights, also)
+        return regression.fit(self.read(choice)[:count], labels, classes, choice.strength, weights)
 
     def decide(self, settings: Settings) -> tuple[Choice, Path]:
         """The choice and its cross-validation; what a parameter names is not compared."""
@@ -142,10 +138,7 @@ class _Trials:
         if auto:
             choice, path = self._try("the whole image", replace(choice, view="whole"), choice, path, better)
         if auto or mirrored:
-            # Costs nothing in service, so it is taken for any gain; what doubles an answer's time only for a clear one.
-            too = replace(choice, mirrored_too=True)
-            choice, path = self._try("fitted on mirror images too", too, choice, path, _not_worse)
-            both = replace(choice, reading=replace(choice.reading, flip=True), mirrored_too=False)
+            both = replace(choice, reading=replace(choice.reading, flip=True))
             clearly = _always if mirrored else partial(better, errors=_COSTLY)
             choice, path = self._try("mean with the mirror image", both, choice, path, clearly)
         if settings.balance != "sampling":
@@ -164,22 +157,23 @@ class _Trials:
 
     def _try(self, name: str, other: Choice, choice: Choice, path: Path, judge) -> tuple[Choice, Path]:
         """`other` with its path if `judge` takes it (None: it has a better macro F1 and no worse accuracy)."""
-        tried = self._compare(name, other)
+        best = regression.STRENGTHS.index(path.strengths[path.best()])
+        tried = self._compare(name, other, regression.STRENGTHS[max(best - 1, 0) : best + 2])
         if judge is None:
             takes = _macro_f1_rises(tried, path) and not better(_hits(path), _hits(tried))
         else:
             takes = judge(_hits(tried), _hits(path))
         return (other, tried) if takes else (choice, path)
 
-    def _compare(self, name: str, choice: Choice) -> Path:
+    def _compare(self, name: str, choice: Choice, strengths: Sequence[float] = regression.STRENGTHS) -> Path:
         rows, classes = self._deciding, self._session.classes
         labels = self.labels[rows]
         path = regression.cross_validate(
             self.read(choice)[rows],
             labels,
             classes,
+            strengths,
             weights=regression.balanced_weights(labels, classes) if choice.class_weights else None,
-            also=self.read(choice, mirrored=True)[rows] if choice.mirrored_too else None,
             seed=self._session.settings.seed,
         )
         self.tried[name] = float(_hits(path).mean())

@@ -20,7 +20,8 @@ STRENGTHS = tuple(float(10 ** (k / 2)) for k in range(0, 8))  # C, with features
 FOLDS = 5
 CHUNK = 16_384  # rows that are in hand at a time
 _WORTH_THREADS = 20_000_000  # numbers in the rows
-TOLERANCE = 1e-9  # of the gradient per example
+TOLERANCE = 1e-9  # of the gradient per example, for the head
+_COMPARED = 1e-6  # and for what is only compared: no accuracy hangs on more digits
 
 
 @dataclass(frozen=True)
@@ -73,16 +74,10 @@ def fit(
     classes: int,
     strength: float,
     weights: np.ndarray | None = None,
-    also: np.ndarray | None = None,
 ) -> Head:
-    """The regression of `labels` [n] on `features` [n, width].
-
-    C is `strength`, `weights` [classes] are the loss's; `also` [n, width] are other features of the same examples (of
-    their mirror images), which are fitted as well, each pair with the weight of one example.
-    """
-    basis = _Basis.of(features, also)
-    rows, targets, share = _paired(basis, features, also, labels)
-    return basis.head(_solve(rows, targets, classes, [strength * share], weights)[0])
+    """The regression of `labels` [n] on `features` [n, width]; C is `strength`, `weights` [classes] are the loss's."""
+    basis = _Basis.of(features)
+    return basis.head(_solve(basis.reduced(features), labels, classes, [strength], weights, TOLERANCE)[0])
 
 
 def cross_validate(
@@ -91,18 +86,13 @@ def cross_validate(
     classes: int,
     strengths: Sequence[float] = STRENGTHS,
     weights: np.ndarray | None = None,
-    also: np.ndarray | None = None,
     seed: int = 1,
 ) -> Path:
     """Logits of every example by regressions that have not seen it, for each of `strengths` (ascending)."""
-    basis = _Basis.of(features, also)
-    rows, targets, share = _paired(basis, features, also, labels)
-    n = len(labels)
-    logits = np.zeros((len(strengths), n, classes), np.float32)
+    rows = _Basis.of(features).reduced(features)
+    logits = np.zeros((len(strengths), len(labels), classes), np.float32)
     for seen, held in _folds(labels, seed):
-        seen = np.concatenate([seen + n * part for part in range(len(rows) // n)])
-        solutions = _solve(rows[seen], targets[seen], classes, [share * strength for strength in strengths], weights)
-        for number, solved in enumerate(solutions):
+        for number, solved in enumerate(_solve(rows[seen], labels[seen], classes, strengths, weights, _COMPARED)):
             logits[number, held] = rows[held] @ solved[:-1] + solved[-1]
     return Path(logits, labels, tuple(strengths))
 
@@ -123,15 +113,6 @@ def _folds(labels: np.ndarray, seed: int):
         yield from StratifiedKFold(max(folds, 2), shuffle=True, random_state=seed).split(labels, labels)
 
 
-def _paired(
-    basis: "_Basis", features: np.ndarray, also: np.ndarray | None, labels: np.ndarray
-) -> tuple[np.ndarray, np.ndarray, float]:
-    """The rows to fit, their labels, and the factor of C with which two rows of an example count as one."""
-    if also is None:
-        return basis.reduced(features), labels, 1.0
-    return np.concatenate([basis.reduced(features), basis.reduced(also)]), np.tile(labels, 2), 0.5
-
-
 @dataclass(frozen=True)
 class _Basis:
     """Centre, scale and, where there are fewer examples than numbers, an orthogonal basis of what the examples span.
@@ -146,13 +127,13 @@ class _Basis:
     directions: np.ndarray | None
 
     @classmethod
-    def of(cls, features: np.ndarray, also: np.ndarray | None = None) -> "_Basis":
+    def of(cls, features: np.ndarray) -> "_Basis":
         mean = features.mean(axis=0, dtype=np.float64)
         scale = float(np.sqrt((features.var(axis=0, dtype=np.float64)).sum()))
-        spanning = features if also is None else np.concatenate([features, also])
-        if len(spanning) >= features.shape[1]:
+        if len(features) >= features.shape[1]:
             return cls(mean, scale, None)
-        directions, _ = np.linalg.qr(((spanning - mean) / scale).T)
+        with _threads(features):
+            directions, _ = np.linalg.qr(((features - mean) / scale).T)
         return cls(mean, scale, directions)
 
     def reduced(self, features: np.ndarray) -> np.ndarray:
@@ -166,23 +147,32 @@ class _Basis:
         return Head(kernel.astype(np.float32), (solved[-1] - self.mean @ kernel).astype(np.float32))
 
 
+def _threads(rows: np.ndarray):
+    """Small products take longer to share among threads than to compute, on a busy machine a hundred times as long."""
+    return threadpool_limits(1 if rows.size < _WORTH_THREADS else None)
+
+
 def _solve(
-    rows: np.ndarray, labels: np.ndarray, classes: int, strengths: Sequence[float], weights: np.ndarray | None
+    rows: np.ndarray,
+    labels: np.ndarray,
+    classes: int,
+    strengths: Sequence[float],
+    weights: np.ndarray | None,
+    tolerance: float,
 ) -> list[np.ndarray]:
     """[width + 1, classes] for each strength: kernel and, last, bias; each starts from the solution before."""
     share = np.ones(classes) if weights is None else weights
     start = np.zeros((rows.shape[1] + 1, classes))
     found = []
-    # Small products take longer to share among threads than to compute, on a busy machine a hundred times as long.
-    with threadpool_limits(1 if rows.size < _WORTH_THREADS else None):
+    with _threads(rows):
         for strength in strengths:
-            start = _minimum(rows, labels, share, strength, start)
+            start = _minimum(rows, labels, share, strength, start, tolerance)
             found.append(start)
     return found
 
 
 def _minimum(
-    rows: np.ndarray, labels: np.ndarray, weights: np.ndarray, strength: float, start: np.ndarray
+    rows: np.ndarray, labels: np.ndarray, weights: np.ndarray, strength: float, start: np.ndarray, tolerance: float
 ) -> np.ndarray:  # fmt: skip
     n = len(rows)
 
@@ -204,5 +194,5 @@ def _minimum(
         gradient[:-1] += theta[:-1] / strength
         return loss / n, (gradient / n).ravel()
 
-    options = {"maxiter": 3000, "maxfun": 6000, "gtol": TOLERANCE, "ftol": 1e-15}
+    options = {"maxiter": 3000, "maxfun": 6000, "gtol": tolerance, "ftol": 1e-15}
     return minimize(objective, start.ravel(), jac=True, method="L-BFGS-B", options=options).x.reshape(start.shape)

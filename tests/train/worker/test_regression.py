@@ -39,13 +39,6 @@ def test_many_examples_are_solved_in_chunks_and_few_numbers_directly(monkeypatch
     assert regression.fit(features, labels, 3, 10.0).kernel == pytest.approx(whole.kernel, abs=1e-3)
 
 
-def test_another_row_of_each_example_counts_as_half_of_it():
-    features, labels = examples(80, 40, 3)
-    alone = regression.fit(features, labels, 3, 10.0)
-    twice = regression.fit(features, labels, 3, 10.0, also=features)
-    assert twice.logits(features) == pytest.approx(alone.logits(features), abs=5e-3)
-
-
 def test_cross_validation_never_shows_an_example_to_its_own_regression():
     random = np.random.default_rng(1)
     features, labels = random.normal(0, 1, (120, 300)).astype(np.float32), random.integers(0, 2, 120)
@@ -54,9 +47,6 @@ def test_cross_validation_never_shows_an_example_to_its_own_regression():
     # Noise: what has seen the examples knows them all, what has not guesses.
     assert (regression.fit(features, labels, 2, 1000.0).logits(features).argmax(1) == labels).all()
     assert (path.logits.argmax(axis=2) == labels).mean(axis=1).max() < 0.65
-    also = features + 0.001
-    beside = regression.cross_validate(features, labels, 2, also=also)
-    assert (beside.logits.argmax(axis=2) == labels).mean(axis=1).max() < 0.65
 
 
 def test_a_class_of_three_is_fitted_and_validated():
