@@ -193,7 +193,7 @@ def pipeline(
     probed = probe_step(
         source=data_source,
         table=data_table,
-        images=data_images_table,
+        images_table=data_images_table,
         keywords=data_keywords,
         columns=data_columns,
         label_map=label_map,
@@ -204,7 +204,7 @@ def pipeline(
     selected = query_step(
         source=data_source,
         table=data_table,
-        images=data_images_table,
+        images_table=data_images_table,
         images_where=data_images_where,
         image_base=data_image_base,
         image_sizes=data_image_sizes,
@@ -272,7 +272,7 @@ def pipeline(
         dataset=assembled.outputs["dataset"],
         snapshot=assembled.outputs["Output"],
         viewer_image=image("data"),
-        store_secret=secret_store,
+        secret_store=secret_store,
     )
     set_resources(viewer, "tensorboard", secrets)
 
@@ -317,8 +317,8 @@ def pipeline(
         served = serve_step(
             dataset=assembled.outputs["dataset"],
             predictions=evaluated.outputs["predictions"],
-            serving=serve_kind,
-            service=serve_name,
+            kind=serve_kind,
+            name=serve_name,
             server_image=image("serve"),
             replicas=serve_replicas,
             canary_percent=serve_canary_percent,

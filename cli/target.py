@@ -92,7 +92,7 @@ def allowed_values(name: str) -> list[str]:
     """What the drop-down of the parameter `name` offers."""
     from components.assemble.settings import CONFLICTS
     from components.query.settings import SOURCES
-    from components.serve.deployment import SERVING
+    from components.serve.deployment import KINDS
     from components.train import settings
     from components.train.models import ZOO
 
@@ -107,7 +107,7 @@ def allowed_values(name: str) -> list[str]:
         "train_balance": settings.BALANCES,
         "train_precision": settings.PRECISIONS,
         "train_quantize": settings.QUANTIZATIONS,
-        "serve_kind": SERVING,
+        "serve_kind": KINDS,
     }
     return list(lists[name])
 

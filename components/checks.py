@@ -27,8 +27,6 @@ _SETTINGS = (
     ("components.evaluate.settings", "Settings"),
     ("components.serve.deployment", "Settings"),
 )
-# Inputs of steps whose name is not that of the pipeline's parameter without its group.
-_OTHERWISE = {"images": "data_images_table", "serving": "serve_kind", "service": "serve_name"}
 # What a stage is given by the stage before it; nothing is known of these yet.
 _FROM_OTHER_STAGES = {"snapshot": "", "logs": "", "server_image": ""}
 # Paths or URIs of what a run reads; a local one is on nobody's disk but the user's.
@@ -82,8 +80,8 @@ def arguments(settings: type, values: Mapping[str, Any]) -> dict[str, Any]:
 
 def _parameter(name: str, values: Mapping[str, Any]) -> str:
     """The pipeline's parameter that a step calls `name`: train_epochs for epochs."""
-    if name in values or name in _OTHERWISE:
-        return _OTHERWISE.get(name, name)
+    if name in values:
+        return name
     found = [each for each in values if each.partition("_")[2] == name]
     return next(iter(found or [each for each in values if each.endswith(f"_{name}")]), name)
 

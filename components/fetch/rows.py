@@ -99,7 +99,7 @@ def _named(metadata: dict[bytes, bytes] | None) -> tuple[str, ...]:
     parameters = objects.selection(metadata)["parameters"]
     if parameters.get("source") not in _SOURCES_WITH_PATHS:
         return ()
-    return tuple(filter(None, (parameters.get("table"), parameters.get("images"))))
+    return tuple(filter(None, (parameters.get("table"), parameters.get("images_table"))))
 
 
 def _row(ordinal: int, columns: dict) -> Row:

@@ -47,8 +47,8 @@ class ShardSettings(Settings):
         side_by_side: Shards that may be fetched at the same time: they share each host's pace.
     """
 
-    named: tuple[str, ...] = ()
-    side_by_side: int = 1
+    named: tuple[str, ...]
+    side_by_side: int
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from components.container_images import image
 def query(
     source: str,
     table: str,
-    images: str,
+    images_table: str,
     images_where: str,
     image_base: str,
     image_sizes: str,

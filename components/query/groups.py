@@ -1,4 +1,4 @@
-"""Whether the groups leave something to learn from on one side and something to judge by on the other."""
+"""Whether the groups leave something to learn from in one split and something to judge by in the others."""
 
 from dataclasses import replace
 
@@ -25,14 +25,14 @@ def large_groups(database: duckdb.DuckDBPyConnection, roles: Roles) -> list[str]
     ).fetchall()
     column = roles.group or "object_id"
     return [
-        f"{size:,} of {int(total):,} pictures share the {column} {group} and stand on one side of the split; if that "
+        f"{size:,} of {int(total):,} pictures share the {column} {group} and are all in one split; if that "
         f"is no one's name, add it to missing_values: missing_values=auto,{group}"
         for group, size, total in rows
     ]
 
 
 def separate_classes(database: duckdb.DuckDBPyConnection, settings: Settings, roles: Roles) -> Roles:
-    """`roles`, with the object as the group where by the default group most classes would stand on one side only.
+    """`roles`, with the object as the group where by the default group most classes would be in one split only.
 
     That is so where the label is another column about the artist (artist_alpha_sort, artist_display_bio): the whole
     class is one artist's. A group that the user names is left as it is.
@@ -54,7 +54,7 @@ def separate_classes(database: duckdb.DuckDBPyConnection, settings: Settings, ro
     table = "candidates_of_label" if kind == "VIEW" else "labelled"
     database.execute(f'UPDATE {table} SET "group" = object_id')
     note = (
-        f"{single} of {classes} classes of {roles.label} belong to one {roles.group} each and would stand on one side "
-        f"of the split, so each object is a group of its own; group={roles.group} keeps them together"
+        f"{single} of {classes} classes of {roles.label} belong to one {roles.group} each and would be in one split "
+        f"only, so each object is a group of its own; group={roles.group} keeps them together"
     )
     return replace(roles, group="", notes=(*roles.notes, note))

@@ -2,7 +2,7 @@
 
 An empty cell is no value. By default neither are the ways in which museums and their software spell that there is
 none: `n/a`, `NULL`, `-`, `[Unknown]`, `Artist unknown`, `anoniem`. A class of those could not be learned; as a group
-they would put the work of many hands on one side of the split. `missing_values` switches that off or adds to it.
+they would put the work of many hands into one split. `missing_values` switches that off or adds to it.
 """
 
 from dataclasses import dataclass

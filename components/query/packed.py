@@ -9,6 +9,7 @@ import csv
 import datetime
 import fnmatch
 import hashlib
+import io
 import lzma
 import os
 import re
@@ -18,7 +19,7 @@ import zipfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import PurePosixPath
-from typing import BinaryIO
+from typing import IO, Any
 
 import pyarrow
 
@@ -99,15 +100,19 @@ def _unpack(folder: str, file: Plain, member: str) -> list[Plain]:
         return [_sheet(folder, file, member)]
     if head[_TAR[0] :].startswith(_TAR[1]):
         with tarfile.open(file.path, "r:") as tar:
-            files = {item.name: item for item in tar if item.isfile()}
-            return _members(folder, file, member, list(files), lambda name: tar.extractfile(files[name]))
+            members = {item.name: item for item in tar if item.isfile()}
+
+            def open_member(name: str) -> IO[bytes]:
+                return tar.extractfile(members[name]) or io.BytesIO()  # None is for what is no file
+
+            return _members(folder, file, member, list(members), open_member)
     if member:
         raise QueryError(f"cannot read {file.uri}/{member}: {file.uri} is no archive and no workbook")
     return [file]
 
 
 def _members(
-    folder: str, file: Plain, member: str, names: list[str], open_member: Callable[[str], BinaryIO]
+    folder: str, file: Plain, member: str, names: list[str], open_member: Callable[[str], IO[bytes]]
 ) -> list[Plain]:
     chosen = _chosen(file.uri, member, names)
     found = []
@@ -182,7 +187,7 @@ def _write_plain(path: str, copy: str, compression: str | None, encoding: str) -
         shutil.copyfileobj(packed, target, 1 << 20)
 
 
-def _opened(path: str, compression: str) -> BinaryIO:
+def _opened(path: str, compression: str) -> Any:
     if compression == "bz2":
         return bz2.open(path)
     if compression == "xz":

@@ -98,7 +98,7 @@ def base_of(settings: Settings) -> str:
 
 def folder_of_table(settings: Settings) -> str:
     """The folder of the table that has the addresses; absolute if it is a local path."""
-    table = settings.images or settings.table
+    table = settings.images_table or settings.table
     if table.startswith(("http://", "https://")):
         table = table.partition("?")[0].partition("#")[0]
     folder = table.rpartition("/")[0] or "."
@@ -183,7 +183,7 @@ def _trimmed(sql: str) -> str:
 def _missing(texts: Texts) -> str:
     unusable = "".join(f"; the column {name} {reason}" for name, reason in texts.unusable.items())
     return (
-        f"no picture addresses: neither the objects nor a table images=... have object_id and one of "
+        f"no picture addresses: neither the objects nor a table images_table=... have object_id and one of "
         f"{', '.join(ADDRESS_COLUMNS)}; there are {', '.join(list(texts.sql)[:50])}{unusable}; name yours with "
         "columns=original_image_url=your_column"
     )

@@ -23,7 +23,7 @@ def write_profile(
     database: duckdb.DuckDBPyConnection, source: Source, settings: Settings, selection: Selection, path: str
 ) -> None:
     """Writes the HTML report of `selection` to `path`; `database` holds the tables that led to it."""
-    pictures = sum(selection.sides.values())
+    pictures = sum(selection.per_split.values())
     facts = {
         "objects in the source": f"{selection.counts.source:,}",
         "pictures selected": f"{pictures:,}",
@@ -57,24 +57,26 @@ def _add_attributes(report: Report, database: duckdb.DuckDBPyConnection, source:
 def _lead(settings: Settings, selection: Selection) -> str:
     group = f"{selection.group}" if selection.group else "object"
     where = f" of the objects where {settings.where}" if settings.where.strip() else ""
-    return f"{selection.first_line()}{where}. What shares its {group} stands on one side of the split."
+    return f"{selection.first_line()}{where}. What shares its {group} is in one split."
 
 
 def _add_classes(report: Report, selection: Selection, pictures: int) -> None:
     kept = [item for item in selection.classes if not item.left_out]
-    taken = {name: sum(selection.sides.get((name, side), 0) for side in SPLITS) for name in selection.labels}
-    shown = [(item.name, [selection.sides.get((item.name, side), 0) for side in SPLITS]) for item in kept[:MOST_BARS]]
+    taken = {name: sum(selection.per_split.get((name, split), 0) for split in SPLITS) for name in selection.labels}
+    shown = [
+        (item.name, [selection.per_split.get((item.name, split), 0) for split in SPLITS]) for item in kept[:MOST_BARS]
+    ]
     blocks = [*(notice(note, "warn") for note in selection.notes), stacked(SPLITS, shown)]
     if len(kept) > MOST_BARS:
         blocks.append(notice(f"The {len(kept) - MOST_BARS} smaller classes are in the table below."))
     rows = []
     for name in selection.labels:
-        numbers = [selection.sides.get((name, side), 0) for side in SPLITS]
-        above = [f"{selection.deviation(name, side):+.1f}".replace("-", "−") for side in SPLITS[1:]]
+        numbers = [selection.per_split.get((name, split), 0) for split in SPLITS]
+        above = [f"{selection.deviation(name, split):+.1f}".replace("-", "−") for split in SPLITS[1:]]
         rows.append([name, *numbers, taken[name], percent(numbers[2] / taken[name]), *above])
-    columns = ["class", *SPLITS, "all", "share of test", *(f"± {side}" for side in SPLITS[1:])]
+    columns = ["class", *SPLITS, "all", "share of test", *(f"± {split}" for split in SPLITS[1:])]
     intro = (
-        f"{pictures:,} pictures. ±: by how many percentage points a side has more or less of the class than the share "
+        f"{pictures:,} pictures. ±: by how many percentage points a split has more or less of the class than the share "
         "that was asked for."
     )
     report.section("Classes", *blocks, table(columns, rows), intro=intro)
@@ -132,22 +134,24 @@ def _add_split(report: Report, database: duckdb.DuckDBPyConnection, settings: Se
     blocks: list[Markup] = []
     for label, group, size, total in _large_groups(database):
         blocks.append(
-            notice(f"{label}: {size:,} of {total:,} pictures belong together ({group}): one side has them all", "warn")
+            notice(f"{label}: {size:,} of {total:,} pictures belong together ({group}): one split has them all", "warn")
         )
-    for loan in selection.loans:
-        text = f"{loan.label} had no object in {loan.side}: {loan.group} was lent to it"
-        blocks.append(notice(text + ", until the class has grown" if loan.side != "train" else text, "warn"))
-    empty = [(name, side) for name in selection.labels for side in SPLITS if not selection.sides.get((name, side))]
-    for name, side in empty:
-        if side == "train" or getattr(settings, f"{side}_fraction") or (side == "test" and settings.folds):
-            blocks.append(notice(f"{name} has no object in {side}: it has too few groups", "fail"))
-    if not blocks:
-        blocks.append(notice("Every class stands on every side, and no group makes up much of a class."))
-    sides = [
-        [side, selection.pictures(side), percent(selection.pictures(side) / sum(selection.sides.values()))]
-        for side in SPLITS
+    for reassignment in selection.reassignments:
+        text = f"{reassignment.label} had no object in {reassignment.split}: {reassignment.group} was reassigned to it"
+        blocks.append(notice(text + ", until the class has grown" if reassignment.split != "train" else text, "warn"))
+    empty = [
+        (name, split) for name in selection.labels for split in SPLITS if not selection.per_split.get((name, split))
     ]
-    report.section("The split", *blocks, table(["side", "pictures", "share"], sides, sortable=False))
+    for name, split in empty:
+        if split == "train" or getattr(settings, f"{split}_fraction") or (split == "test" and settings.folds):
+            blocks.append(notice(f"{name} has no object in {split}: it has too few groups", "fail"))
+    if not blocks:
+        blocks.append(notice("Every class is in every split, and no group makes up much of a class."))
+    splits = [
+        [split, selection.pictures(split), percent(selection.pictures(split) / sum(selection.per_split.values()))]
+        for split in SPLITS
+    ]
+    report.section("The split", *blocks, table(["split", "pictures", "share"], splits, sortable=False))
 
 
 def _large_groups(database: duckdb.DuckDBPyConnection) -> list[tuple[str, str, int, int]]:

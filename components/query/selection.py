@@ -1,7 +1,7 @@
 """The query step: from a source to `objects.parquet`, `labels.txt`, the shards' names and a profile.
 
 Works in DuckDB, table after table: raw → objects (match `where`) → labelled (have a class) → candidates (have a
-picture) → chosen (in a kept class, within the cap) → sides (the split) → objects.parquet.
+picture) → chosen (in a kept class, within the cap) → splits → objects.parquet.
 """
 
 import duckdb
@@ -16,7 +16,7 @@ from components.query.origin import describe
 from components.query.profile import write_profile
 from components.query.settings import QueryError, Settings
 from components.query.source import AskingSource, open_source
-from components.query.splits import asked_shares, assign_sides
+from components.query.splits import asked_shares, assign_splits
 from components.query.summary import Selection
 
 __all__ = ["Settings", "select"]
@@ -47,7 +47,7 @@ def select(
         without_picture = _join_pictures(database, settings, roles)
         classes = choose_classes(database, settings, roles.label)
         capped = _choose(database, settings)
-        loans = assign_sides(database, settings)
+        reassignments = assign_splits(database, settings)
         notes = (*roles.notes, *told(counts.missing), *getattr(source, "notes", ()), *large_groups(database, roles))
         unanswered = {"were not asked about": not_asked, "got no answer": len(failed)}
         origin = describe(settings, roles, counts, without_picture, unanswered, classes, capped)
@@ -57,11 +57,11 @@ def select(
             group=roles.group,
             shards=_shards(database, settings, objects_path),
             classes=tuple(classes),
-            sides=_sides(database, objects_path),
+            per_split=_per_split(database, objects_path),
             counts=counts,
             without_picture=without_picture - not_asked - len(failed),
             capped=capped,
-            loans=tuple(loans),
+            reassignments=tuple(reassignments),
             not_asked=not_asked,
             failed=failed,
             asked=asked_shares(settings),
@@ -90,7 +90,7 @@ def _join_pictures(database: duckdb.DuckDBPyConnection, settings: Settings, role
         raise QueryError(
             f"none of {scalar(database, 'SELECT count(*) FROM labelled'):,} objects with a value in {roles.label} has "
             f"a picture: the objects have ids such as {_examples(database, 'labelled')}, and "
-            f"{settings.images or settings.table or 'the pictures'} such as {_examples(database, 'pictures')}"
+            f"{settings.images_table or settings.table or 'the pictures'} such as {_examples(database, 'pictures')}"
         )
     if scalar(database, "SELECT count(*) > count(DISTINCT key) FROM candidates"):
         database.execute("""
@@ -133,7 +133,7 @@ def _write_objects(
             SELECT key AS object_id, class AS label, label_index, split,
                 CAST(md5_number_lower('shard:' || key) % {settings.shards} AS INTEGER) AS shard,
                 image_uri, "group", title, artist, rights, link{slices}
-            FROM chosen JOIN sides USING ("group") ORDER BY shard, object_id
+            FROM chosen JOIN splits USING ("group") ORDER BY shard, object_id
         ) TO {literal(path)} (
             FORMAT parquet, COMPRESSION zstd, USE_TMP_FILE false, KV_METADATA {{{objects.SELECTION}: {literal(origin)}}}
         )
@@ -145,6 +145,6 @@ def _shards(database: duckdb.DuckDBPyConnection, settings: Settings, path: str) 
     return tuple(objects.shard_name(index, settings.shards) for (index,) in rows)
 
 
-def _sides(database: duckdb.DuckDBPyConnection, path: str) -> dict[tuple[str, str], int]:
+def _per_split(database: duckdb.DuckDBPyConnection, path: str) -> dict[tuple[str, str], int]:
     rows = database.execute("SELECT label, split, count(*) FROM read_parquet(?) GROUP BY ALL", [path]).fetchall()
     return {(label, split): number for label, split, number in rows}

@@ -12,7 +12,7 @@ SOURCES = ("sample", "table", "bigquery", "met", "flickr", "folder")
 _TABLES = {"table": "PATH_OR_URI of a csv, jsonl or parquet file", "folder": "FOLDER, a path or URI (gs, s3, minio)"}
 # Parameters that some sources read and the others would ignore without a word.
 _ONLY_FOR = {
-    "images": ("table", "bigquery"),
+    "images_table": ("table", "bigquery"),
     "images_where": ("table",),
     "columns": ("table", "bigquery"),
     "keywords": ("flickr",),
@@ -40,7 +40,7 @@ class Settings:
 
     source: str = "sample"
     table: str = ""
-    images: str = ""
+    images_table: str = ""
     images_where: str = ""
     image_base: str = ""
     image_sizes: str = ""
@@ -110,7 +110,7 @@ class Settings:
         names = [(table, name.lower()) for table, name, _ in found]
         if twice := [".".join(filter(None, pair)) for pair in names if names.count(pair) > 1]:
             raise refuse("columns", self.columns, f"{twice[0]} is named twice; keep one of the two")
-        if not self.images and self.source == "table" and any(table == "images" for table, _ in names):
+        if not self.images_table and self.source == "table" and any(table == "images" for table, _ in names):
             raise refuse("columns", self.columns, "there is no table of images to which images. could belong")
         return found
 
@@ -147,7 +147,7 @@ class Settings:
                 use = f"source={self.source} does not read it; use source={others}, or leave it empty"
                 raise refuse(name, getattr(self, name), use)
         self.renamed_in("objects")  # raises where `columns` is not what it should be
-        if self.images_where and not self.images and self.source == "table":
+        if self.images_where and not self.images_table and self.source == "table":
             raise refuse("images_where", self.images_where, "there is no images_table; where= is for the objects")
         check_template("image_base", self.image_base)
         if self.sizes and SIZE not in self.image_base:

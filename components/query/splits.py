@@ -1,16 +1,16 @@
-"""Which side of the split, and which shard.
+"""Which split an object is in, and which shard.
 
-**The fixed split** (`folds=0`). The side of an object is decided by a hash of its group and the seed, and by nothing
-else: so the pictures of a group never stand on both sides, and no object changes side when the collection grows, when
-`where` is changed, or when rows come in another order. No other rule has this property: a side that does not depend on
-which other objects are there is a function of the object alone. The price is that a class's shares are met as a fair
-coin meets one half: of n equal groups a share p comes out as p ± sqrt(p (1 - p) / n), 15 % ± 3.6 % at n = 100.
+**The fixed split** (`folds=0`). The split of an object is decided by a hash of its group and the seed, and by nothing
+else: so the images of a group are all in one split, and no object changes its split when the collection grows, when
+`where` is changed, or when rows come in another order. No other rule has this property: a split that does not depend on
+which other objects are there is a function of the object alone. The price is that the shares of a class vary at random:
+of n equal groups a share p comes out as p ± sqrt(p (1 - p) / n), 15 % ± 3.6 % at n = 100.
 
-**Its one exception.** Hash leaves one class of ten objects in five without a test object, and such a class could not
-be judged. So a class that has no object on a side is given one group for it: that whose hash comes nearest to the
-side's interval, from a side where this leaves another group of the same class (for training, from any). As the class
-grows, a group that falls on that side by its own hash takes over, and the lent one returns. Classes that hash serves
-are not touched.
+**Its one exception.** With a test share of 15 %, the hash leaves 20 % of the classes of ten objects without a test
+object, and such a class could not be judged. So a class without an object in a split is reassigned one group: the one
+whose hash comes nearest to that split's interval, from a split where this leaves another group of the same class (for
+training, from any). As the class grows, a group whose own hash says that split takes over, and the reassigned one
+returns. Classes that have objects in each split are not touched.
 
 **Cross-validation** (`folds=k`) is an experiment on one collection, where equal folds count and growth does not. So
 the groups of each class (a group's commonest) are dealt out, the largest first and equal ones in the order of their
@@ -32,12 +32,12 @@ from components.query.settings import Settings
 
 
 @dataclass(frozen=True)
-class Loan:
-    """A group that stands on another side than its hash says, so that `label` has an object there."""
+class Reassignment:
+    """A group that is in another split than its hash says, so that `label` has an object there."""
 
     label: str
     group: str
-    side: str
+    split: str
 
 
 def unit_hash(*parts: object) -> str:
@@ -49,13 +49,13 @@ def unit_hash(*parts: object) -> str:
 
 
 def asked_shares(settings: Settings) -> dict[str, float]:
-    """Share of each side that the parameters ask for."""
+    """Share of each split that the parameters ask for."""
     test, validation = settings.held_out_for_test, settings.validation_fraction
     return {"train": 1 - test - validation, "validation": validation, "test": test}
 
 
-def assign_sides(database: duckdb.DuckDBPyConnection, settings: Settings) -> list[Loan]:
-    """Creates `sides(group, split)` for the groups of `chosen(class, group)`; returns the exceptions to the hash."""
+def assign_splits(database: duckdb.DuckDBPyConnection, settings: Settings) -> list[Reassignment]:
+    """Creates `splits(group, split)` for the groups of `chosen(class, group)`; returns the exceptions to the hash."""
     database.execute(f"""
         CREATE TABLE hashes AS SELECT "group", {unit_hash(f"'{settings.seed}'", "'test'", '"group"')} AS test_hash,
             {unit_hash(f"'{settings.seed}'", "'validation'", '"group"')} AS validation_hash
@@ -67,11 +67,11 @@ def assign_sides(database: duckdb.DuckDBPyConnection, settings: Settings) -> lis
     # The second hash is asked only of what the first leaves, so its threshold is the share of the rest.
     of_rest = settings.validation_fraction / (1 - settings.test_fraction)
     database.execute(f"""
-        CREATE TABLE sides AS SELECT "group", CASE WHEN test_hash < {settings.test_fraction!r} THEN 'test'
+        CREATE TABLE splits AS SELECT "group", CASE WHEN test_hash < {settings.test_fraction!r} THEN 'test'
             WHEN validation_hash < {of_rest!r} THEN 'validation' ELSE 'train' END AS split
         FROM hashes
     """)
-    return _lend_groups(database, settings)
+    return _reassign_groups(database, settings)
 
 
 def _deal_folds(database: duckdb.DuckDBPyConnection, settings: Settings) -> None:
@@ -87,7 +87,7 @@ def _deal_folds(database: duckdb.DuckDBPyConnection, settings: Settings) -> None
         {"group": names, "split": splits}, pyarrow.schema([("group", pyarrow.string()), ("split", pyarrow.string())])
     )
     database.register("dealt", dealt)
-    database.execute("CREATE TABLE sides AS SELECT * FROM dealt")
+    database.execute("CREATE TABLE splits AS SELECT * FROM dealt")
     database.unregister("dealt")
 
 
@@ -119,60 +119,63 @@ def _deal(rows: list[tuple[str, int, str]], shares: list[float]) -> list[int]:
     return bins
 
 
-def _lend_groups(database: duckdb.DuckDBPyConnection, settings: Settings) -> list[Loan]:
-    wanted = [side for side, share in _shares(settings).items() if share > 0]
+def _reassign_groups(database: duckdb.DuckDBPyConnection, settings: Settings) -> list[Reassignment]:
+    wanted = [split for split, share in _shares(settings).items() if share > 0]
     database.execute('CREATE TEMP TABLE members AS SELECT DISTINCT class, "group" FROM chosen')
     counts: Counter[tuple[str, str]] = Counter()
-    for label, side, groups in database.execute(
-        'SELECT class, split, count(*) FROM members JOIN sides USING ("group") GROUP BY ALL'
+    for label, split, groups in database.execute(
+        'SELECT class, split, count(*) FROM members JOIN splits USING ("group") GROUP BY ALL'
     ).fetchall():
-        counts[label, side] = groups
-    short = sorted(label for label in {label for label, _ in counts} if any(not counts[label, side] for side in wanted))
+        counts[label, split] = groups
+    short = sorted(
+        label for label in {label for label, _ in counts} if any(not counts[label, split] for split in wanted)
+    )
     groups = _groups_of(database, short)
-    loans = []
+    reassignments = []
     for label in short:
-        for side in wanted:
-            lender = None if counts[label, side] else _lender(groups.values(), counts, label, side)
-            if lender:
-                for member in lender.labels:
-                    counts[member, lender.side] -= 1
-                    counts[member, side] += 1
-                lender.side = side
-                loans.append(Loan(label, lender.name, side))
-    if loans:
+        for split in wanted:
+            spare = None if counts[label, split] else _spare_group(groups.values(), counts, label, split)
+            if spare:
+                for member in spare.labels:
+                    counts[member, spare.split] -= 1
+                    counts[member, split] += 1
+                spare.split = split
+                reassignments.append(Reassignment(label, spare.name, split))
+    if reassignments:
         database.executemany(
-            'UPDATE sides SET split = ? WHERE "group" = ?', [[loan.side, loan.group] for loan in loans]
+            'UPDATE splits SET split = ? WHERE "group" = ?',
+            [[each.split, each.group] for each in reassignments],
         )
-    return loans
+    return reassignments
 
 
 @dataclass
 class _Group:
     name: str
-    side: str
+    split: str
     test_hash: float
     validation_hash: float
     labels: list[str]
 
-    def distance(self, side: str) -> tuple[float, str]:
-        """How far hash is from putting the group on `side`: what hash all but put there is lent the longest."""
+    def distance(self, split: str) -> tuple[float, str]:
+        """How far the hash is from putting the group into `split`: the nearest one stays there longest."""
         distance = {"test": self.test_hash, "validation": self.validation_hash, "train": -self.validation_hash}
-        return distance[side], self.name
+        return distance[split], self.name
 
 
 def _groups_of(database: duckdb.DuckDBPyConnection, labels: list[str]) -> dict[str, _Group]:
     rows = database.execute(
         'SELECT "group", split, test_hash, validation_hash, '
         '(SELECT list(class) FROM members m WHERE m."group" = s."group") '
-        'FROM sides s JOIN hashes USING ("group") '
+        'FROM splits s JOIN hashes USING ("group") '
         'WHERE "group" IN (SELECT "group" FROM members WHERE list_contains(?, class))',
         [labels],
     ).fetchall()
     return {row[0]: _Group(*row) for row in rows}
 
 
-def _lender(groups: Iterable[_Group], counts: Counter, label: str, side: str) -> _Group | None:
-    """The group of `label` to put on `side`: one whose every class has another group on the side that it leaves.
+def _spare_group(groups: Iterable[_Group], counts: Counter, label: str, split: str) -> _Group | None:
+    """The group of `label` to put into `split`: one whose every class has another group in the split that it leaves.
 
     For training, `label` itself need not have another one: what cannot be learned need not be judged.
     """
@@ -180,13 +183,13 @@ def _lender(groups: Iterable[_Group], counts: Counter, label: str, side: str) ->
         group
         for group in groups
         if label in group.labels
-        and all(counts[member, group.side] > 1 or (side == "train" and member == label) for member in group.labels)
+        and all(counts[member, group.split] > 1 or (split == "train" and member == label) for member in group.labels)
     ]
-    return min(spare, key=lambda group: group.distance(side), default=None)
+    return min(spare, key=lambda group: group.distance(split), default=None)
 
 
 def _shares(settings: Settings) -> dict[str, float]:
-    """In the order in which a class is given its sides."""
+    """In the order in which a class is given its splits."""
     return {
         "train": 1 - settings.test_fraction - settings.validation_fraction,
         "test": settings.test_fraction,

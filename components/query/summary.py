@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from components.artifacts.objects import SPLITS
 from components.query.collection import Counts
 from components.query.labels import ClassCount
-from components.query.splits import Loan
+from components.query.splits import Reassignment
 from components.shared.display import no_placeholder
 
 MOST_CLASSES = 50
@@ -19,11 +19,11 @@ class Selection:
     Attributes:
         shards: Names of the shards that have objects, such as `00000-of-00004`.
         classes: Every class found, largest first; `left_out` says why one was not kept.
-        sides: (class, split) -> pictures.
+        per_split: (class, split) -> pictures.
         counts: Objects on the way to a class.
         without_picture: Objects that have a class and no picture.
         capped: Pictures beyond `max_images_per_class`.
-        loans: Groups that stand elsewhere than their hash says.
+        reassignments: Groups that are in another split than their hash says.
         not_asked: Objects that have a class and that the source was not asked about: the class is full, or too small.
         failed: Object id -> why the source gave no answer about it.
         asked: Split -> the share of each class that was asked for.
@@ -34,11 +34,11 @@ class Selection:
     group: str
     shards: tuple[str, ...]
     classes: tuple[ClassCount, ...]
-    sides: dict[tuple[str, str], int]
+    per_split: dict[tuple[str, str], int]
     counts: Counts
     without_picture: int
     capped: int
-    loans: tuple[Loan, ...]
+    reassignments: tuple[Reassignment, ...]
     not_asked: int
     failed: Mapping[str, str]
     asked: Mapping[str, float]
@@ -50,21 +50,21 @@ class Selection:
         return sorted(item.name for item in self.classes if not item.left_out)
 
     def pictures(self, split: str) -> int:
-        """Pictures on one side."""
-        return sum(number for (_, side), number in self.sides.items() if side == split)
+        """Images in one split."""
+        return sum(number for (_, each), number in self.per_split.items() if each == split)
 
-    def deviation(self, label: str, side: str) -> float:
-        """By how many percentage points of the class `label` the share of `side` is above what was asked."""
-        total = sum(self.sides.get((label, each), 0) for each in SPLITS)
-        return 100 * (self.sides.get((label, side), 0) / total - self.asked[side])
+    def deviation(self, label: str, split: str) -> float:
+        """By how many percentage points of the class `label` the share of `split` is above what was asked."""
+        total = sum(self.per_split.get((label, each), 0) for each in SPLITS)
+        return 100 * (self.per_split.get((label, split), 0) / total - self.asked[split])
 
     def metadata(self) -> dict[str, object]:
         """What the artifact `objects` carries: counts and labels."""
         return {
             "label": no_placeholder(self.label),
             "classes": len(self.labels),
-            "pictures": sum(self.sides.values()),
-            **{side: self.pictures(side) for side in SPLITS},
+            "pictures": sum(self.per_split.values()),
+            **{split: self.pictures(split) for split in SPLITS},
             "objects_in_source": self.counts.source,
             "shards": len(self.shards),
             "without_value": self.counts.no_label,
@@ -75,10 +75,10 @@ class Selection:
 
     def first_line(self) -> str:
         """How many pictures, classes, shards and objects."""
-        sides = ", ".join(f"{self.pictures(side):,} {side}" for side in SPLITS)
+        splits = ", ".join(f"{self.pictures(split):,} {split}" for split in SPLITS)
         return (
-            f"{sum(self.sides.values()):,} pictures in {len(self.labels)} classes of {self.label} "
-            f"({sides}), {len(self.shards)} shards, from {self.counts.source:,} objects"
+            f"{sum(self.per_split.values()):,} pictures in {len(self.labels)} classes of {self.label} "
+            f"({splits}), {len(self.shards)} shards, from {self.counts.source:,} objects"
         )
 
     def __str__(self) -> str:
@@ -114,9 +114,10 @@ def _losses(selection: Selection) -> list[tuple[int, str]]:
 
 
 def _class_line(selection: Selection, label: str) -> str:
-    total = sum(selection.sides.get((label, side), 0) for side in SPLITS)
+    total = sum(selection.per_split.get((label, split), 0) for split in SPLITS)
     shares = ", ".join(
-        f"{side} {100 * selection.sides.get((label, side), 0) / total:.1f}% ({selection.deviation(label, side):+.1f})"
-        for side in SPLITS
+        f"{split} {100 * selection.per_split.get((label, split), 0) / total:.1f}% "
+        f"({selection.deviation(label, split):+.1f})"
+        for split in SPLITS
     )
     return f"  {label}: {total:,} pictures; {shares}"

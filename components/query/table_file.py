@@ -184,8 +184,8 @@ def _expanded(uri: str) -> Iterator[str]:
             raise QueryError(f"cannot read {uri}: a web server does not list its files; name one, or download them")
         yield uri
         return
-    if storage.local_path(outer) is not None:
-        found = sorted(glob.glob(storage.local_path(outer), recursive=True))
+    if (local := storage.local_path(outer)) is not None:
+        found = sorted(glob.glob(local, recursive=True))
     else:
         start = _PATTERN.split(outer)[0].rpartition("/")[0]
         matches = re.compile(_regex(outer))

@@ -10,15 +10,15 @@ from components.container_images import image
 def serve(
     dataset: Input[Dataset],
     predictions: Input[Artifact],
-    serving: str,
-    service: str,
+    kind: str,
+    name: str,
     server_image: str,
     replicas: int,
     canary_percent: int,
     run_created: str,
     deployment: Output[Markdown],
 ):
-    """Deploys the classifier that `predictions` are of as `service`, and smoke-tests it with images of the test split.
+    """Deploys the classifier that `predictions` are of as `name`, and smoke-tests it with images of the test split.
 
     It is no input: Kubeflow would download it whole, and the evaluation has written where it is and its digest.
     """
@@ -26,6 +26,6 @@ def serve(
     from components.serve.deployment import Settings
     from components.shared.errors import reported
 
-    arguments = {name: value for name, value in locals().items() if name in Settings.__annotations__}
+    arguments = {key: value for key, value in locals().items() if key in Settings.__annotations__}
     with reported():
         print(deploy(Settings(**arguments), dataset.path, predictions.path, deployment.path))

@@ -51,9 +51,9 @@ def deploy(settings: Settings, dataset_dir: str, predictions_dir: str, summary_p
         with interruptible("the step was told to stop"):
             deployment = _deploy_to_cluster(settings, model, lambda url: smoke.try_service(url, questions, digest))
     else:
-        result = local.try_server(model.uri, settings.service, digest, questions)
+        result = local.try_server(model.uri, settings.name, digest, questions)
         where = f"this machine: tried and stopped; `python pipeline.py serve --model {model.uri}` starts it"
-        deployment = Deployment(settings.service, digest[:12], where, result)
+        deployment = Deployment(settings.name, digest[:12], where, result)
     storage.write_bytes(summary_path, _summary(deployment, model, dataset.load(dataset_dir)).encode())
     return deployment
 
@@ -67,13 +67,13 @@ def _deploy_to_cluster(
     environment = access.pod_environment(model.uri)
     around = objects.surroundings(cluster.own_pod(), environment, _has_own_account(cluster))
     around = replace(around, created=settings.run_created)
-    rollout = _KINDS[settings.serving](cluster, settings.service, patience)
+    rollout = _KINDS[settings.kind](cluster, settings.name, patience)
     image, replicas, percent = settings.server_image, settings.replicas, settings.canary_percent
     try:
         version, share, result = rollout.deploy(model, image, replicas, percent, around, try_server)
     except Superseded as error:  # as wanted: a newer run's model is in service
-        return Deployment(settings.service, "", str(error), None)
-    return Deployment(settings.service, version, f"{rollout.public_url}, with {share}", result)
+        return Deployment(settings.name, "", str(error), None)
+    return Deployment(settings.name, version, f"{rollout.public_url}, with {share}", result)
 
 
 def _has_own_account(cluster: kubernetes.Cluster) -> bool:

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from components.shared.parameters import between, choice, dns_name, refuse
 
-SERVING = ("deployment", "kserve")
+KINDS = ("deployment", "kserve")
 # Kubernetes appends to it in the names of pods, which take 63 characters.
 _LONGEST_NAME = 40
 _MOST_REPLICAS = 1000
@@ -17,29 +17,29 @@ class Settings:
     """How to deploy; checked when made.
 
     Attributes:
-        serving: one of SERVING.
-        service: name of the Kubernetes Service, and of the model in the protocols.
+        kind: one of KINDS.
+        name: name of the Kubernetes Service, and of the model in the protocols.
         server_image: the server's image.
         replicas: pods of the version in service.
         canary_percent: share of the traffic for the new version; 0 or 100 for all of it.
         run_created: when the run was created, as ISO 8601: of two that deploy under one name the newer one wins.
     """
 
-    serving: str
-    service: str
+    kind: str
+    name: str
     server_image: str
     replicas: int
     canary_percent: int
     run_created: str = ""
 
     def __post_init__(self) -> None:
-        choice("serving", self.serving, SERVING)
-        dns_name("service", self.service, _LONGEST_NAME, "museum-classifier")
-        if self.service[0].isdigit():
-            raise refuse("service", self.service, "the name of a Service begins with a letter")
+        choice("kind", self.kind, KINDS)
+        dns_name("name", self.name, _LONGEST_NAME, "museum-classifier")
+        if self.name[0].isdigit():
+            raise refuse("name", self.name, "the name of a Service begins with a letter")
         between("replicas", self.replicas, 1, _MOST_REPLICAS)
         between("canary_percent", self.canary_percent, 0, 100)
-        if self.serving == "deployment" and self.canary_percent % 100:
+        if self.kind == "deployment" and self.canary_percent % 100:
             self._check_canary()
 
     def _check_canary(self) -> None:

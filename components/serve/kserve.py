@@ -1,4 +1,4 @@
-"""serving=kserve: the same server as a custom predictor of an InferenceService; KServe moves the traffic.
+"""serve_kind=kserve: the same server as a custom predictor of an InferenceService; KServe moves the traffic.
 
 https://kserve.github.io/website/docs/model-serving/predictive-inference/frameworks/custom-predictor
 
@@ -157,7 +157,7 @@ class KServe:
     def _check_name(self) -> None:
         found = self._cluster.get("v1", "Service", self._service)
         if found and SERVICE_LABEL in (found["spec"].get("selector") or {}):
-            raise RolloutError(f"{self._service} is in service by serving=deployment: choose another with serve_name=")
+            raise RolloutError(f"{self._service} is in service by serve_kind=deployment: choose another serve_name")
 
     def _apply(self, wanted: Object, previous: list[Object], around: Surroundings | None = None) -> None:
         """Changes the service; of two runs that deploy here, `around` tells which is newer. Raises Superseded."""

@@ -11,7 +11,7 @@ def tensorboard(
     dataset: Input[Dataset],
     snapshot: str,
     viewer_image: str,
-    store_secret: str,
+    secret_store: str,
     logs: Output[Artifact],
     mlpipeline_ui_metadata: Output[Artifact],
     link: Output[Markdown],
@@ -24,5 +24,5 @@ def tensorboard(
     from components.tensorboard.viewer import write_viewer
 
     uri = published_uri(logs.uri)
-    write_viewer(uri, logs.path, mlpipeline_ui_metadata.path, link.path, viewer_image, store_secret)
+    write_viewer(uri, logs.path, mlpipeline_ui_metadata.path, link.path, viewer_image, secret_store)
     return uri

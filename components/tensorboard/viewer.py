@@ -54,21 +54,21 @@ _FORWARD = "    kubectl -n {namespace} port-forward service/museum-classifier-te
 
 
 def write_viewer(
-    logs_uri: str, logs_path: str, ui_metadata_path: str, link_path: str, viewer_image: str, store_secret: str = ""
+    logs_uri: str, logs_path: str, ui_metadata_path: str, link_path: str, viewer_image: str, secret_store: str = ""
 ) -> None:  # fmt: skip
     """Has the viewer started; writes its description, a page with the link to it, and a README into the logs' folder.
 
     Args:
         logs_uri: where training will write its events. TensorBoard knows a `minio://` store as `s3://` only.
         viewer_image: an image with TensorBoard and boto3 and without TensorFlow, whose own S3 ignores endpoints.
-        store_secret: name of the Secret that this step's variables of the store, if it has any, come from.
+        secret_store: name of the Secret that this step's variables of the store, if it has any, come from.
     """
     scheme, _, rest = logs_uri.partition("://")
     source = f"s3://{rest}" if scheme == "minio" else logs_uri
     output: dict = {"type": "tensorboard", "source": source, "image": viewer_image}
     spec: dict = {"containers": [{}], "volumes": []}
     if source.startswith("s3://"):
-        spec["containers"] = [{"env": _environment(logs_uri, store_secret)}]
+        spec["containers"] = [{"env": _environment(logs_uri, secret_store)}]
     elif secrets := _secrets(logs_uri):
         spec = _with_key_file(secrets[0]["name"], secrets[0]["key"])
     output["pod_template_spec"] = {"spec": _restricted(spec)}
@@ -143,17 +143,17 @@ def _restricted(spec: dict) -> dict:
     }
 
 
-def _environment(logs_uri: str, store_secret: str) -> list[dict]:
+def _environment(logs_uri: str, secret_store: str) -> list[dict]:
     """How the viewer's pod reaches the store: address in the clear, keys by the name of the Secret that has them."""
     settings = s3_settings(logs_uri)
     plain = {"S3_ENDPOINT": settings.endpoint, "AWS_DEFAULT_REGION": settings.region}
-    return [{"name": name, "value": value} for name, value in plain.items() if value] + _keys(logs_uri, store_secret)
+    return [{"name": name, "value": value} for name, value in plain.items() if value] + _keys(logs_uri, secret_store)
 
 
-def _keys(logs_uri: str, store_secret: str) -> list[dict]:
+def _keys(logs_uri: str, secret_store: str) -> list[dict]:
     scheme = logs_uri.partition("://")[0]
     if scheme == "s3" and os.environ.get("AWS_ACCESS_KEY_ID"):
-        return [_reference(name, store_secret, name) for name in _KEYS if store_secret and os.environ.get(name)]
+        return [_reference(name, secret_store, name) for name in _KEYS if secret_store and os.environ.get(name)]
     # What kfp-launcher names. Other pods read a minio store's keys as MINIO_ACCESS_KEY; TensorBoard knows AWS's names.
     sources = _secrets(logs_uri)
     if not sources and scheme == "minio":

@@ -40,7 +40,8 @@ def test_where_and_several_pictures_of_an_object_count(tmp_path: Path) -> None:
     images = write_csv(
         tmp_path / "images.csv", [{"object_id": 1 + n % 5, "original_image_url": f"http://h/{n}"} for n in range(30)]
     )
-    settings = Settings(source="table", table=table, images=images, where="object_id <= 8", min_images_per_class=10)
+    given = {"table": table, "images_table": images, "where": "object_id <= 8"}
+    settings = Settings(source="table", **given, min_images_per_class=10)
     culture = next(item for item in attributes.describe(settings).items if item.name == "culture")
     assert (culture.objects, culture.classes, culture.covered) == (8, 2, 30)
     assert culture.top == (("French", 18), ("Japan", 12))
@@ -87,7 +88,7 @@ def test_a_missing_table_is_an_error(tmp_path: Path) -> None:
 def test_the_mets_real_metadata_gives_a_sensible_table() -> None:
     folder = DATA / "met_metadata"
     settings = Settings(
-        source="table", table=f"{folder}/objects.csv", images=f"{folder}/images.csv", min_images_per_class=50
+        source="table", table=f"{folder}/objects.csv", images_table=f"{folder}/images.csv", min_images_per_class=50
     )
     found = attributes.describe(settings)
     items = {item.name: item for item in found.items}

@@ -30,7 +30,7 @@ IMAGES = """
 TABLES = {
     "source": "bigquery",
     "table": "museum.the_met.objects",
-    "images": "museum.the_met.images",
+    "images_table": "museum.the_met.images",
     "label": "culture",
 }
 
@@ -130,7 +130,7 @@ def test_columns_of_another_table_are_mapped(server: BigQueryServer, tmp_path: P
 def test_columns_of_a_separate_images_table_are_mapped_too(server: BigQueryServer, tmp_path: Path) -> None:
     server.add_table("a-1.b.things", "SELECT i AS id, i % 2 = 0 AS kind, 'x' AS url FROM range(10) r(i)")
     server.add_table("a-1.b.photos", "SELECT i AS object_id, 'http://h/' || i AS url FROM range(8) r(i)")
-    settings = {"source": "bigquery", "table": "a-1.b.things", "images": "a-1.b.photos", "label": "kind"}
+    settings = {"source": "bigquery", "table": "a-1.b.things", "images_table": "a-1.b.photos", "label": "kind"}
     _, rows = run(tmp_path, **settings, columns="object_id=id,original_image_url=url")
     assert {row["object_id"]: row["image_uri"] for row in rows} == {str(i): f"http://h/{i}" for i in range(8)}
     found = attributes.describe(Settings(**settings, columns="object_id=id,original_image_url=url"))

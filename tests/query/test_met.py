@@ -103,7 +103,9 @@ def test_more_failures_than_allowed_stop_the_step_and_what_was_answered_is_not_a
     first, met.requests = asked(met), []
     selection = select(settings, *paths)
     assert sorted(first) == list(range(1, 91)) and sorted(asked(met)) == list(range(1, 91, 4))
-    assert not selection.failed and sum(selection.sides.values()) == sum(bool(PICTURES.get(n)) for n in range(1, 91))
+    assert not selection.failed and sum(selection.per_split.values()) == sum(
+        bool(PICTURES.get(n)) for n in range(1, 91)
+    )
 
 
 def test_an_api_that_is_down_is_not_asked_about_every_object(met: WebApi, tmp_path: Path) -> None:
@@ -167,4 +169,4 @@ def test_another_csv_is_refused(met: WebApi, tmp_path: Path) -> None:
     with pytest.raises(QueryError, match="no column Is Public Domain"):
         run(tmp_path, source="met", table=table)
     with pytest.raises(PipelineError, match="source=met does not read it; use source=table"):
-        run(tmp_path, source="met", table=table, images=table)
+        run(tmp_path, source="met", table=table, images_table=table)

@@ -52,7 +52,7 @@ def test_the_unknown_are_not_one_artist(tmp_path: Path) -> None:
 
 def test_a_large_group_is_a_warning(tmp_path: Path) -> None:
     selection, _ = with_artists(tmp_path, ["Studio"] * 24 + [f"A{n}" for n in range(16)])
-    assert "24 of 40 pictures share the artist_display_name Studio and stand on one side" in str(selection)
+    assert "24 of 40 pictures share the artist_display_name Studio and are all in one split" in str(selection)
     assert "24 of 40 pictures share" in (tmp_path / "profile").read_text()
     assert "pictures share the" not in str(with_artists(tmp_path, [f"A{n}" for n in range(40)])[0])
 

@@ -131,12 +131,16 @@ def test_an_archive_that_does_not_tell_what_is_meant_is_refused(tmp_path: Path, 
 def nga(folder: Path) -> dict[str, str]:
     """Two tables with the headings of the National Gallery of Art, and the parameters that join them."""
     works = [
-        {"objectid": n, "title": f"T{n}", "beginyear": 1900, "attribution": "", "classification": ("Print", "Drawing")[n % 2]}
+        {
+            "objectid": n, "title": f"T{n}", "beginyear": 1900, "attribution": "",
+            "classification": ("Print", "Drawing")[n % 2],
+        }
         for n in range(1, 9)
     ]  # fmt: skip
     images = [
         {
-            "uuid": f"u{n}{view}", "iiifurl": f"https://api.nga.gov/iiif/u{n}{view[0]}", "iiifthumburl": "", "viewtype": view,
+            "uuid": f"u{n}{view}", "iiifurl": f"https://api.nga.gov/iiif/u{n}{view[0]}", "iiifthumburl": "",
+            "viewtype": view,
             "sequence": 0, "width": 4000, "height": 3000, "maxpixels": "", "openaccess": int(n != 8),
             "depictstmsobjectid": n,
         }
@@ -144,7 +148,7 @@ def nga(folder: Path) -> dict[str, str]:
     ]  # fmt: skip
     return {
         "table": write_csv(folder / "objects.csv", works),
-        "images": write_csv(folder / "published_images.csv", images),
+        "images_table": write_csv(folder / "published_images.csv", images),
         "columns": "objects.object_id=objectid,images.object_id=depictstmsobjectid,images.original_image_url=iiifurl",
         "images_where": "openaccess=1 AND viewtype='primary'",
         "image_base": "{}/full/!{size},{size}/0/default.jpg",

@@ -49,7 +49,7 @@ def test_pictures_come_from_a_second_table_and_further_ones_get_a_suffix(tmp_pat
         tmp_path / "images.csv",
         [{"object_id": key, "original_image_url": address, "is_primary": first} for key, address, first in addresses],
     )
-    selection, rows = run(tmp_path, table=table, images=images, image_base="http://museum.test/pictures/")
+    selection, rows = run(tmp_path, table=table, images_table=images, image_base="http://museum.test/pictures/")
     assert {row["object_id"]: row["image_uri"] for row in rows} == {
         "000": "http://museum.test/pictures/x/2.jpg",
         "000-1": "http://museum.test/pictures/x/1.jpg",
@@ -268,7 +268,7 @@ BAD = [
     ({"expected_classes": "French"}, "name two classes or more"),
     ({"columns": "object_id"}, "write our_name=name_in_the_table"),
     ({"columns": "object_id=objectid"}, "there is no column objectid .*object_id"),
-    ({"images": "missing.csv"}, "there is no table missing"),
+    ({"images_table": "missing.csv"}, "there is no table missing"),
     ({"label_map": "missing.csv"}, "cannot read .*missing"),
     ({"max_images_per_class": 3, "min_images_per_class": 4}, "no class can satisfy both"),
 ]

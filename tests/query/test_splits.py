@@ -14,9 +14,9 @@ from sklearn.model_selection import StratifiedGroupKFold
 
 from components.artifacts.objects import SPLITS
 from components.query.selection import Settings
-from components.query.splits import Loan, assign_sides
+from components.query.splits import Reassignment, assign_splits
 
-# (group, class): what stands in a picture's row that decides on its side.
+# (group, class): what stands in a picture's row that decides on its split.
 Picture = tuple[str, str]
 PLAIN = Settings(source="sample")
 # One database, as making one takes longer than most examples; each call has a connection and a transaction of its own.
@@ -26,18 +26,18 @@ shares = st.tuples(st.sampled_from((0.05, 0.1, 0.15, 0.3)), st.sampled_from((0.1
 property_test = settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 
-def sides(rows: list[Picture], parameters: Settings = PLAIN) -> tuple[dict[str, str], list[Loan]]:
-    """Group -> side, and the loans."""
+def splits_of(rows: list[Picture], parameters: Settings = PLAIN) -> tuple[dict[str, str], list[Reassignment]]:
+    """Group -> split, and the reassignments."""
     with DATABASE.cursor() as database:  # closing it takes back what it has begun
         database.execute("BEGIN")
         database.execute(
             'CREATE TABLE chosen AS SELECT unnest($groups) AS "group", unnest($classes) AS class',
             {"groups": [group for group, _ in rows], "classes": [label for _, label in rows]},
         )
-        loans = assign_sides(database, parameters)
-        found = database.execute('SELECT "group", split FROM sides').fetchall()
-    assert len(found) == len(dict(found)), "a group stands on two sides"
-    return dict(found), loans
+        reassignments = assign_splits(database, parameters)
+        found = database.execute('SELECT "group", split FROM splits').fetchall()
+    assert len(found) == len(dict(found)), "a group is in two splits"
+    return dict(found), reassignments
 
 
 def unit(*parts: object) -> float:
@@ -47,7 +47,7 @@ def unit(*parts: object) -> float:
 
 
 def by_hash(group: str, parameters: Settings) -> str:
-    """The side that a group's hash alone gives it."""
+    """The split that a group's hash alone gives it."""
     if unit(parameters.seed, "test", group) < parameters.test_fraction:
         return "test"
     of_rest = parameters.validation_fraction / (1 - parameters.test_fraction)
@@ -55,7 +55,7 @@ def by_hash(group: str, parameters: Settings) -> str:
 
 
 def short_classes(rows: list[Picture], parameters: Settings) -> set[str]:
-    """Classes that hash leaves without an object on a side."""
+    """Classes that hash leaves without an object in a split."""
     wanted = {"train"} | {s for s in SPLITS[1:] if getattr(parameters, f"{s}_fraction") > 0}
     found = defaultdict(set)
     for group, label in rows:
@@ -67,21 +67,21 @@ def short_classes(rows: list[Picture], parameters: Settings) -> set[str]:
 @given(pictures, shares, st.integers(0, 3))
 def test_a_side_is_a_function_of_the_group_alone_except_for_loans(rows, fractions, seed) -> None:
     parameters = replace(PLAIN, test_fraction=fractions[0], validation_fraction=fractions[1], seed=seed)
-    found, loans = sides(rows, parameters)
+    found, reassignments = splits_of(rows, parameters)
     assert set(found) == {group for group, _ in rows}
-    lent = {loan.group for loan in loans}
-    assert {group: side for group, side in found.items() if group not in lent} == {
+    lent = {reassignment.group for reassignment in reassignments}
+    assert {group: split for group, split in found.items() if group not in lent} == {
         group: by_hash(group, parameters) for group in found if group not in lent
     }
-    assert {loan.label for loan in loans} <= short_classes(rows, parameters)
+    assert {reassignment.label for reassignment in reassignments} <= short_classes(rows, parameters)
 
 
 @property_test
 @given(pictures, pictures)
 def test_no_object_changes_side_when_the_collection_grows(rows, more) -> None:
-    """But for groups of classes that were so small that hash had left a side empty."""
-    before, _ = sides(rows)
-    after, _ = sides(rows + more)
+    """But for groups of classes that were so small that hash had left a split empty."""
+    before, _ = splits_of(rows)
+    after, _ = splits_of(rows + more)
     short = short_classes(rows, PLAIN) | short_classes(rows + more, PLAIN)
     classes = defaultdict(set)
     for group, label in rows + more:
@@ -95,12 +95,12 @@ def test_no_object_changes_side_when_the_collection_grows(rows, more) -> None:
 def test_no_object_of_a_class_of_ordinary_size_ever_changes_side() -> None:
     """1,000 groups in 4 classes, growing by a tenth twenty times."""
     rows = [(f"artist {number}", "abcd"[number % 4]) for number in range(1000)]
-    before, loans = sides(rows)
-    assert not loans
+    before, reassignments = splits_of(rows)
+    assert not reassignments
     for step in range(20):
         rows += [(f"newcomer {step}/{number}", random.Random(step).choice("abcde")) for number in range(100)]
-        after, _ = sides(rows)
-        assert all(after[group] == side for group, side in before.items() if not group.startswith("newcomer"))
+        after, _ = splits_of(rows)
+        assert all(after[group] == split for group, split in before.items() if not group.startswith("newcomer"))
 
 
 @property_test
@@ -109,14 +109,14 @@ def test_the_order_of_the_rows_does_not_matter(rows, random_, folds) -> None:
     shuffled = list(rows)
     random_.shuffle(shuffled)
     parameters = replace(PLAIN, folds=folds)
-    assert sides(rows, parameters) == sides(shuffled, parameters)
+    assert splits_of(rows, parameters) == splits_of(shuffled, parameters)
 
 
 @property_test
 @given(pictures)
 def test_a_class_with_groups_to_spare_stands_on_every_side(rows) -> None:
     own = [(f"{label}/{group}", label) for group, label in rows]  # no group in two classes
-    found, loans = sides(own)
+    found, reassignments = splits_of(own)
     for label in {label for _, label in own}:
         groups = {group for group, other in own if other == label}
         present = {found[group] for group in groups}
@@ -132,13 +132,13 @@ def test_shares_are_met_in_each_class_within_what_groups_allow() -> None:
     for label, groups in (("a", 2000), ("b", 400), ("c", 60)):
         for number in range(groups):
             rows += [(f"{label}{number}", label)] * rng.choice((1, 1, 1, 2, 5))
-    found, _ = sides(rows)
+    found, _ = splits_of(rows)
     sizes = Counter(group for group, _ in rows)
     for label in "abc":
         own = {group: size for group, size in sizes.items() if group[0] == label}
         total, squares = sum(own.values()), sum(size**2 for size in own.values())
-        for side, share in (("test", 0.15), ("validation", 0.25), ("train", 0.6)):
-            got = sum(size for group, size in own.items() if found[group] == side)
+        for split, share in (("test", 0.15), ("validation", 0.25), ("train", 0.6)):
+            got = sum(size for group, size in own.items() if found[group] == split)
             assert abs(got - share * total) <= 4 * math.sqrt(share * (1 - share) * squares)
 
 
@@ -147,8 +147,8 @@ def test_shares_are_met_in_each_class_within_what_groups_allow() -> None:
 def test_every_object_is_tested_in_exactly_one_fold(rows, folds) -> None:
     tested = Counter()
     for fold in range(folds):
-        found, _ = sides(rows, replace(PLAIN, folds=folds, fold=fold))
-        tested.update(group for group, side in found.items() if side == "test")
+        found, _ = splits_of(rows, replace(PLAIN, folds=folds, fold=fold))
+        tested.update(group for group, split in found.items() if split == "test")
     assert tested == Counter({group: 1 for group, _ in rows})
 
 
@@ -159,7 +159,7 @@ def test_folds_of_single_objects_differ_by_at_most_one_in_each_class(labels, fol
     sizes = defaultdict(list)
     for fold in range(folds):
         parameters = replace(PLAIN, folds=folds, fold=fold)
-        found, _ = sides(rows, parameters)
+        found, _ = splits_of(rows, parameters)
         count = Counter((label, found[group]) for group, label in rows)
         for label in set(labels):
             sizes[label].append(count[label, "test"])
@@ -181,7 +181,7 @@ def test_folds_are_as_balanced_as_scikit_learns() -> None:
     ours = np.zeros(900, int)
     rows = [(str(group), str(label)) for group, label in zip(groups, labels)]
     for fold in range(5):
-        found, _ = sides(rows, replace(PLAIN, folds=5, fold=fold))
+        found, _ = splits_of(rows, replace(PLAIN, folds=5, fold=fold))
         ours[[found[group] == "test" for group, _ in rows]] = fold
 
     def deviation(folds: np.ndarray) -> float:
@@ -193,5 +193,5 @@ def test_folds_are_as_balanced_as_scikit_learns() -> None:
 
 def test_the_seed_draws_another_split() -> None:
     rows = [(str(number), "ab"[number % 2]) for number in range(200)]
-    first, second = sides(rows)[0], sides(rows, replace(PLAIN, seed=2))[0]
+    first, second = splits_of(rows)[0], splits_of(rows, replace(PLAIN, seed=2))[0]
     assert 20 < sum(first[group] != second[group] for group in first) < 180

@@ -16,7 +16,7 @@ from tests.helpers.tables import objects, write_csv
 
 def test_a_local_table_its_images_and_the_map(tmp_path: Path) -> None:
     paths = [write_csv(tmp_path / name, objects(4)) for name in ("x.csv", "y.csv", "map.csv")]
-    parameters = dict(zip(("table", "images", "label_map"), paths), source="table")
+    parameters = dict(zip(("table", "images_table", "label_map"), paths), source="table")
     before = source_state(parameters)
     assert before == source_state(parameters) and not before.startswith("unknown")
     for path in paths:
@@ -72,7 +72,7 @@ def test_bigquery_tells_when_a_table_was_changed_but_not_a_view(monkeypatch: pyt
         monkeypatch.setenv("BIGQUERY_EMULATOR_HOST", address)
         server.add_table("a.b.objects", "SELECT 1 AS object_id, 'x' AS culture")
         server.add_table("a.b.images", "SELECT 1 AS object_id, 'http://h/1' AS original_image_url")
-        parameters = {"source": "bigquery", "table": "a.b.objects", "images": "a.b.images"}
+        parameters = {"source": "bigquery", "table": "a.b.objects", "images_table": "a.b.images"}
         before = source_state(parameters)
         assert before == source_state(parameters) and not before.startswith("unknown") and not server.dry_runs
         server.modified["a.b.images"] = 2

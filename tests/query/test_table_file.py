@@ -133,11 +133,11 @@ def test_ids_meet_whatever_their_types(tmp_path: Path) -> None:
     for ids in ([float(n) for n in range(1, ROWS + 1)], [f"{n}.0" for n in range(1, ROWS + 1)]):
         table = write_parquet(tmp_path / "objects.parquet", object_id=ids)
         rows = [{"object_id": n, "original_image_url": f"http://h/{n}.jpg"} for n in range(1, ROWS + 1)]
-        _, found = run(tmp_path, table=table, images=write_csv(tmp_path / "images.csv", rows))
+        _, found = run(tmp_path, table=table, images_table=write_csv(tmp_path / "images.csv", rows))
         assert {row["object_id"]: row["image_uri"] for row in found}["7"] == "http://h/7.jpg"
     other = write_csv(tmp_path / "images.csv", [{"object_id": f"A{n}", "original_image_url": "x"} for n in range(3)])
     with pytest.raises(QueryError, match="such as 1, 10, 11.* such as A0, A1, A2"):
-        run(tmp_path, table=table, images=other)
+        run(tmp_path, table=table, images_table=other)
 
 
 def test_a_cell_may_hold_several_addresses(tmp_path: Path) -> None:

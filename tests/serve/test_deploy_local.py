@@ -92,9 +92,9 @@ def test_no_test_picture(run):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"serving": "lambda"}, "deployment, kserve"),
-        ({"service": "Museum_1"}, "a-z, 0-9"),
-        ({"service": "x" * 41}, "at most 40"),
+        ({"kind": "lambda"}, "deployment, kserve"),
+        ({"name": "Museum_1"}, "a-z, 0-9"),
+        ({"name": "x" * 41}, "at most 40"),
         ({"replicas": 0}, "from 1 to 1000"),
         ({"canary_percent": 101}, "from 0 to 100"),
     ],

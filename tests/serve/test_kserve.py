@@ -1,4 +1,4 @@
-"""serving=kserve: what is written, and what happens on Knative and in raw mode, in good cases and bad ones."""
+"""serve_kind=kserve: what is written, and what happens on Knative and in raw mode, in good cases and bad ones."""
 
 import json
 import shutil
@@ -222,5 +222,5 @@ def test_beside_a_canary_a_rollback_ends_the_canary_and_the_next_one_goes_back(k
 
 def test_a_service_of_our_own_kind_is_left_alone(kube, controller, questions, models):
     kubernetes.connect().apply(objects.public_service("colours", objects.Versions(main="0123456789")))
-    with pytest.raises(RolloutError, match="in service by serving=deployment: choose another"):
+    with pytest.raises(RolloutError, match="in service by serve_kind=deployment: choose another"):
         put(controller, questions, models[0][0])

@@ -171,7 +171,7 @@ def test_outside_a_cluster(monkeypatch):
 
 
 def test_kfps_store_and_one_of_the_users_own_at_once(pod, s3_endpoint, monkeypatch):
-    """A stock minio:// pipeline root, and store_secret with another store to read pictures from."""
+    """A stock minio:// pipeline root, and secret_store with another store to read pictures from."""
     import boto3
 
     keys = {"aws_access_key_id": ACCESS_KEY, "aws_secret_access_key": SECRET_KEY, "region_name": "us-east-1"}

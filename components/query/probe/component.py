@@ -10,7 +10,7 @@ from components.container_images import image
 def probe(
     source: str,
     table: str,
-    images: str,
+    images_table: str,
     keywords: str,
     columns: str,
     label_map: str,

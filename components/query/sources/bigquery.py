@@ -47,7 +47,7 @@ CARRIED = ("object_id", "title", "artist_display_name", "rights_and_reproduction
 
 def open_source(settings: Settings) -> "BigQuerySource":
     """The tables `table` and `images`; without either, The Met's. Raises QueryError without credentials."""
-    images = settings.images or ("" if settings.table else IMAGES)
+    images = settings.images_table or ("" if settings.table else IMAGES)
     return BigQuerySource(settings, _table_id(settings.table or TABLE), _table_id(images) if images else "")
 
 

@@ -33,20 +33,20 @@ class TableSource:
 
     def state(self) -> str:
         """Of all files."""
-        return " ".join(table_state(uri) for uri in (self.settings.table, self.settings.images) if uri)
+        return " ".join(table_state(uri) for uri in (self.settings.table, self.settings.images_table) if uri)
 
     def load(self, database: duckdb.DuckDBPyConnection) -> None:
         """Creates `raw`, and `raw_images` of a table of pictures."""
         settings = self.settings
         tables = {"objects": open_table(database, settings.table)}
-        if settings.images:
-            tables["images"] = open_table(database, settings.images)
+        if settings.images_table:
+            tables["images"] = open_table(database, settings.images_table)
         self.files = tuple(path for table in tables.values() for path in table.paths)
         names = {name: table.names for name, table in tables.items()}
         check_renamed(settings, names, lambda table, name: tables[table].find(name))
         objects = tables["objects"]
         load_table(database, "raw", objects, under_our_names(objects, settings.renamed_in("objects")))
-        if settings.images:
+        if settings.images_table:
             self._load_images(database, tables["images"])
 
     def _load_images(self, database: duckdb.DuckDBPyConnection, table: TableFile) -> None:
@@ -65,13 +65,13 @@ class TableSource:
     def load_pictures(self, database: duckdb.DuckDBPyConnection) -> None:
         """Creates `pictures` from the images table if there is one, else from the objects."""
         settings = self.settings
-        relation = "raw_images" if settings.images else "objects"
+        relation = "raw_images" if settings.images_table else "objects"
         try:
             if settings.images_where:
                 relation = self._matching_images(database)
             create_pictures(database, relation, base_of(settings), folder_of_table(settings))
         except duckdb.Error as error:
-            raise QueryError(f"cannot read {settings.images or settings.table}: {first_line(error)}") from error
+            raise QueryError(f"cannot read {settings.images_table or settings.table}: {first_line(error)}") from error
 
     def _matching_images(self, database: duckdb.DuckDBPyConnection) -> str:
         """Creates the table of the images that match `images_where`; returns its name."""
