@@ -62,7 +62,7 @@ MATRIX = {
         "wrong-type": ("/wrong-type", "ok", 1),
         "png-called-jpeg": ("/png", "ok", 1),
     },
-    "damaged picture": {"damaged": ("/damaged", "corrupt", 1)},
+    "damaged image": {"damaged": ("/damaged", "corrupt", 1)},
     "body shorter than Content-Length, then fine": {"half-body-passes": ("/half/2", "ok", 3)},
     "body shorter than Content-Length for ever": {"half-body-for-ever": ("/half/99", "incomplete", 5)},
     "body cut off, no Content-Length, then fine": {
@@ -112,7 +112,7 @@ MATRIX = {
         "claims-10-gb": ("/claims-much", "too_large", 1),
     },
     "50-megapixel PNG": {"50-megapixel-png": ("/large-png", "too_many_pixels", 1)},
-    "a picture of one colour, or wholly transparent": {
+    "an image of one colour, or wholly transparent": {
         "white": ("/blank/RGB", "ok", 1),
         "dark-grey": ("/blank/L", "ok", 1),
         "transparent": ("/blank/RGBA", "ok", 1),
@@ -186,7 +186,7 @@ ELSEWHERE = {
     "connection refused": "test_download.test_no_one_listening",
     "Retry-After of more than 15 minutes": "test_hosts.test_a_host_that_asks_for_a_day_is_given_up_for_this_run",
     "all objects of a host that never answers": "test_fetcher.test_a_host_that_never_answers_ends_soon",
-    "a picture on which the decoder crashes": "test_crash.test_pictures_that_crash_the_decoder",
+    "an image on which the decoder crashes": "test_crash.test_pictures_that_crash_the_decoder",
     "robots.txt forbids it, or asks for more than 60 s between requests":
         "test_robots.test_a_crawl_delay_beyond_reason_is_a_refusal",
     "robots.txt that cannot be understood (a web page, no text)":
