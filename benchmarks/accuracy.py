@@ -1,4 +1,4 @@
-"""The accuracy table of docs/training.md: the pipeline's own steps on real pictures, beside an expert's script.
+"""The accuracy table of docs/training.md: the pipeline's own steps on real images, beside an expert's script.
 
     python -m benchmarks.accuracy DATA [--work DIR] [--seeds 1,2,3,4,5] [--only louvre-mobilenet_v2]
 
@@ -6,7 +6,7 @@ DATA holds louvre/ (objects.csv, images.csv, images/), pacs_photo/ and painters4
 seed changes the split and the training; painters4, which is small, has three folds for every seed. For each data set
 and split `pipeline.py run` makes the data (query to assemble, over HTTP or from the folder, near-duplicates dropped);
 then every setting trains on it by `python -m components.train.worker`, and its model.tflite answers for the test
-pictures. The expert's script takes the same records: features of the same network by plain Keras, scikit-learn's
+images. The expert's script takes the same records: features of the same network by plain Keras, scikit-learn's
 LogisticRegressionCV on training and validation split together. Nothing is chosen by the test split. What is in the
 folder --work already is not done again.
 """
@@ -132,7 +132,7 @@ def _dataset(arguments: argparse.Namespace, data: str, split: Split) -> str:
 
 @contextlib.contextmanager
 def _source(folder: Path) -> Iterator[list[str]]:
-    """The parameters by which the pipeline reads `folder`; a table's pictures are served over HTTP meanwhile."""
+    """The parameters by which the pipeline reads `folder`; a table's images are served over HTTP meanwhile."""
     if not (folder / "objects.csv").exists():
         yield ["source=folder", f"table={folder}"]
         return

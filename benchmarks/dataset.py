@@ -240,7 +240,7 @@ def _part_hashes(count: int) -> dict:
 
 
 def _part_pictures(count: int) -> dict:
-    """Hashes of pictures are not random: blends of drawings, bright in the middle, one in a hundred a cropped copy."""
+    """Hashes of images are not random: blends of drawings, bright in the middle, one in a hundred a cropped copy."""
     rng = np.random.default_rng(0)
     lumas = np.zeros((count, 16, 16), np.uint8)
     for start in range(0, count, 10_000):  # all at once they would need more memory than the search
@@ -253,7 +253,7 @@ def _part_pictures(count: int) -> dict:
 
 
 def _part_assemble(count: int) -> dict:
-    """The whole step on different pictures and, one in a hundred, a copy at a lower quality."""
+    """The whole step on different images and, one in a hundred, a copy at a lower quality."""
     folder = tempfile.mkdtemp()
     try:
         if os.fork() == 0:  # another process makes the input: its memory is not that of the step

@@ -3,7 +3,7 @@
     python -m benchmarks.fetch --peer /path/to/venv-with-img2dataset/bin/python
     python -m benchmarks.fetch --flat 1000 10000 100000
 
-Both fetch the same pictures with two processes to 256 pixels, keep the aspect and write WebDataset shards, in turns.
+Both fetch the same images with two processes to 256 pixels, keep the aspect and write WebDataset shards, in turns.
 The *steady rate* is the server's own count: requests between the first and the last tenth of a run, by nginx's log.
 So neither start-up nor merging counts; wall time and CPU time do count them. Needs nginx; img2dataset 1.47 from PyPI
 wants an environment of its own.
@@ -108,7 +108,7 @@ def _compare(nginx: "Nginx", options: argparse.Namespace) -> None:
 
 
 def _flat(nginx: "Nginx", counts: list[int]) -> None:
-    """Small pictures, so that everything but the decoder shows."""
+    """Small images, so that everything but the decoder shows."""
     nginx.write_pictures(100, 64, 96)
     print("| objects | CPU ms per image | largest process, MB |\n|---:|---:|---:|")
     for count in counts:
@@ -130,7 +130,7 @@ def _print_table(runs: dict[str, list[Run]]) -> None:
 
 
 class Nginx:
-    """nginx with a folder of pictures; every picture is there under any number of names: `/<number>/<name>`."""
+    """nginx with a folder of images; every image is there under any number of names: `/<number>/<name>`."""
 
     def __init__(self, folder: Path) -> None:
         with socket.create_server(("127.0.0.1", 0)) as unused:

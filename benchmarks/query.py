@@ -78,7 +78,7 @@ def _write_table(folder: str, rows: int, kind: str) -> Path:
 
 
 def _measure(folder: str, table: Path) -> tuple[float, ...]:
-    """Wall seconds, CPU seconds, peak MB, pictures."""
+    """Wall seconds, CPU seconds, peak MB, images."""
     command = [sys.executable, "-c", SELECT, folder, str(table)]
     output = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout
     wall, cpu, memory, pictures = output.rpartition("RESULT ")[2].split()

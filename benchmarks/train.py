@@ -2,7 +2,7 @@
 
     python -m benchmarks.train [input] [step] [features] [start] [--rounds 5] [--models simple_cnn,mobilenet_v2]
 
-Pictures are synthetic JPEGs of 256 pixels on the short side and 0.24 bytes per pixel (stored paintings of the Louvre
+Images are synthetic JPEGs of 256 pixels on the short side and 0.24 bytes per pixel (stored paintings of the Louvre
 have 0.22), about 19 KB each; batches of 32 at 224 pixels. Peers take turns in every round, in another order each.
 Tables have the medians of the rounds by the wall clock and by processor time (which a busy machine disturbs less); a
 gain is the median of the rounds' ratios. How two workers compare with one: python -m benchmarks.workers.
@@ -69,7 +69,7 @@ def main() -> None:
 
 
 def make_pictures(folder: Path) -> Path:
-    """Writes PICTURES pictures as record shards with dataset.json, and as a folder per class; returns the folder."""
+    """Writes PICTURES images as record shards with dataset.json, and as a folder per class; returns the folder."""
     random = np.random.default_rng(1)
     splits = {}
     for split, count in (("train", PICTURES), ("validation", 64)):
@@ -97,7 +97,7 @@ def make_pictures(folder: Path) -> Path:
 
 
 def _picture(random: np.random.Generator) -> tuple[bytes, int, int]:
-    """A JPEG with a natural picture's mix of large shapes and grain, portrait or landscape."""
+    """A JPEG with a natural image's mix of large shapes and grain, portrait or landscape."""
     height, width = random.permutation([STORED, int(random.integers(STORED, 360))])
     coarse = random.integers(0, 256, [12, 12, 3]).astype(np.uint8)
     shapes = imaging.resize_short_side(coarse, max(height, width))[:height, :width].astype(np.float32)
@@ -107,7 +107,7 @@ def _picture(random: np.random.Generator) -> tuple[bytes, int, int]:
 
 
 def measure_input(dataset: Path, arguments: argparse.Namespace) -> None:
-    """The input pipeline alone, with the threads that training gives it: how many pictures per second come out."""
+    """The input pipeline alone, with the threads that training gives it: how many images per second come out."""
 
     def ours(augmentation: str) -> Callable[[], Measured]:
         return lambda: _pull(_our_batches(dataset, augmentation), 2 if augmentation == "strong" else EPOCHS)

@@ -3,7 +3,7 @@
     python -m benchmarks.workers --model simple_cnn --rounds 3
 
 Rounds are interleaved (one, two, one, two ...). With no further core to win, two workers at 1.0 of one would mean that
-exchanging gradients costs nothing; the ratio's distance from 1 is the overhead. CPU time per picture is that of all
+exchanging gradients costs nothing; the ratio's distance from 1 is the overhead. CPU time per image is that of all
 workers, from the difference between a long and a short training, so that no start counts: it says how much the
 exchange itself costs, also on a machine that does other things, where images per second only say how busy it is.
 """
@@ -59,7 +59,7 @@ def main() -> None:
 
 @dataclass(frozen=True)
 class Speed:
-    """Images a second with the first steps left out, and CPU milliseconds a picture of all workers."""
+    """Images a second with the first steps left out, and CPU milliseconds an image of all workers."""
 
     rate: float
     cpu: float
@@ -104,7 +104,7 @@ def children_cpu() -> float:
 
 
 def write_dataset(folder: Path, pictures: int, size: int) -> str:
-    """A data set of noisy pictures; what is on them does not matter to the speed."""
+    """A data set of noisy images; what is on them does not matter to the speed."""
     splits = {}
     for split, count in (("train", pictures), ("validation", 32), ("test", 8)):
         path = folder / f"{split}-00000-of-00001.tfrecord"

@@ -1,4 +1,4 @@
-"""`pipeline.py predict`: the labels of pictures, best first."""
+"""`pipeline.py predict`: the labels of images, best first."""
 
 import contextlib
 import glob
@@ -14,10 +14,10 @@ _BAR = 30
 
 
 def predict(model: str, images: Sequence[str], top: int, as_json: bool) -> int:
-    """Prints label and probabilities of each picture; returns 1 if one could not be classified.
+    """Prints label and probabilities of each image; returns 1 if one could not be classified.
 
     Args:
-        images: paths, URLs, folders (all pictures below them), patterns, and `-` for standard input.
+        images: paths, URLs, folders (all images below them), patterns, and `-` for standard input.
     """
     from components.artifacts import classifier
     from components.server.predict import LIMIT, predict_bytes, predict_files
@@ -63,7 +63,7 @@ def _block() -> str:
 
 
 def _expanded(image: str) -> list[str]:
-    """The pictures that an argument means. Raises PipelineError: a folder or pattern without any."""
+    """The images that an argument means. Raises PipelineError: a folder or pattern without any."""
     if image == "-" and sys.stdin.isatty():
         raise PipelineError("-: there is nothing on standard input; pipe a picture into it, or give its path")
     if image == "-" or "://" in image or os.path.isfile(image):
@@ -79,7 +79,7 @@ def _expanded(image: str) -> list[str]:
 
 
 def _below(folder: str) -> list[str]:
-    """The pictures below a folder, by what is in the files and not by their names."""
+    """The images below a folder, by what is in the files and not by their names."""
     walked = ((place, sorted(names)) for place, inner, names in os.walk(folder) if not inner.sort())
     paths = [os.path.join(place, name) for place, names in walked for name in names if not name.startswith(".")]
     pictures = [path for path in paths if os.path.isfile(path) and _is_picture(path)]

@@ -44,7 +44,7 @@ def change(run: runs.Run, values: dict[str, Any]) -> None:
 def take_back(run: runs.Run, first: str, keep_pictures: bool = True) -> None:
     """Removes the outputs of the stage `first` and of all after it, and what kfp's cache knows of them.
 
-    Pictures stay, if the shards are the same: fetch knows itself which of them are still good, and must not ask a
+    Images stay, if the shards are the same: fetch knows itself which of them are still good, and must not ask a
     museum for them twice.
 
     Raises:

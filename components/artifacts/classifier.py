@@ -51,10 +51,10 @@ class Classifier:
         self._lock = threading.Lock()
 
     def predict(self, images: list[bytes]) -> np.ndarray:
-        """Probabilities, [len(images), classes] float32, of encoded pictures (JPEG, PNG, WebP, ...).
+        """Probabilities, [len(images), classes] float32, of encoded images (JPEG, PNG, WebP, ...).
 
         Raises:
-            imaging.ImageError: one of them is no picture; nothing was predicted.
+            imaging.ImageError: one of them is no image; nothing was predicted.
         """
         pictures = [self._prepared(image) for image in images]
         rows = np.empty([len(images), len(self.labels)], np.float32)
@@ -72,7 +72,7 @@ class Classifier:
         return [(self.labels[index], round(float(row[index]), 6)) for index in order]
 
     def check(self) -> None:
-        """Predicts one real picture. Raises ModelError unless the answer is a probability for each label."""
+        """Predicts one real image. Raises ModelError unless the answer is a probability for each label."""
         pixels = np.indices((48, 64)).sum(axis=0, dtype=np.uint8)
         picture = imaging.encode_jpeg(np.repeat(pixels[:, :, None], 3, axis=2), 90)
         row = self.predict([picture])[0]
@@ -83,7 +83,7 @@ class Classifier:
         stored = self.card["stored_size"]
         if self.engine == "litert":
             return imaging.model_input(image, stored, self.card.get("view", "center"))
-        # The SavedModel decodes and crops by itself. It gets the stored picture, lossless, so that formats which
+        # The SavedModel decodes and crops by itself. It gets the stored image, lossless, so that formats which
         # TensorFlow cannot decode work too and the resizing is the same one.
         return _png(imaging.resize_short_side(imaging.decode(image, stored), stored))
 
@@ -225,7 +225,7 @@ def _real(values: np.ndarray, details: dict) -> np.ndarray:
 
 
 def _saved_model(path: str) -> tuple[Callable[[bytes], np.ndarray], int | None]:
-    """The SavedModel as a function from an encoded picture to [classes] float32, and its classes if it says."""
+    """The SavedModel as a function from an encoded image to [classes] float32, and its classes if it says."""
     try:
         import tensorflow as tf
     except ImportError as error:

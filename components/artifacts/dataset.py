@@ -52,8 +52,8 @@ class Split:
 
 @dataclass(frozen=True)
 class DatasetInfo:
-    """`dataset.json`: `snapshot` is the hash of the content, `stored_size` the short side of a picture in pixels,
-    `selection` where objects went before the pictures were fetched: (what is left, how many, [(why, how many)])."""
+    """`dataset.json`: `snapshot` is the hash of the content, `stored_size` the short side of an image in pixels,
+    `selection` where objects went before the images were fetched: (what is left, how many, [(why, how many)])."""
 
     snapshot: str
     labels: tuple[str, ...]
@@ -208,7 +208,7 @@ def read_file(
 
 
 def snapshot(labels: Sequence[str], rows: Iterable[tuple[str, str, int, str]]) -> str:
-    """sha256 of all that training sees: labels, and each example's id, split, label index and picture's sha256, the
+    """sha256 of all that training sees: labels, and each example's id, split, label index and image's sha256, the
     `rows` sorted by id."""
     digest = hashlib.sha256(json.dumps({"format": FORMAT, "labels": list(labels)}).encode())
     for row in rows:

@@ -1,4 +1,4 @@
-"""The record files: one tf.train.Example per picture in TFRecord framing, written and read without TensorFlow.
+"""The record files: one tf.train.Example per image in TFRecord framing, written and read without TensorFlow.
 
 TensorFlow, TFDS and slim-style code read them as they are. The Example messages are declared here with protobuf's own
 API, because TensorFlow is the only package that ships them compiled, and it is 600 MB.
@@ -48,7 +48,7 @@ SCHEMA = {
 HEADER_BYTES = 12
 FOOTER_BYTES = 4
 _MASK_DELTA = 0xA282EAD8
-# Longer than any picture that fetch stores: a damaged length must not make the reader allocate gigabytes.
+# Longer than any image that fetch stores: a damaged length must not make the reader allocate gigabytes.
 _MAX_RECORD_BYTES = 1 << 30
 
 
@@ -63,7 +63,7 @@ class RecordError(PipelineError):
 
 @dataclass(frozen=True)
 class Record:
-    """One picture with its label: the stored JPEG, its size in pixels, and the sha256 of it and of the original."""
+    """One image with its label: the stored JPEG, its size in pixels, and the sha256 of it and of the original."""
 
     object_id: str
     label: str
@@ -124,7 +124,7 @@ def decode(payload: bytes) -> Record:
 
 
 def verify(record: Record) -> None:
-    """Raises RecordError unless the picture's bytes match the checksum that the record carries."""
+    """Raises RecordError unless the image's bytes match the checksum that the record carries."""
     if hashlib.sha256(record.encoded).hexdigest() != record.sha256:
         raise RecordError(f"the picture of object {record.object_id} does not match its sha256")
 

@@ -97,7 +97,7 @@ def assemble_dataset(
 
 
 def _deduplicate(merged: pa.Table, settings: Settings) -> tuple[duplicates.Found, Resolution]:
-    """Which rows of `merged` go; rows without a picture take no part."""
+    """Which rows of `merged` go; rows without an image take no part."""
     rows = np.flatnonzero(pc.equal(merged["status"], OK).to_numpy(zero_copy_only=False))
     pictures = merged.select(duplicates.COLUMNS).take(pa.array(rows))
     found = duplicates.find_pairs(pictures, settings.duplicate_distance)
@@ -159,7 +159,7 @@ def _excluded(index: pa.Table, resolution: Resolution) -> list[dict[str, Any]]:
 
 
 def _with_outcome(index: pa.Table, resolution: Resolution) -> pa.Table:
-    """`index` with `kept`, `reason` (empty, the status of a failed picture, or why the picture was excluded) and
+    """`index` with `kept`, `reason` (empty, the status of a failed image, or why the image was excluded) and
     `conflict`."""
     statuses = index["status"].to_pylist()
     reasons = [reason or ("" if status == OK else status) for reason, status in zip(resolution.reasons, statuses)]

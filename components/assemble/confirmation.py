@@ -1,6 +1,6 @@
-"""Whether two pictures are the same, however re-encoded, resized, mirrored or lightly cropped.
+"""Whether two images are the same, however re-encoded, resized, mirrored or lightly cropped.
 
-Two different landscapes with the same sky have close perceptual hashes. What they do not share is detail: both pictures
+Two different landscapes with the same sky have close perceptual hashes. What they do not share is detail: both images
 are reduced to it (the local mean removed, the local contrast evened out), one is shifted and stretched until it fits
 the other best, and the correlation of the two decides.
 """
@@ -23,7 +23,7 @@ _DOUBTFUL = 0.6
 # Contrast below this (in grey levels) is noise of the JPEG, not detail.
 _NOISE = 8.0
 _WINDOW = 9
-# Cuts at a side, as shares of the picture: those tried first on all sides; the steps of the search, each with the
+# Cuts at a side, as shares of the image: those tried first on all sides; the steps of the search, each with the
 # correlation below which no copy was ever seen at that stage; its limit.
 _FIRST_TRIMS = (0.0, -0.05, -0.025, 0.025, 0.05)
 _STEPS = ((0.025, 0.3), (0.0125, 0.5), (0.006, 0.65))
@@ -33,7 +33,7 @@ _CHUNK = 128
 
 
 def detail(jpeg: bytes) -> np.ndarray:
-    """The detail of a picture, squashed to float32 [64, 64]."""
+    """The detail of an image, squashed to float32 [64, 64]."""
     grey = Image.fromarray(simplejpeg.decode_jpeg(jpeg, colorspace="GRAY")[:, :, 0])
     pixels = np.asarray(grey.resize((SIDE, SIDE), Image.Resampling.BOX), np.float32)
     mean = _local_mean(pixels)

@@ -20,7 +20,7 @@ from components.assemble.validation import Check
 from components.shared import report
 from components.shared.report import Picture, Report
 
-# The page stays below about 15 MB: so many pictures in the galleries of all classes together, and in one class.
+# The page stays below about 15 MB: so many images in the galleries of all classes together, and in one class.
 _GALLERY_PICTURES = 2400
 _GALLERY_OF_CLASS = (4, 18)
 _PAIRS_SHOWN = 60
@@ -133,7 +133,7 @@ class _Page:
         return report.findable(items, f"Find one of {len(self.labels)} classes")
 
     def _doubts(self) -> Iterator[tuple[str, str, list[Markup]]]:
-        """Sections about pictures that a curator should look at; only those that have any."""
+        """Sections about images that a curator should look at; only those that have any."""
         conflicts, copies = self._resolved_pairs()
         if conflicts:
             intro = "The same picture under different labels. Which one is right? Correct it in the collection."
@@ -151,7 +151,7 @@ class _Page:
             yield "Suspected wrong labels", intro, [self._suspects()]
 
     def _resolved_pairs(self) -> tuple[list[tuple[int, int]], list[tuple[int, int]]]:
-        """(stays or goes, goes) of conflicts and of duplicates, each picture once as the one that goes."""
+        """(stays or goes, goes) of conflicts and of duplicates, each image once as the one that goes."""
         conflicts, copies = [], []
         labels, of = self.columns["label"], self.findings.of
         for row, other in enumerate(of):
@@ -232,7 +232,7 @@ class _Page:
         return sorted(kept, key=lambda row: digests[row])
 
     def _banner(self) -> list[bytes]:
-        """One picture of each class in turn, those that cut well to a row."""
+        """One image of each class in turn, those that cut well to a row."""
         by_class = defaultdict(list)
         for row in self._by_digest():
             by_class[self.columns["label"][row]].append(row)

@@ -1,7 +1,7 @@
-"""Pictures that occur more than once: the same bytes, or the same picture re-encoded, resized, mirrored or cropped.
+"""Images that occur more than once: the same bytes, or the same image re-encoded, resized, mirrored or cropped.
 
 Candidates are pairs whose perceptual hashes differ in few bits. Of these thumbnails are compared, and of what is left
-the pictures themselves: each step sees what the one before left. What is already known to be equal by way of others is
+the images themselves: each step sees what the one before left. What is already known to be equal by way of others is
 not compared again.
 """
 
@@ -18,7 +18,7 @@ from components.assemble.search import MANY, close_pairs, crowd_links
 from components.shared import hashing
 from components.shared.progress import Progress
 
-# What is cut off one picture before its hash is compared with that of the whole other: light crops are found by this,
+# What is cut off one image before its hash is compared with that of the whole other: light crops are found by this,
 # even ones first, then those of mostly one side.
 EVEN_CUTS: tuple[hashing.Cuts, ...] = tuple((cut, cut, cut, cut) for cut in (0.0, 0.025, 0.05))
 UNEVEN_CUTS: tuple[hashing.Cuts, ...] = (
@@ -27,15 +27,15 @@ UNEVEN_CUTS: tuple[hashing.Cuts, ...] = (
     (0.025, 0.025, 0.05, 0.0),
     (0.025, 0.025, 0.0, 0.05),
 )
-# Correlation of thumbnails below which a pair is not worth reading the pictures; copies have 0.66 and more.
+# Correlation of thumbnails below which a pair is not worth reading the images; copies have 0.66 and more.
 _THUMBNAILS_ALIKE = 0.6
 # Grey levels between the darkest and the brightest part of a thumbnail.
 _LEAST_CONTRAST = 4
-# Of a group of equal pictures so many are compared with all others; more would find nothing new.
+# Of a group of equal images so many are compared with all others; more would find nothing new.
 _CROWD = 32
 # Bits in which the hashes of a crowd's copies differ; more would link what only looks alike.
 _CROWD_DISTANCE = 4
-# Pairs whose pictures are looked at, at most: about a quarter of an hour on two cores. In pairs and not in seconds, so
+# Pairs whose images are looked at, at most: about a quarter of an hour on two cores. In pairs and not in seconds, so
 # that the same collection gives the same data set on any machine.
 MOST_LOOKED_AT = 1_000_000
 # Pairs looked at before what they tell is used, and pairs from which they are chosen.
@@ -50,7 +50,7 @@ _CHUNK_OF_THUMBNAILS = 1 << 13
 
 @dataclass(frozen=True)
 class Found:
-    """Pairs that show the same picture, and how many more might: alike by hash and thumbnail, not looked at. `complete`
+    """Pairs that show the same image, and how many more might: alike by hash and thumbnail, not looked at. `complete`
     is false where hashes were so alike that not even all such pairs were counted."""
 
     pairs: Pairs
@@ -59,7 +59,7 @@ class Found:
 
 
 def find_pairs(examples: pa.Table, distance: int) -> Found:
-    """Pairs of rows of `examples` (the index, successful rows only) that connect the rows of each picture.
+    """Pairs of rows of `examples` (the index, successful rows only) that connect the rows of each image.
 
     Equal files are pairs at distance 0, whatever else. Of others, `distance` is the number of bits in which perceptual
     hashes may differ to be looked at closely; -1 compares the files only. Pairs in different splits are looked at
@@ -72,7 +72,7 @@ def find_pairs(examples: pa.Table, distance: int) -> Found:
     if distance < 0:
         return Found(exact)
     distinct = np.sort(representatives)
-    # Of blank pictures neither hash nor correlation says anything.
+    # Of blank images neither hash nor correlation says anything.
     lumas = hashing.lumas(thumbnails(examples))[distinct]
     textured = np.ptp(lumas, axis=(1, 2)) >= _LEAST_CONTRAST
     lumas, distinct = lumas[textured], distinct[textured]
@@ -91,7 +91,7 @@ def thumbnails(examples: pa.Table) -> np.ndarray:
 
 
 class _Search:
-    """The near pairs of pictures that are all different files."""
+    """The near pairs of images that are all different files."""
 
     def __init__(self, examples: pa.Table, lumas: np.ndarray, distance: int) -> None:
         self.examples, self.lumas, self.distance = examples, lumas, distance
@@ -143,7 +143,7 @@ class _Search:
 
 
 def candidate_pairs(lumas: np.ndarray, distance: int) -> tuple[Pairs, bool]:
-    """Pairs of lumas [n, 16, 16] whose hashes are close, mirrored or not, and whether these are all; of many pictures
+    """Pairs of lumas [n, 16, 16] whose hashes are close, mirrored or not, and whether these are all; of many images
     only the even cuts are tried."""
     cuts = EVEN_CUTS if len(lumas) > MANY else EVEN_CUTS + UNEVEN_CUTS
     hashes = [_hashes(lumas, cut) for cut in cuts]

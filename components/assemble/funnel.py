@@ -1,4 +1,4 @@
-"""Where the objects went, and how large the pictures are: the numbers of the data report."""
+"""Where the objects went, and how large the images are: the numbers of the data report."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -44,7 +44,7 @@ def funnel(examples: pa.Table, selection: Sequence = ()) -> Stages:
 
 
 def failures(examples: pa.Table) -> list[tuple[str, ...]]:
-    """(object, title, class, why, message) of each object without a picture, sorted by why."""
+    """(object, title, class, why, message) of each object without an image, sorted by why."""
     names = [name for name in ("object_id", "title", "label", "status", "message") if name in examples.column_names]
     rows = zip(*(examples[name].to_pylist() for name in names))
     failed = [tuple(value or "" for value in row) for row in rows if row[names.index("status")] != OK]
@@ -56,7 +56,7 @@ def sizes(examples: pa.Table, stored_size: int) -> tuple[list[tuple[str, int, st
     columns = (examples[name].to_pylist() for name in ("original_width", "original_height", "kept"))
     known = [(width, height) for width, height, kept in zip(*columns) if kept and width and height]
     short, ratio = [min(size) for size in known], [width / height for width, height in known]
-    # An edge of its own, or a bin would hold enlarged pictures and others.
+    # An edge of its own, or a bin would hold enlarged images and others.
     edges = sorted({*_SIDES, stored_size})
     sides = _counts(short, edges)
     marked = [

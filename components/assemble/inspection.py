@@ -32,7 +32,7 @@ def inspect(dataset_json: str, object_id: str | None = None, verify: bool = Fals
     """Prints the data set `dataset_json` (path or URI of the file or its folder); returns the exit status.
 
     Args:
-        object_id: Prints this object only: what is known of it, and its picture where the terminal has colours.
+        object_id: Prints this object only: what is known of it, and its image where the terminal has colours.
         verify: Reads every record file again and checks every checksum; status 1 if anything is wrong.
         export_to: Writes the examples into this new folder, for TensorFlow Datasets.
 
@@ -121,7 +121,7 @@ def _print_object(console: Console, info: dataset.DatasetInfo, examples: pa.Tabl
 
 
 def _drawn(jpeg: bytes) -> Group:
-    """The picture in half blocks: each character is two pixels, one above the other."""
+    """The image in half blocks: each character is two pixels, one above the other."""
     image = Image.fromarray(simplejpeg.decode_jpeg(jpeg))
     rows = max(2, round(_PICTURE_COLUMNS * image.height / image.width / 2) * 2)
     pixels = np.asarray(image.resize((_PICTURE_COLUMNS, rows), Image.Resampling.BOX))

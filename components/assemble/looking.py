@@ -1,4 +1,4 @@
-"""Looks at pairs of pictures, in this process or, where there are many, in some."""
+"""Looks at pairs of images, in this process or, where there are many, in some."""
 
 import multiprocessing
 from concurrent.futures import ProcessPoolExecutor
@@ -11,7 +11,7 @@ from components.assemble import confirmation
 from components.assemble.stored import read_pictures
 from components.shared.cores import available_cores
 
-# Pairs that one call looks at; their pictures' details are held (16 KB each).
+# Pairs that one call looks at; their images' details are held (16 KB each).
 _CHUNK = 256
 # Fewer pairs are done before processes have started.
 _FEW = 1024
@@ -20,7 +20,7 @@ _MOST_PROCESSES = 4
 
 
 class Looker:
-    """Whether pictures of `examples` (columns object_id, record_uri, offset, length) are the same."""
+    """Whether images of `examples` (columns object_id, record_uri, offset, length) are the same."""
 
     def __init__(self, examples: pa.Table) -> None:
         self._examples = examples.select(["object_id", "record_uri", "offset", "length"])
@@ -34,10 +34,10 @@ class Looker:
             self._pool.shutdown(cancel_futures=True)
 
     def equal(self, first: np.ndarray, second: np.ndarray) -> np.ndarray:
-        """Whether the pictures of each pair of rows are the same: bool [pairs].
+        """Whether the images of each pair of rows are the same: bool [pairs].
 
         Raises:
-            PipelineError: a record file cannot be read, or does not hold the picture where the index says.
+            PipelineError: a record file cannot be read, or does not hold the image where the index says.
         """
         tasks = [self._task(first[k : k + _CHUNK], second[k : k + _CHUNK]) for k in range(0, len(first), _CHUNK)]
         processes = min(available_cores(), _MOST_PROCESSES)

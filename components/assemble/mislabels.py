@@ -1,4 +1,4 @@
-"""Examples whose label their picture contradicts, found without a neural network.
+"""Examples whose label their image contradicts, found without a neural network.
 
 A classifier of colours and outlines, cross-validated, is asked for each example what it would be without its own label;
 where another class fits much better, a human should look. In the spirit of confident learning (Northcutt et al. 2021),
@@ -32,7 +32,7 @@ _FEW_SUSPECTS = 6
 
 @dataclass(frozen=True)
 class Suspect:
-    """An example (its row) whose picture looks like another class (its index), and by how much more: 0 to 2."""
+    """An example (its row) whose image looks like another class (its index), and by how much more: 0 to 2."""
 
     row: int
     looks_like: int

@@ -1,4 +1,4 @@
-"""Which of several equal pictures stays."""
+"""Which of several equal images stays."""
 
 from collections import defaultdict
 from dataclasses import dataclass
@@ -11,14 +11,14 @@ from components.assemble.groups import Pairs, components
 DUPLICATE = "duplicate"
 NEAR_DUPLICATE = "near_duplicate"
 CONFLICT = "conflict"
-# The first stays: a picture in training and in test would be learnt by heart, so the training copy goes.
+# The first stays: an image in training and in test would be learnt by heart, so the training copy goes.
 _PRECEDENCE = {"test": 0, "validation": 1, "train": 2}
 
 
 @dataclass(frozen=True)
 class Resolution:
     """For each row why it is excluded (empty: it is not), the row because of which (-1: none), and whether an equal
-    picture has another label."""
+    image has another label."""
 
     reasons: list[str]
     of: list[int]
@@ -26,9 +26,9 @@ class Resolution:
 
 
 def resolve(index: pa.Table, pairs: Pairs, conflicts: str) -> Resolution:
-    """Decides for each group of equal pictures which one stays.
+    """Decides for each group of equal images which one stays.
 
-    Pictures with different labels are a conflict: all of them go; with conflicts=keep they are duplicates like any,
+    Images with different labels are a conflict: all of them go; with conflicts=keep they are duplicates like any,
     and still marked.
     """
     labels, splits = index["label"].to_pylist(), index["split"].to_pylist()

@@ -35,7 +35,7 @@ def close_pairs(hashes: np.ndarray, variants: list[np.ndarray], distance: int) -
 
     Args:
         hashes: uint64 [n].
-        variants: What to compare them with, such as the hashes themselves and those of mirrored pictures; each [n].
+        variants: What to compare them with, such as the hashes themselves and those of mirrored images; each [n].
         distance: 0 to 64.
 
     Returns:

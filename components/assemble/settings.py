@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from components.shared.parameters import LARGEST, all_between, choice
 
 CONFLICTS = ("exclude", "keep", "fail")
-# Beyond this, every picture resembles every other.
+# Beyond this, every image resembles every other.
 _LARGEST_DISTANCE = 12
 _BETWEEN = {
     "duplicate_distance": (-1, _LARGEST_DISTANCE),

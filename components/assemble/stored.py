@@ -1,4 +1,4 @@
-"""Single pictures out of the record files, wherever these lie."""
+"""Single images out of the record files, wherever these lie."""
 
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -16,7 +16,7 @@ def read_pictures(examples: pa.Table, rows: Sequence[int]) -> list[bytes]:
     """The JPEGs of `rows` of `examples` (columns record_uri, offset, length), each by one ranged read.
 
     Raises:
-        PipelineError: a record file cannot be read, or does not hold the picture where the index says.
+        PipelineError: a record file cannot be read, or does not hold the image where the index says.
     """
     chosen = examples.select(["object_id", "record_uri", "offset", "length"]).take(pa.array(rows, pa.int64()))
     with ThreadPoolExecutor(_THREADS) as pool:

@@ -21,7 +21,7 @@ _NAMED = 5
 @dataclass(frozen=True)
 class Subject:
     """What is checked: objects selected, the index with `kept` and `reason`, the counts of each split and class, the
-    short side of the pictures, and what the search for duplicates found."""
+    short side of the images, and what the search for duplicates found."""
 
     objects: pa.Table
     examples: pa.Table

@@ -20,7 +20,7 @@ _BATCH = 1024  # rows in memory at a time
 
 @dataclass(frozen=True)
 class ConvertSummary:
-    """What became of a shard: objects in it, records written, pictures that failed, bytes of the record files."""
+    """What became of a shard: objects in it, records written, images that failed, bytes of the record files."""
 
     shard: str
     objects: int
@@ -40,13 +40,13 @@ def convert_shard(shard: str, images_dir: str, records_dir: str, records_uri: st
     """Writes `<split>-<shard>.tfrecord` into `records_dir`, and a row for each object of the shard to `index_path`.
 
     Log and tar of a shard have the same order and are read side by side, so memory does not grow with the shard. A
-    picture that failed at fetch, is not in the shard or has changed since gets a row with its reason and no record. No
-    picture is decoded: fetch did, and its checksum says that these are the same bytes.
+    image that failed at fetch, is not in the shard or has changed since gets a row with its reason and no record. No
+    image is decoded: fetch did, and its checksum says that these are the same bytes.
 
     Raises:
         PipelineError: the shard of images is missing, cut off, no tar file, or not the one that its log describes.
     """
-    # pyarrow's own allocator keeps what it freed: 30 MB for 100,000 pictures.
+    # pyarrow's own allocator keeps what it freed: 30 MB for 100,000 images.
     pa.set_memory_pool(pa.system_memory_pool())
     log = open_log(images_dir)
     os.makedirs(records_dir, exist_ok=True)
@@ -64,7 +64,7 @@ def convert_shard(shard: str, images_dir: str, records_dir: str, records_uri: st
 
 
 def _convert(row: dict[str, Any], images: Images, records_: "_Records") -> dict[str, Any]:
-    """One object: writes its record if there is a picture; returns the values of index.MEASURED (without phash)."""
+    """One object: writes its record if there is an image; returns the values of index.MEASURED (without phash)."""
     encoded = images.take(row["object_id"])
     if row["status"] != OK:
         return _failure(row, row["status"], row["message"])

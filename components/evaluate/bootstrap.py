@@ -1,4 +1,4 @@
-"""How far each score may be off by chance: bootstrap intervals over whole groups of pictures.
+"""How far each score may be off by chance: bootstrap intervals over whole groups of images.
 
 Source: Efron and Tibshirani, An Introduction to the Bootstrap (1993), chapter 13.
 """
@@ -9,7 +9,7 @@ from components.evaluate.calibration import BINS, bin_of
 from components.evaluate.scores import by_picture, class_averages
 
 RESAMPLES = 1000
-# Fewer groups than this say nothing about the spread between groups; then pictures are resampled one by one.
+# Fewer groups than this say nothing about the spread between groups; then images are resampled one by one.
 MIN_GROUPS = 10
 
 Interval = tuple[float, float]

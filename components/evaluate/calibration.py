@@ -9,11 +9,11 @@ BINS = 15
 
 @dataclass(frozen=True)
 class Reliability:
-    """Pictures sorted into BINS equal-width bins of confidence; empty bins are left out.
+    """Images sorted into BINS equal-width bins of confidence; empty bins are left out.
 
     Attributes:
-        confidences, accuracies, counts: mean confidence, share of correct answers and pictures of each bin.
-        ece: expected calibration error, the mean gap between the two, weighted by pictures.
+        confidences, accuracies, counts: mean confidence, share of correct answers and images of each bin.
+        ece: expected calibration error, the mean gap between the two, weighted by images.
     """
 
     confidences: tuple[float, ...]

@@ -1,7 +1,7 @@
-"""Whether the pictures that come in still look like those the model was tested on.
+"""Whether the images that come in still look like those the model was tested on.
 
 Each server keeps a rolling histogram of its answers; the evaluation left the same histogram of the test split. Neither
-needs the pictures, nor their true labels. Both name the version of the model, since another one answers otherwise.
+needs the images, nor their true labels. Both name the version of the model, since another one answers otherwise.
 """
 
 import json
@@ -51,7 +51,7 @@ class DriftReport:
         movers: (label, share in the test split, share now), the largest change first.
         confidence: mean confidence on the test split and now.
         refused: why the evaluation refused the reference's model; empty if it passed.
-        due: whether retraining (or a look at the pictures) is due; None if the window is too small to say.
+        due: whether retraining (or a look at the images) is due; None if the window is too small to say.
     """
 
     service: str

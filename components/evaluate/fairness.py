@@ -13,7 +13,7 @@ _LEARNED = "the champion may have learned from these test pictures"
 
 
 def caveats(card: dict[str, Any], info: DatasetInfo) -> list[str]:
-    """Why the champion, of which `card` is the model card, may be better or worse on these pictures than in service."""
+    """Why the champion, of which `card` is the model card, may be better or worse on these images than in service."""
     return [*_split(card, info), *_size(card, info)]
 
 

@@ -44,7 +44,7 @@ def confusion_matrix(labels: list[str], matrix: list[list[int]]) -> Figure:
 
 
 def reliability(found: Reliability, title: str) -> Figure:
-    """Reliability diagram: the dots' areas are numbers of pictures, the lines 95 % Wilson intervals."""
+    """Reliability diagram: the dots' areas are numbers of images, the lines 95 % Wilson intervals."""
     figure = Figure(figsize=_THIRD, layout="constrained")
     axes = figure.add_subplot()
     axes.plot([0, 1], [0, 1], color=SOFT, linewidth=1, linestyle="--")

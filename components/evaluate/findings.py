@@ -19,8 +19,8 @@ class Findings:
         comparison: with the champion, if there is one.
         card: the model card.
         temperature: the calibration temperature inside the model.
-        saved_model_accuracy, agreement: of the SavedModel, and the share of pictures where both answer alike.
-        latency_ms: median milliseconds for one picture on one core; model_bytes, saved_model_bytes: sizes on disk.
+        saved_model_accuracy, agreement: of the SavedModel, and the share of images where both answer alike.
+        latency_ms: median milliseconds for one image on one core; model_bytes, saved_model_bytes: sizes on disk.
     """
 
     analysis: Analysis

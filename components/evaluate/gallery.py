@@ -1,4 +1,4 @@
-"""The pictures in the report: which mistakes to show, and beside what."""
+"""The images in the report: which mistakes to show, and beside what."""
 
 from dataclasses import dataclass
 
@@ -18,7 +18,7 @@ MAPS = 6
 
 @dataclass(frozen=True)
 class Pair:
-    """Two pictures that explain each other: a mistake and its look-alike, or what the model saw and what counted."""
+    """Two images that explain each other: a mistake and its look-alike, or what the model saw and what counted."""
 
     left: Picture
     right: Picture
@@ -27,7 +27,7 @@ class Pair:
 
 @dataclass(frozen=True)
 class Gallery:
-    """Pictures with captions: confident and uncertain mistakes, confusions as pairs, occlusion maps."""
+    """Images with captions: confident and uncertain mistakes, confusions as pairs, occlusion maps."""
 
     worst: list[Picture]
     uncertain: list[Picture]
@@ -36,7 +36,7 @@ class Gallery:
 
 
 def build(analysis: Analysis, test: TestSet, model: Classifier) -> Gallery:
-    """Reads the few pictures that are shown and draws the occlusion maps."""
+    """Reads the few images that are shown and draws the occlusion maps."""
     wrong = np.flatnonzero(~analysis.correct)
     worst = wrong[np.argsort(-analysis.confidences[wrong], kind="stable")][:MISTAKES].tolist()
     uncertain = wrong[np.argsort(analysis.confidences[wrong], kind="stable")][:MISTAKES].tolist()
@@ -58,7 +58,7 @@ def build(analysis: Analysis, test: TestSet, model: Classifier) -> Gallery:
 def confusion_pairs(analysis: Analysis, count: int = PAIRS) -> list[tuple[int, int]]:
     """For each of the most frequent confusions, the most confident mistake and its nearest correct neighbour.
 
-    Neighbour: the correctly recognised picture of the class it was taken for, with the most similar probabilities.
+    Neighbour: the correctly recognised image of the class it was taken for, with the most similar probabilities.
     """
     found = []
     for true, predicted, _ in top_confusions(analysis, count):
@@ -82,7 +82,7 @@ def typical(analysis: Analysis, count: int) -> list[int]:
 
 
 def _picture(analysis: Analysis, test: TestSet, index: int, data: bytes, titled: bool = False) -> Picture:
-    """A picture with what it is and what it was taken for; `titled`: only its title, where a heading says the rest."""
+    """An image with what it is and what it was taken for; `titled`: only its title, where a heading says the rest."""
     true, predicted = analysis.labels[analysis.targets[index]], analysis.labels[analysis.predictions[index]]
     right = analysis.correct[index]
     chances = f"{percent(analysis.confidences[index])} {predicted}"

@@ -1,4 +1,4 @@
-"""May the model be served: its accuracy, beside guessing, and beside the champion on the same pictures."""
+"""May the model be served: its accuracy, beside guessing, and beside the champion on the same images."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ from components.evaluate.settings import Settings
 
 @dataclass(frozen=True)
 class ClassChange:
-    """A class and its recall under the champion and under the new model, on `support` pictures."""
+    """A class and its recall under the champion and under the new model, on `support` images."""
 
     label: str
     support: int
@@ -27,8 +27,8 @@ class Comparison:
 
     Attributes:
         champion: where the champion is.
-        champion_accuracy: its accuracy on the same pictures.
-        both, gained, lost, neither: pictures that both, only the new, only the old, or no model got right.
+        champion_accuracy: its accuracy on the same images.
+        both, gained, lost, neither: images that both, only the new, only the old, or no model got right.
         p_value: McNemar's exact test, two-sided: how likely so uneven a split is if both models are equally good.
         classes: every class of the test split, largest loss first.
         caveats: why the two are not quite comparable, see components.evaluate.fairness.
@@ -53,9 +53,9 @@ class Comparison:
         return "better" if self.gained > self.lost else "worse"
 
     def regressed(self, limit: float) -> list[ClassChange]:
-        """Classes whose recall fell by more than `limit`; the net loss of a single picture is not counted.
+        """Classes whose recall fell by more than `limit`; the net loss of a single image is not counted.
 
-        In a class of five pictures one picture is 0.2: with many small classes two equal models would always differ.
+        In a class of five images one image is 0.2: with many small classes two equal models would always differ.
         """
         return [
             change
@@ -72,7 +72,7 @@ def compare(
     labels: tuple[str, ...],
     caveats: Sequence[str] = (),
 ) -> Comparison:
-    """Compares [n] predicted classes of the new and the old model on the same n pictures.
+    """Compares [n] predicted classes of the new and the old model on the same n images.
 
     A class that the old model does not know counts as its mistake, as it would in service.
 

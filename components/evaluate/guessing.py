@@ -1,7 +1,7 @@
 """Is a classifier better than always answering the largest class, and than its own answers dealt at random.
 
-Accuracy alone does not say it: where one class has 85 % of the pictures, 0.82 is less than nothing. And a mean over the
-classes alone does not say it of six pictures. So three measures count, each with what chance does to it.
+Accuracy alone does not say it: where one class has 85 % of the images, 0.82 is less than nothing. And a mean over the
+classes alone does not say it of six images. So three measures count, each with what chance does to it.
 """
 
 from dataclasses import dataclass
@@ -42,7 +42,7 @@ class Measure:
 
 @dataclass(frozen=True)
 class Guessing:
-    """A classifier beside guessing, on `pictures` test pictures."""
+    """A classifier beside guessing, on `pictures` test images."""
 
     pictures: int
     measures: tuple[Measure, ...]
@@ -64,7 +64,7 @@ def compare(analysis: Analysis) -> Guessing:
     """Compares accuracy with the largest class's share, balanced accuracy and macro F1 with answers dealt at random.
 
     The random answers keep how often each class is answered (a permutation test, see Good, Permutation Tests, 2000);
-    the interval is the bootstrap's, and for the accuracy not narrower than Wilson's: few pictures that are all right
+    the interval is the bootstrap's, and for the accuracy not narrower than Wilson's: few images that are all right
     have a bootstrap interval of no width.
     """
     largest, share = analysis.majority
@@ -84,7 +84,7 @@ def compare(analysis: Analysis) -> Guessing:
 
 
 def _deal(targets: np.ndarray, answers: np.ndarray, classes: int) -> dict[str, np.ndarray]:
-    """{score: [_DEALS]} of the same answers dealt to the pictures at random."""
+    """{score: [_DEALS]} of the same answers dealt to the images at random."""
     random = np.random.default_rng(0)
     hits = np.empty([_DEALS, classes], np.int64)
     for row in hits:

@@ -1,4 +1,4 @@
-"""What the probabilities say about a classifier: pure numbers, no model, no files, no pictures."""
+"""What the probabilities say about a classifier: pure numbers, no model, no files, no images."""
 
 from dataclasses import dataclass
 
@@ -20,8 +20,8 @@ class ClassScore:
     """How one class fares. `roc_auc`, `average_precision`: None if the test split has none, or only this class.
 
     Attributes:
-        support: pictures of this class; predicted: pictures taken for it.
-        confused_with, confused: the class its pictures are most often taken for, and how often; "" and 0 if never.
+        support: images of this class; predicted: images taken for it.
+        confused_with, confused: the class its images are most often taken for, and how often; "" and 0 if never.
     """
 
     label: str
@@ -38,7 +38,7 @@ class ClassScore:
 
 @dataclass(frozen=True)
 class Slice:
-    """Accuracy on the pictures whose `column` is `value`; `standing` is below, above, or "" (cannot be told apart)."""
+    """Accuracy on the images whose `column` is `value`; `standing` is below, above, or "" (cannot be told apart)."""
 
     column: str
     value: str
@@ -50,7 +50,7 @@ class Slice:
 
 @dataclass(frozen=True)
 class Analysis:
-    """A classifier on a split of n pictures.
+    """A classifier on a split of n images.
 
     Attributes:
         probabilities: [n, classes] float64, rows sum to 1; targets, predictions: [n] class indexes.
@@ -98,7 +98,7 @@ def analyse(
         probabilities: [n, classes], n > 0.
         targets: [n] class indexes.
         temperature: the one inside `probabilities`, to show calibration without it.
-        groups: [n] strings or numbers; pictures of one group (an artist, an object) are resampled together.
+        groups: [n] strings or numbers; images of one group (an artist, an object) are resampled together.
     """
     probabilities = _normalized(probabilities)
     targets = np.asarray(targets, np.int64)
@@ -124,7 +124,7 @@ def analyse(
 
 
 def slices(correct: np.ndarray, columns: dict[str, list[str]], min_support: int = 5) -> list[Slice]:
-    """Accuracy per value of each column, the largest first; values with fewer than `min_support` pictures are left out.
+    """Accuracy per value of each column, the largest first; values with fewer than `min_support` images are left out.
 
     A slice stands below (above) if its Wilson interval lies wholly below (above) the overall accuracy, at 95 % for all
     values of the column together (Bonferroni): of 100 values, five would else stand out by chance.
@@ -160,7 +160,7 @@ def class_curves(analysis: Analysis, index: int) -> tuple[tuple, tuple]:
 
 
 def micro_roc(analysis: Analysis, points: int = _CURVE_POINTS) -> tuple[list[float], list[float], list[float]]:
-    """(fpr, tpr, thresholds) over all (picture, class) pairs: at most `points`, all finite, thresholds falling.
+    """(fpr, tpr, thresholds) over all (image, class) pairs: at most `points`, all finite, thresholds falling.
 
     Kubeflow keeps a curve as metadata, where an infinite threshold (scikit-learn's first) is no JSON: it is 1 here.
     """
@@ -175,7 +175,7 @@ def micro_roc(analysis: Analysis, points: int = _CURVE_POINTS) -> tuple[list[flo
 
 
 def top_confusions(analysis: Analysis, count: int) -> list[tuple[int, int, int]]:
-    """The most frequent mistakes, (true class, predicted class, pictures), most frequent first."""
+    """The most frequent mistakes, (true class, predicted class, images), most frequent first."""
     wrong = analysis.confusion.copy()
     np.fill_diagonal(wrong, 0)
     order = np.argsort(wrong, axis=None, kind="stable")[::-1][:count]

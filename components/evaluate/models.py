@@ -1,4 +1,4 @@
-"""Runs models over the test split: the one to be judged, its SavedModel, and the champion, on the same pictures."""
+"""Runs models over the test split: the one to be judged, its SavedModel, and the champion, on the same images."""
 
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -21,7 +21,7 @@ _WARM_UP = 3
 
 @dataclass(frozen=True)
 class Answers:
-    """What a model says to the n test pictures: [n, classes + 1] probabilities in the order of the data set's labels.
+    """What a model says to the n test images: [n, classes + 1] probabilities in the order of the data set's labels.
 
     A label that the model does not know has 0; the last column is the likeliest of those that only the model knows.
     """
@@ -69,7 +69,7 @@ def load_champion(directory: str, labels: tuple[str, ...]) -> Classifier:
 
 
 def answers(models: dict[str, Classifier], test: TestSet) -> dict[str, Answers]:
-    """The answers of every model (by name), from one pass over the pictures. Raises PipelineError."""
+    """The answers of every model (by name), from one pass over the images. Raises PipelineError."""
     progress = Progress(len(test), "pictures")
     parts: dict[str, list[np.ndarray]] = {name: [] for name in models}
     # The engines release the interpreter's lock, so several models take hardly longer than the slowest.
@@ -82,7 +82,7 @@ def answers(models: dict[str, Classifier], test: TestSet) -> dict[str, Answers]:
 
 
 def latency(model: Classifier, test: TestSet) -> float:
-    """Median milliseconds for one picture, decoding included, on one core of this machine."""
+    """Median milliseconds for one image, decoding included, on one core of this machine."""
     batch = next(test.batches(_TIMED))
     for picture in batch[:_WARM_UP]:
         model.predict([picture])

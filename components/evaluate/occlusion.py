@@ -1,4 +1,4 @@
-"""What the model looked at: how far its answer falls when a part of the picture is covered.
+"""What the model looked at: how far its answer falls when a part of the image is covered.
 
 Source: Zeiler and Fergus, Visualizing and Understanding Convolutional Networks (2014), section 4.2. It needs nothing
 but the model's answers, so it works for every architecture and for the very file that is served.
@@ -23,7 +23,7 @@ _STEPS = 7
 @dataclass(frozen=True)
 class Explanation:
     """[side, side] `heat`, by how much the log-odds of the class fall when this place is covered, at least 0; the
-    class's probability for the `whole` picture, and the `lowest` with a patch on it."""
+    class's probability for the `whole` image, and the `lowest` with a patch on it."""
 
     heat: np.ndarray
     whole: float
@@ -72,7 +72,7 @@ def model_view(model: Classifier, picture: bytes) -> np.ndarray:
 
 
 def _framed(model: Classifier, pixels: np.ndarray) -> bytes:
-    """`pixels` as a picture whose central crop they are: it takes the way of every other picture, without a loss."""
+    """`pixels` as an image whose central crop they are: it takes the way of every other image, without a loss."""
     size = model.card["stored_size"]
     frame = np.zeros([size, size, 3], np.uint8)
     top = (size - pixels.shape[0]) // 2

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-# A probability of exactly 0 (int8 models have them) would make one picture's log loss infinite.
+# A probability of exactly 0 (int8 models have them) would make one image's log loss infinite.
 SMALLEST = 1e-7
 
 
@@ -19,7 +19,7 @@ def score(probabilities: np.ndarray, targets: np.ndarray) -> dict[str, float]:
 
 
 def by_picture(probabilities: np.ndarray, targets: np.ndarray) -> dict[str, np.ndarray]:
-    """What has a value for each picture, [n] float64: accuracy and top5_accuracy (0 or 1), log_loss (nats)."""
+    """What has a value for each image, [n] float64: accuracy and top5_accuracy (0 or 1), log_loss (nats)."""
     return {
         "accuracy": (probabilities.argmax(axis=1) == targets).astype(float),
         "top5_accuracy": in_top(probabilities, targets, 5).astype(float),
@@ -39,9 +39,9 @@ def in_top(probabilities: np.ndarray, targets: np.ndarray, k: int) -> np.ndarray
 
 
 def class_averages(targets: np.ndarray, predictions: np.ndarray, weights: np.ndarray, classes: int) -> dict[str, float]:
-    """macro and weighted precision, recall and f1 of [n] pictures that count `weights` times each.
+    """macro and weighted precision, recall and f1 of [n] images that count `weights` times each.
 
-    Averages are over the classes that the pictures have; one that is never predicted has precision 0.
+    Averages are over the classes that the images have; one that is never predicted has precision 0.
     """
     hits = np.bincount(targets, weights * (targets == predictions), classes)
     support, predicted = np.bincount(targets, weights, classes), np.bincount(predictions, weights, classes)

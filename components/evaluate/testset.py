@@ -1,4 +1,4 @@
-"""The test split: its pictures in order, what is known about each, and single pictures for the report."""
+"""The test split: its images in order, what is known about each, and single images for the report."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -21,10 +21,10 @@ _SIZES = ((300, "under 300 px"), (600, "300 to 599 px"), (1200, "600 to 1,199 px
 
 @dataclass(frozen=True)
 class TestSet:
-    """The test split of a data set of n pictures; all lists are in reading order.
+    """The test split of a data set of n images; all lists are in reading order.
 
     Attributes:
-        rows: one dictionary of the index's columns for each picture.
+        rows: one dictionary of the index's columns for each image.
     """
 
     __test__ = False  # a name that pytest would take for tests
@@ -44,7 +44,7 @@ class TestSet:
         return len(self.object_ids)
 
     def batches(self, size: int) -> Iterator[list[bytes]]:
-        """The encoded pictures, `size` at a time: the split need not fit into memory."""
+        """The encoded images, `size` at a time: the split need not fit into memory."""
         batch: list[bytes] = []
         for example, expected in zip_longest(dataset.read_examples(self.path, SPLIT), self.object_ids):
             if example is None or example.object_id != expected:
@@ -59,7 +59,7 @@ class TestSet:
             yield batch
 
     def pictures(self, indexes: list[int]) -> dict[int, bytes]:
-        """The encoded pictures at `indexes`, read one by one from where the index says they lie."""
+        """The encoded images at `indexes`, read one by one from where the index says they lie."""
         found = {}
         for index in sorted(set(indexes)):
             row = self.rows[index]
@@ -67,11 +67,11 @@ class TestSet:
         return found
 
     def text(self, index: int, name: str) -> str:
-        """The title, artist, link or group of a picture; "" if it is not known."""
+        """The title, artist, link or group of an image; "" if it is not known."""
         return str(self.rows[index].get(name) or "")
 
     def columns(self) -> dict[str, list[str]]:
-        """What the accuracy is broken down by: metadata columns, rights, size of the original picture."""
+        """What the accuracy is broken down by: metadata columns, rights, size of the original image."""
         names = objects.slices(sorted({name for row in self.rows for name in row}))
         found = {
             name.replace("_", " "): [str(row.get(objects.SLICE_PREFIX + name) or "(none)") for row in self.rows]

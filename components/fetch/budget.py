@@ -1,4 +1,4 @@
-"""A bound on the bytes that one process holds, whatever the sizes of the pictures."""
+"""A bound on the bytes that one process holds, whatever the sizes of the images."""
 
 import asyncio
 import contextlib

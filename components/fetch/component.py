@@ -25,7 +25,7 @@ def fetch(
     records: Output[Dataset],
     index: Output[Artifact],
 ):
-    """Fetches the pictures of one shard into `images`, and writes them as TFRecords with an `index` of all objects."""
+    """Fetches the images of one shard into `images`, and writes them as TFRecords with an `index` of all objects."""
     from components.convert.converter import convert_shard
     from components.fetch.fetcher import fetch_shard
     from components.fetch.settings import Settings

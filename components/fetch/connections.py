@@ -19,7 +19,7 @@ _WITHOUT_BODY = frozenset({b"204", b"304"})
 
 class Connector(aiohttp.TCPConnector):
     """Keeps connections, but not those on which the server sent more than it had announced: aiohttp would take the
-    surplus for the answer to the next request, and one object would get another's picture."""
+    surplus for the answer to the next request, and one object would get another's image."""
 
     def __init__(self, **options: Any) -> None:
         super().__init__(**options)

@@ -32,7 +32,7 @@ from components.fetch.settings import Limits, ShardSettings
 from components.shared import addresses
 
 _CHUNK = 1 << 16
-# A connection stops reading at twice this: large enough that most pictures come without a stop.
+# A connection stops reading at twice this: large enough that most images come without a stop.
 _BUFFER = 1 << 18
 _RANGE = re.compile(r"bytes 0-(\d{1,18})/(\d{1,18})")
 
@@ -71,7 +71,7 @@ class Downloader:
                 "User-Agent": self._settings.user_agent,
                 # JPEG first: a server that negotiates would re-encode it for whoever prefers AVIF.
                 "Accept": "image/jpeg,image/*;q=0.8,*/*;q=0.5",
-                # Pictures are compressed already; what comes compressed all the same is unpacked under a limit.
+                # Images are compressed already; what comes compressed all the same is unpacked under a limit.
                 "Accept-Encoding": "identity",
             },
             timeout=aiohttp.ClientTimeout(

@@ -25,9 +25,9 @@ class Failure(Exception):
         self.original: dict = {}  # bytes and sha256 of what came, where anything came
 
 
-# The host itself could not be reached: nothing is said of the picture.
+# The host itself could not be reached: nothing is said of the image.
 UNREACHABLE = frozenset({"host_down", "refused", "dns", "timeout"})
-# Of the statuses below 500, those that say something of us or of this moment, not of the picture.
+# Of the statuses below 500, those that say something of us or of this moment, not of the image.
 _PASSING_STATUSES = frozenset({"http_401", "http_403", "http_407", "http_408", "http_425", "http_429"})
 
 

@@ -30,7 +30,7 @@ from components.shared.storage import storage
 
 # Shards that pipeline.py lets run at the same time; processes of one shard, each of some 95 MB.
 _SIDE_BY_SIDE = _MOST_PROCESSES = 8
-# Share of a shard's pictures whose host cannot be reached: then it is down, also for the other shards.
+# Share of a shard's images whose host cannot be reached: then it is down, also for the other shards.
 _MOST = 0.5
 _SUMMED = ["status", "bytes", "message", "image_uri"]
 # A part's line has the thumbnail in base64.
@@ -38,7 +38,7 @@ _LINE_SCHEMA = pa.schema([it.with_type(pa.string()) if it.name == "thumbnail" el
 
 
 class FetchError(PipelineError):
-    """Too many pictures could not be had."""
+    """Too many images could not be had."""
 
 
 @dataclass(frozen=True)
@@ -55,7 +55,7 @@ class FetchSummary:
 
     @property
     def failed(self) -> int:
-        """Objects without a picture."""
+        """Objects without an image."""
         return sum(self.reasons.values())
 
     @property
@@ -85,7 +85,7 @@ class FetchSummary:
 def fetch_shard(
     shard: str, objects_path: str, output_dir: str, output_uri: str, settings: Settings, limits: Limits = Limits()
 ) -> FetchSummary:
-    """Fetches the pictures of `shard` into `output_dir`; continues what an earlier attempt began.
+    """Fetches the images of `shard` into `output_dir`; continues what an earlier attempt began.
 
     Args:
         shard: Name of the shard, such as 00003-of-00016.
@@ -95,7 +95,7 @@ def fetch_shard(
             retried pod starts with an empty disk.
 
     Raises:
-        FetchError: so many pictures could not be had that it is more than `max_failed_fraction` of the whole
+        FetchError: so many images could not be had that it is more than `max_failed_fraction` of the whole
             collection, whatever the other shards bring; or the host of most of them is down.
         PipelineError: the input is not usable.
         OSError: the disk is full.
@@ -257,7 +257,7 @@ class _Work:
 
 
 def _is_settled(found: parts.Parts, row: Row, settings: Settings) -> bool:
-    """Whether an earlier attempt has the picture, or knows for good that there is none."""
+    """Whether an earlier attempt has the image, or knows for good that there is none."""
     if not found.has(row.ordinal, row.key):
         return False
     status = json.loads(found.line(row.ordinal))["status"]
@@ -283,7 +283,7 @@ def _counted(reasons: dict[str, int], most: int = 0) -> str:
 def _too_many(summary: FetchSummary, fraction: float, total: int) -> str:
     """Why this shard's failures end the run; empty if the whole collection is still to be judged, by assemble.
 
-    A small shard may well have more failures than `fraction`: three bad pictures of four say nothing of the thousands.
+    A small shard may well have more failures than `fraction`: three bad images of four say nothing of the thousands.
     """
     if summary.failed > fraction * total:
         whole = "" if total == summary.objects else f" of all {total}"

@@ -1,4 +1,4 @@
-"""One object's way from its address to a stored picture, with as many attempts as make sense."""
+"""One object's way from its address to a stored image, with as many attempts as make sense."""
 
 import asyncio
 import contextlib
@@ -46,7 +46,7 @@ class Objects:
         self._large = ThreadPoolExecutor(1, "large")
 
     async def fetch(self, image_uri: str) -> Outcome:
-        """Tries until there is a picture, or a reason why there is none; raises nothing for the object's own faults."""
+        """Tries until there is an image, or a reason why there is none; raises nothing for the object's own faults."""
         started = time.monotonic()
         deadline = Deadline(self._limits.deadline)
         attempts = refusals = 0
@@ -180,9 +180,9 @@ def _shrunk_in_turn(encoded: imaging.EncodedImage, body: Body, settings: ShardSe
 
 
 def _shrunk(encoded: imaging.EncodedImage, body: Body, settings: ShardSettings, last_sha256: str) -> Outcome:
-    """Decodes, resizes and encodes. Raises Failure with the picture's reason.
+    """Decodes, resizes and encodes. Raises Failure with the image's reason.
 
-    A picture of one colour is a placeholder, or what is left of a damaged one: its message says so, and assemble warns.
+    An image of one colour is a placeholder, or what is left of a damaged one: its message says so, and assemble warns.
     """
     with _failures(body, last_sha256):
         decoded = encoded.decode(settings.image_size)
@@ -204,11 +204,11 @@ def _colour(pixels: np.ndarray) -> str:
 
 @contextlib.contextmanager
 def _failures(body: Body, last_sha256: str) -> Iterator[None]:
-    """A picture's ImageError as a Failure."""
+    """An image's ImageError as a Failure."""
     try:
         yield
     except imaging.ImageError as error:
-        # A picture that is cut off may be the connection's fault, unless the same bytes came before.
+        # An image that is cut off may be the connection's fault, unless the same bytes came before.
         again = error.reason == "truncated" and body.http_status and body.sha256 != last_sha256
         failure = Failure(error.reason, str(error), Retry.AGAIN if again else Retry.NEVER, body.http_status)
         failure.original = {"bytes": len(body.data), "sha256": body.sha256}

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 class Outcome:
     """What became of one object. `bytes`, `width`, `height` and `sha256` are those of the original.
 
-    `message` says why there is no picture, or of one that there is nothing on it (shared/hashing.py, BLANK).
+    `message` says why there is no image, or of one that there is nothing on it (shared/hashing.py, BLANK).
     `encoded_sha256` is of the stored JPEG `picture`; `thumbnail` is components.shared.hashing's, of its pixels: taken
-    here, where they are in hand, so that no later step has to decode the picture.
+    here, where they are in hand, so that no later step has to decode the image.
     """
 
     status: str  # OK or the reason of the failure

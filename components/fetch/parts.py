@@ -1,7 +1,7 @@
 """What has been fetched so far, kept so that nothing is lost when a step is killed, and merged when it is complete.
 
-A *part* is two files that only grow: `NAME.tar`, the finished pictures as tar entries, and `NAME.jsonl`, a line an
-object. An object counts once its line is there, and the line is written after the picture: a process that is killed at
+A *part* is two files that only grow: `NAME.tar`, the finished images as tar entries, and `NAME.jsonl`, a line an
+object. An object counts once its line is there, and the line is written after the image: a process that is killed at
 any moment leaves complete objects and at most some bytes that no line points to. Parts are never changed afterwards; a
 resumed step writes further ones.
 """
@@ -30,7 +30,8 @@ _LOG_FIELDS = [name for name in LOG_COLUMNS if name != "thumbnail"]
 def fingerprint(settings: Settings) -> str:
     """What the stored bytes depend on besides the objects: parts of other settings are not taken over.
 
-    That of pictures had while hosts' wishes were respected begins with that of the others: they serve both ways.
+    With `respect_robots` it has an `r` at its end. Whoever looks for the parts of a fingerprint takes all that begin with
+    it: images that were fetched with respect to robots.txt serve without it, too.
     """
     shaping = ["2", settings.image_base, settings.image_size, settings.jpeg_quality]
     digest = hashlib.sha256(json.dumps(shaping).encode()).hexdigest()[:12]
@@ -87,7 +88,7 @@ class PartWriter:
 
 
 class Parts:
-    """All parts in a folder, as an index from a row's ordinal to its line and its picture.
+    """All parts in a folder, as an index from a row's ordinal to its line and its image.
 
     The index takes 37 bytes per row, whatever is in the parts.
     """
@@ -113,7 +114,7 @@ class Parts:
         return os.pread(self._files(self._path(ordinal) + ".jsonl").fileno(), int(length), int(offset))
 
     def entries(self, ordinal: int) -> bytes:
-        """The tar entries of a row: picture and metadata, or nothing if it failed."""
+        """The tar entries of a row: image and metadata, or nothing if it failed."""
         line = json.loads(self.line(ordinal))
         return os.pread(self._files(self._path(ordinal) + ".tar").fileno(), line["length"], line["offset"])
 
@@ -134,7 +135,7 @@ class Parts:
 
 
 def write_tar(path: str, parts: Parts, rows: int) -> None:
-    """Merges the pictures of all rows, in their order, to one tar at `path`; it appears complete or not at all."""
+    """Merges the images of all rows, in their order, to one tar at `path`; it appears complete or not at all."""
     with storage.replacing(path) as partial, open(partial, "wb", buffering=1 << 20) as file:
         for ordinal in range(rows):
             file.write(parts.entries(ordinal))

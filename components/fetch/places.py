@@ -1,6 +1,6 @@
-"""Where pictures may be read besides the public web: a table from somewhere else must not reach the user's own files.
+"""Where images may be read besides the public web: a table from somewhere else must not reach the user's own files.
 
-What the user typed is the user's: files where the table, its table of pictures or image_base is a file or folder of
+What the user typed is the user's: files where the table, its table of images or image_base is a file or folder of
 this machine, and the buckets that they name. `allow_private_addresses` lifts it.
 """
 
@@ -13,7 +13,7 @@ from components.fetch.settings import ShardSettings
 from components.shared.storage import storage
 from components.shared.templates import PLACE
 
-# The Met's own pictures, to which its BigQuery table leads.
+# The Met's own images, to which its BigQuery table leads.
 PUBLIC_BUCKETS = frozenset({("gs", "gcs-public-data--met")})
 _STORES = ("gs", "s3", "minio")
 

@@ -18,7 +18,7 @@ from components.shared.errors import Stopped, TransientError
 _WINDOW = 256
 # Processes that may end one after the other without finishing a single object ...
 _DEATHS = 5
-# ... and pictures in a row that may each crash one: a collection can hold a few, a machine without memory has no end.
+# ... and images in a row that may each crash one: a collection can hold a few, a machine without memory has no end.
 _CRASHES = 50
 # Seconds between two looks at the progress, which prints when a line is due.
 _TICK = 1.0
@@ -161,5 +161,5 @@ class _Process:
 def _environment() -> dict[str, str]:
     root = str(Path(__file__).parents[2])
     path = os.pathsep.join([root, *filter(None, [os.environ.get("PYTHONPATH")])])
-    # One arena a thread would keep freed pictures; numpy is used here for views only.
+    # One arena a thread would keep freed images; numpy is used here for views only.
     return {**os.environ, "PYTHONPATH": path, "MALLOC_ARENA_MAX": "2", "OPENBLAS_NUM_THREADS": "1"}

@@ -1,4 +1,4 @@
-"""What a host asks of machines: robots.txt, tdmrep.json, and the headers that keep a picture out of learning."""
+"""What a host asks of machines: robots.txt, tdmrep.json, and the headers that keep an image out of learning."""
 
 import asyncio
 import codecs
@@ -132,7 +132,7 @@ class Rules:
 
 
 def check_headers(headers: MultiMapping[str]) -> None:
-    """Raises Failure(noai) if X-Robots-Tag, TDM-Reservation, Content-Usage or Content-Signal keeps the picture back."""
+    """Raises Failure(noai) if X-Robots-Tag, TDM-Reservation, Content-Usage or Content-Signal keeps the image back."""
     for value in headers.getall("X-Robots-Tag", []):
         if _NO_AI & set(_directives_for_us(value)):
             raise Failure("noai", f"X-Robots-Tag: {value}", http_status=200)

@@ -72,7 +72,7 @@ class Limits:
     turned_away: int = 20  # in a row, by a challenge or a login: then the host is left alone
     host_patience: float = 60.0  # after so long without any answer a host is given up
     recovery: float = 2.0  # between two steps back up after a 429
-    max_bytes: int = 64 << 20  # of one picture
+    max_bytes: int = 64 << 20  # of one image
     buffer_bytes: int = 16 << 20  # bodies held by one process
     redirects: int = 5
     part_objects: int = 1000  # then a part is closed, and uploaded where the output is remote

@@ -1,4 +1,4 @@
-"""Pictures in buckets and files: under the same deadline, memory budget and patience as those on the web."""
+"""Images in buckets and files: under the same deadline, memory budget and patience as those on the web."""
 
 import asyncio
 import contextlib

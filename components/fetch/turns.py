@@ -1,4 +1,4 @@
-"""Large pictures are decoded in turn, so that a shard needs memory for a few of them, not for one in every process."""
+"""Large images are decoded in turn, so that a shard needs memory for a few of them, not for one in every process."""
 
 import contextlib
 import fcntl
@@ -9,7 +9,7 @@ from pathlib import Path
 
 from components.shared.cores import CGROUP
 
-# Memory of the machine or container for each picture that may be decoded whole at a time: one takes up to 650 MB.
+# Memory of the machine or container for each image that may be decoded whole at a time: one takes up to 650 MB.
 BYTES_A_TURN = 2 << 30
 
 

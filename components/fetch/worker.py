@@ -1,4 +1,4 @@
-"""A fetching process: rows come in on stdin, pictures go to its own part files, a line per object goes out on stdout.
+"""A fetching process: rows come in on stdin, images go to its own part files, a line per object goes out on stdout.
 
 Started by pool.py as `python -m components.fetch.worker`. The first line of stdin is the job (JSON), each further line
 a row, `end` the end. If stdin ends without it the parent is gone: what is finished is kept, the rest abandoned.

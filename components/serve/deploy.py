@@ -1,4 +1,4 @@
-"""The serve step: puts a classifier into service, tries it with pictures of the test split, or takes it back."""
+"""The serve step: puts a classifier into service, tries it with images of the test split, or takes it back."""
 
 from dataclasses import dataclass, replace
 

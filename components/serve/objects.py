@@ -214,7 +214,7 @@ def pod_spec(service: str, model: Model, image: str, around: Surroundings, selec
 
 
 def container(service: str, model: Model, image: str, around: Surroundings, name: str = CONTAINER) -> Object:
-    """The server; it is ready only after it has predicted a picture, because it answers nothing before."""
+    """The server; it is ready only after it has predicted an image, because it answers nothing before."""
     arguments = ["--model", model.uri, "--sha256", model.digest, "--name", service, "--port", str(PORT)]
     if model.accuracy is not None:
         arguments += ["--test-accuracy", f"{model.accuracy:.4f}"]

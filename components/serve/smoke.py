@@ -1,6 +1,6 @@
-"""Asks a running server about pictures of the test split, over HTTP, before people do.
+"""Asks a running server about images of the test split, over HTTP, before people do.
 
-The evaluation has run the same files over the same pictures, so the server must answer just what the evaluation did.
+The evaluation has run the same files over the same images, so the server must answer just what the evaluation did.
 """
 
 import collections
@@ -21,9 +21,9 @@ from components.shared.errors import PipelineError
 from components.shared.retries import attempts
 
 PICTURES = 32
-# Among so many examples the pictures are chosen, so that the whole split need not be read from the store.
+# Among so many examples the images are chosen, so that the whole split need not be read from the store.
 LOOK_AT = 1000
-# Processors round differently; a picture that is resized or normalized in another way moves by far more.
+# Processors round differently; an image that is resized or normalized in another way moves by far more.
 TOLERANCE = 0.02
 SECONDS = 30
 # A name of the cluster is known everywhere, and leads to the right pods, some seconds after it was applied.
@@ -43,14 +43,14 @@ class SmokeTestError(PipelineError):
 
 @dataclass(frozen=True)
 class Question:
-    """A picture, and what the evaluation found in it: the probability of each label."""
+    """An image, and what the evaluation found in it: the probability of each label."""
 
     example: Example
     expected: dict[str, float]
 
 
 def choose_questions(dataset_dir: str, predictions_dir: str, number: int = PICTURES) -> list[Question]:
-    """Up to `number` pictures of the test split, as many of each class as there are, with the evaluation's answers.
+    """Up to `number` images of the test split, as many of each class as there are, with the evaluation's answers.
 
     Raises:
         PipelineError: the test split has none, or the evaluation was of another data set.
@@ -100,7 +100,7 @@ def wait_for_version(url: str, example: Example, version: str, seconds: float, p
 
 
 def smoke_test(url: str, questions: list[Question], version: str) -> SmokeResult:
-    """Sends each picture to `url`/classify and compares the answer with that of the evaluation.
+    """Sends each image to `url`/classify and compares the answer with that of the evaluation.
 
     Args:
         version: digest that the answers must name: the model that was meant is the one in service.

@@ -1,4 +1,4 @@
-"""Addresses of pictures: how they are read, and which network addresses a URL from a stranger may lead to.
+"""Addresses of images: how they are read, and which network addresses a URL from a stranger may lead to.
 
 The one way for the query, the fetch step, `pipeline.py predict` and the server: `absolute` and then, for what begins
 with http or https, `http_url`. A host's name is resolved once and the connection goes to the addresses that were
@@ -90,7 +90,7 @@ def http_url(text: str) -> str:
     """An http or https address as it is sent: ASCII, the host's name encoded (IDNA), no fragment.
 
     What is allowed in a URL stays as it is, byte for byte. A `#` belongs to a file's name where only with it the name
-    ends as a picture's: `No. #5.jpg`, but not `5.jpg#page=2`.
+    ends as an image's: `No. #5.jpg`, but not `5.jpg#page=2`.
 
     Raises:
         AddressError: it is no such address, or its host is no possible name.

@@ -1,8 +1,8 @@
-"""What the pipeline remembers of a picture's looks: a thumbnail of 384 bytes, and the perceptual hash of it.
+"""What the pipeline remembers of an image's looks: a thumbnail of 384 bytes, and the perceptual hash of it.
 
 The hash is the classic DCT one (Zauner 2010, "Implementation and benchmarking of perceptual image hash functions"),
-with signs in place of the comparison with the median: then a mirrored picture's hash is the hash with the bits of the
-odd horizontal frequencies flipped (`mirrored`), and needs no second look at the picture.
+with signs in place of the comparison with the median: then a mirrored image's hash is the hash with the bits of the
+odd horizontal frequencies flipped (`mirrored`), and needs no second look at the image.
 """
 
 import numpy as np
@@ -14,9 +14,9 @@ SIDE = 16
 CHROMA_SIDE = 8
 THUMBNAIL_BYTES = SIDE * SIDE + 2 * CHROMA_SIDE * CHROMA_SIDE
 _FREQUENCIES = 8
-# Begins the message of a picture of one colour, in fetch's log and in the index.
+# Begins the message of an image of one colour, in fetch's log and in the index.
 BLANK = "shows nothing"
-# What is cut off a picture: shares of its width and height, at the left, right, top and bottom.
+# What is cut off an image: shares of its width and height, at the left, right, top and bottom.
 Cuts = tuple[float, float, float, float]
 WHOLE: Cuts = (0.0, 0.0, 0.0, 0.0)
 
@@ -31,7 +31,7 @@ def thumbnail(pixels: np.ndarray) -> bytes:
 
 
 def is_flat(thumbnail: bytes) -> bool:
-    """Whether the picture may be of one colour."""
+    """Whether the image may be of one colour."""
     luma = thumbnail[: SIDE * SIDE]
     return abs(luma[0] - luma[SIDE * SIDE // 2]) <= 1 and max(luma) - min(luma) <= 1  # most have their answer at once
 
@@ -43,7 +43,7 @@ def perceptual_hashes(lumas: np.ndarray, cuts: Cuts = WHOLE) -> np.ndarray:
         (_cosines() @ _stretch(top, bottom)) @ np.asarray(lumas, np.float32) @ (_cosines() @ _stretch(left, right)).T
     )
     bits = spectra.reshape(len(lumas), _FREQUENCIES * _FREQUENCIES) > 0
-    # The mean says nothing about the content; its bit tells dark pictures from bright ones.
+    # The mean says nothing about the content; its bit tells dark images from bright ones.
     bits[:, 0] = np.mean(lumas, axis=(1, 2)) > 127.5
     return np.packbits(bits, axis=1).view(">u8").astype(np.uint64)[:, 0]
 
@@ -62,7 +62,7 @@ def lumas(thumbnails: list[bytes] | np.ndarray) -> np.ndarray:
 
 
 def mirrored(hashes: np.ndarray) -> np.ndarray:
-    """The hashes of the same pictures, mirrored left to right."""
+    """The hashes of the same images, mirrored left to right."""
     return hashes ^ _ODD_COLUMNS
 
 

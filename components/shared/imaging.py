@@ -1,7 +1,7 @@
-"""Pictures: decode, check, resize, encode. The one geometry that fetch, evaluation and serving agree on.
+"""Images: decode, check, resize, encode. The one geometry that fetch, evaluation and serving agree on.
 
-A *stored picture* has its short side resized to `image_size`, aspect kept. The *model input* is the central square of
-`input_size(image_size)` pixels of the stored picture (view "center"), or all of it, squeezed into that square (view
+A *stored image* has its short side resized to `image_size`, aspect kept. The *model input* is the central square of
+`input_size(image_size)` pixels of the stored image (view "center"), or all of it, squeezed into that square (view
 "whole"), as the model's card says. Everything is sRGB, `[height, width, 3] uint8`.
 """
 
@@ -46,16 +46,16 @@ MAX_PIXELS = 40_000_000
 # From here on memory is worth a thought: 8 megapixels take 32 MB in Pillow, and every copy as much.
 LARGE_PIXELS = 8_000_000
 MAX_SHRUNK_PIXELS = 400_000_000
-# A progressive JPEG has about ten scans. Each costs a pass over the whole picture but only a dozen bytes, so that a
+# A progressive JPEG has about ten scans. Each costs a pass over the whole image but only a dozen bytes, so that a
 # small file with thousands of them would keep a decoder busy for hours.
 MAX_JPEG_SCANS = 100
 _START_OF_SCAN = b"\xff\xda"
-# Beyond this a picture is a line, and its stored form would be larger than its original.
+# Beyond this an image is a line, and its stored form would be larger than its original.
 MAX_ASPECT = 100
 # Decoding at 1.25 times the wanted size leaves the last step to a good filter, at a fraction of a full decode's cost.
 SHRINK_MARGIN = 1.25
 
-# Explicit, because Pillow also opens formats that run interpreters (EPS) or that no web server means as a picture.
+# Explicit, because Pillow also opens formats that run interpreters (EPS) or that no web server means as an image.
 _FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "TIFF", "BMP", "AVIF", "JPEG2000")
 _ORIENTATION_TAG = 0x0112
 # Colour profiles of printing presses have some megabytes, XMP of retouched scans more; Pillow allows one.
@@ -66,7 +66,7 @@ _UNSUPPORTED = re.compile(r"unknown|unsupported|not supported|cannot handle|not 
 
 
 class ImageError(ValueError):
-    """Bytes that are no usable picture; `reason` is one of REASONS."""
+    """Bytes that are no usable image; `reason` is one of REASONS."""
 
     REASONS = ("not_an_image", "unsupported", "truncated", "corrupt", "too_many_pixels", "too_thin")
 
@@ -76,7 +76,7 @@ class ImageError(ValueError):
 
 
 class DecodedImage(NamedTuple):
-    """`pixels` are `[h, w, 3] uint8`; `width` and `height` those of the whole picture as shown, before shrinking."""
+    """`pixels` are `[h, w, 3] uint8`; `width` and `height` those of the whole image as shown, before shrinking."""
 
     pixels: np.ndarray
     width: int
@@ -84,13 +84,13 @@ class DecodedImage(NamedTuple):
 
 
 class EncodedImage:
-    """A picture of which no more than the header was read.
+    """An image of which no more than the header was read.
 
     JPEG, PNG, WebP, GIF (first frame), TIFF, BMP, AVIF or JPEG 2000; any mode, 16 bits and CMYK included.
     """
 
     def __init__(self, data: bytes) -> None:
-        """Raises ImageError: `data` is no picture, its header is damaged, or it is larger than this module's limits."""
+        """Raises ImageError: `data` is no image, its header is damaged, or it is larger than this module's limits."""
         self._data, self._picture = data, _open(data)
 
     def is_large(self, short_side: int | None = None) -> bool:
@@ -182,7 +182,7 @@ def center_crop(image: np.ndarray, size: int) -> np.ndarray:
 
 
 def model_input(data: bytes, stored_size: int, view: str = "center") -> np.ndarray:
-    """What the model sees of the picture `data`: `[M, M, 3] uint8`, M = input_size(stored_size). Raises ImageError."""
+    """What the model sees of the image `data`: `[M, M, 3] uint8`, M = input_size(stored_size). Raises ImageError."""
     stored, side = resize_short_side(decode(data, stored_size), stored_size), input_size(stored_size)
     return resize(stored, side, side) if view == "whole" else center_crop(stored, side)
 
@@ -346,7 +346,7 @@ def _load(picture: Image.Image, short_side: int | None, data: bytes) -> Image.Im
 
 
 def _factor(picture: Image.Image, short_side: int | None) -> int:
-    """How many pixels of a large picture may be averaged: each conversion that follows would copy it whole."""
+    """How many pixels of a large image may be averaged: each conversion that follows would copy it whole."""
     if not short_side or picture.width * picture.height <= LARGE_PIXELS:
         return 1
     return max(1, int(min(picture.size) / (short_side * SHRINK_MARGIN)))
@@ -358,7 +358,7 @@ def _orientation(picture: Image.Image) -> int:
         return 1
     try:
         value = picture.getexif().get(_ORIENTATION_TAG, 1)
-    except Exception:  # an unreadable EXIF block does not make a picture unusable
+    except Exception:  # an unreadable EXIF block does not make an image unusable
         return 1
     return value if value in range(1, 9) else 1
 

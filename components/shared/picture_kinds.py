@@ -13,7 +13,7 @@ from PIL import Image, TiffImagePlugin
 
 from components.shared import jpegs
 
-# Pictures, by what they begin with.
+# Images, by what they begin with.
 _PICTURES = (
     (b"\xff\x0a", "a JPEG XL picture"),
     (b"\0\0\0\x0cJXL ", "a JPEG XL picture"),
@@ -38,7 +38,7 @@ _PICTURES = (
     (b"SIMPLE  =", "a FITS picture"),
     (b"\xd7\xcd\xc6\x9a", "a Windows metafile"),
 )
-# What is no picture.
+# What is no image.
 _OTHERS = (
     (b"version https://git-lfs.github.com/spec/", "a Git LFS pointer, the picture itself was never checked out "
                                                   "(git lfs pull)"),
@@ -83,7 +83,7 @@ _BASELINE = (b"\x89PNG\r\n\x1a\n", b"GIF8", b"\0\0\0\x0cjP  ", b"\xff\x4f\xff\x5
 
 
 def unsupported(data: bytes) -> str:
-    """What picture `data` is, if it is one of a kind that is not read here: "a HEIC picture"; else empty."""
+    """What image `data` is, if it is one of a kind that is not read here: "a HEIC picture"; else empty."""
     if data[:2] == b"\xff\xd8":
         kind = jpegs.unusual(data)
         return f"a {kind} JPEG" if kind and kind != "LS" else "a JPEG LS picture" if kind else ""
@@ -108,14 +108,14 @@ def misread(picture: Image.Image, data: bytes) -> str:
 
 
 def is_known(data: bytes) -> bool:
-    """Whether `data` begins as a picture does that can be read here, if it is whole and nothing unusual."""
+    """Whether `data` begins as an image does that can be read here, if it is whole and nothing unusual."""
     webp = data[:4] == b"RIFF" and data[8:12] == b"WEBP"
     avif = data[4:8] == b"ftyp" and data[8:12] in (b"avif", b"avis")
     return webp or avif or data[:2] == b"\xff\xd8" or data[:4] in _TIFF or any(map(data.startswith, _BASELINE))
 
 
 def described(data: bytes) -> str:
-    """What `data` is that is no picture: "an HTML page", or else how it begins."""
+    """What `data` is that is no image: "an HTML page", or else how it begins."""
     text = data[:4096].removeprefix(b"\xef\xbb\xbf").replace(b"\0", b"").lstrip(b"\xff\xfe \t\r\n")
     if not data:
         return "no bytes at all"
@@ -134,7 +134,7 @@ def described(data: bytes) -> str:
 
 
 def _brand(data: bytes) -> str:
-    """Of an ISO base media file (MP4's family): the first brand that is a picture's."""
+    """Of an ISO base media file (MP4's family): the first brand that is an image's."""
     size = min(int.from_bytes(data[:4], "big"), 256)
     brands = [data[8:12], *(data[k : k + 4] for k in range(16, size, 4))]
     return next((_BRANDS[brand] for brand in brands if brand in _BRANDS), "")

@@ -1,4 +1,4 @@
-"""What the numbers of a picture mean: bit depth, photometric interpretation, colour profile, transparency. To sRGB.
+"""What the numbers of an image mean: bit depth, photometric interpretation, colour profile, transparency. To sRGB.
 
 Compared with ImageMagick over all that Pillow opens (tests/shared/test_pixels.py).
 """
@@ -22,12 +22,12 @@ _PNG_GREY_WITH_ALPHA = 4
 
 
 def to_srgb(picture: Image.Image, header: bytes, factor: int = 1) -> Image.Image:
-    """A loaded picture of any mode as RGB in sRGB; transparency is laid on white.
+    """A loaded image of any mode as RGB in sRGB; transparency is laid on white.
 
     Args:
-        picture: As Pillow loaded it.
+        image: As Pillow loaded it.
         header: The first bytes of its file, at least 26: PNG's bit depth and colour type, which Pillow does not tell.
-        factor: Blocks of so many pixels squared are averaged, as early as may be: each conversion copies a picture.
+        factor: Blocks of so many pixels squared are averaged, as early as may be: each conversion copies an image.
 
     Raises:
         ValueError, OSError, ImageCms.PyCMSError: Pillow cannot convert its mode.
@@ -85,7 +85,7 @@ def _fractions(values: np.ndarray, bits: int, tags: Any) -> np.ndarray:
 
 
 def _split(picture: Image.Image, header: bytes, factor: int) -> tuple[Image.Image, Image.Image | None]:
-    """A picture of 8 bits as L, RGB, CMYK or LAB, and its alpha as L."""
+    """An image of 8 bits as L, RGB, CMYK or LAB, and its alpha as L."""
     jpeg, png, adobe = picture.format in ("JPEG", "MPO"), picture.format == "PNG", "adobe" in picture.info
     # Of grey with alpha in 16 bits Pillow makes RGBA.
     grey = picture.mode in _GREY or (png and header[25] == _PNG_GREY_WITH_ALPHA)
@@ -110,7 +110,7 @@ def _split(picture: Image.Image, header: bytes, factor: int) -> tuple[Image.Imag
 
 
 def _reduced(picture: Image.Image, factor: int) -> Image.Image:
-    # Not picture.reduce: a JPEG 2000 has a number by that name.
+    # Not image.reduce: a JPEG 2000 has a number by that name.
     return picture if factor == 1 else Image.Image.reduce(picture, factor)
 
 

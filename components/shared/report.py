@@ -39,7 +39,7 @@ _TEMPLATES = Environment(loader=_LOADER, autoescape=True, finalize=_shown)
 
 @dataclass(frozen=True)
 class Picture:
-    """A picture in a grid: JPEG or PNG bytes, a caption below it, a note in small print, a link, an alarm colour."""
+    """An image in a grid: JPEG or PNG bytes, a caption below it, a note in small print, a link, an alarm colour."""
 
     data: bytes
     caption: str = ""
@@ -49,7 +49,7 @@ class Picture:
 
 
 class Report:
-    """A page: a `banner` of pictures, `title`, a `lead` sentence, `facts` (name -> value, shown as tiles), sections in
+    """A page: a `banner` of images, `title`, a `lead` sentence, `facts` (name -> value, shown as tiles), sections in
     order of addition (with links to them where there are many), a `footer` in small print."""
 
     def __init__(
@@ -123,18 +123,18 @@ def histogram(rows: Sequence[tuple[str, int, str]], unit: str = "") -> Markup:
 
 
 def pictures(items: Iterable[Picture], size: int = 112) -> Markup:
-    """A grid of pictures, each fitted into `size` pixels."""
+    """A grid of images, each fitted into `size` pixels."""
     encoded = [(_data_uri(item.data), item) for item in items]
     return _block("pictures", items=encoded, size=size)
 
 
 def strip(items: Iterable[Picture], size: int = 112) -> Markup:
-    """Pictures in one row, `size` pixels high; the caption shows on hovering."""
+    """Images in one row, `size` pixels high; the caption shows on hovering."""
     return _block("strip", items=[(_data_uri(item.data), item) for item in items], size=size)
 
 
 def pairs(items: Iterable[tuple[Picture, Picture, str]], size: int = 150) -> Markup:
-    """Two pictures side by side and a line about them."""
+    """Two images side by side and a line about them."""
     return _block("pairs", items=[(pictures([one, other], size), text) for one, other, text in items], size=size)
 
 

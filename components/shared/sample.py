@@ -1,6 +1,6 @@
 """The embedded sample: a small museum of five invented cultures, drawn with Pillow, the same for the same seed.
 
-Its faults are planted, so that every report has something to find: files that are no pictures, the same picture under
+Its faults are planted, so that every report has something to find: files that are no images, the same image under
 two ids, and objects whose culture is not what the record says.
 """
 

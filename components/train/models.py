@@ -26,7 +26,7 @@ class Architecture:
 
     Attributes:
         builder: name in components.train.networks or in keras.applications.
-        native_size: side in pixels of the pictures it was designed for.
+        native_size: side in pixels of the images it was designed for.
         preprocessing: what the network expects: "tf" (-1..1), "caffe" (BGR less the mean), or "inside" if its first
             layers do it.
         weights: where pre-trained weights come from: "imagenet" (keras.applications) or "none" (from scratch only).
@@ -50,8 +50,8 @@ class Reading:
     """What a head reads of a frozen network: blocks of numbers, each of Euclidean length 1.
 
     Attributes:
-        stages: beside the mean of the last layer, mean and standard deviation over the picture of each stage.
-        flip: the mean over the picture and its mirror image, which costs a second pass.
+        stages: beside the mean of the last layer, mean and standard deviation over the image of each stage.
+        flip: the mean over the image and its mirror image, which costs a second pass.
     """
 
     stages: bool = False
@@ -127,7 +127,7 @@ def check_weights(name: str, weights: str) -> None:
 
 
 def check_size(name: str, size: int, pre_trained: bool) -> None:
-    """Raises PipelineError if pictures of `size` pixels are too small for the known model `name`."""
+    """Raises PipelineError if images of `size` pixels are too small for the known model `name`."""
     if base_size(name, size, pre_trained) < ZOO[name].minimum_size:
         raise PipelineError(
             f"model={name} needs pictures of at least {ZOO[name].minimum_size} pixels and gets {size}; "
@@ -136,7 +136,7 @@ def check_size(name: str, size: int, pre_trained: bool) -> None:
 
 
 def smallest_image_size(name: str, pre_trained: bool) -> int:
-    """The smallest parameter image_size (stored pictures) with which the model `name` can work."""
+    """The smallest parameter image_size (stored images) with which the model `name` can work."""
     return next(
         stored
         for stored in itertools.count(16)
@@ -145,9 +145,9 @@ def smallest_image_size(name: str, pre_trained: bool) -> int:
 
 
 def base_size(name: str, size: int, pre_trained: bool) -> int:
-    """Side in pixels at which the network works on pictures of `size`.
+    """Side in pixels at which the network works on images of `size`.
 
-    Pre-trained filters know objects at the size they were trained on: smaller pictures are enlarged, at most twice
+    Pre-trained filters know objects at the size they were trained on: smaller images are enlarged, at most twice
     (on 112 px paintings a frozen MobileNet gains 7 points of accuracy).
     """
     return max(size, min(ZOO[name].native_size, 2 * size)) if pre_trained else size
@@ -161,10 +161,10 @@ def build(
     pre_trained: bool = False,
     reading: Reading | None = None,
 ) -> Network:
-    """The network `name` for pictures of `size` pixels and `labels` classes, with random weights.
+    """The network `name` for images of `size` pixels and `labels` classes, with random weights.
 
     `options` override the entry's (such as alpha); `pre_trained` says that weights will be loaded; features are the
-    mean of the last layer, or what `reading` says. Raises PipelineError if the pictures are too small for it.
+    mean of the last layer, or what `reading` says. Raises PipelineError if the images are too small for it.
     """
     import keras
 

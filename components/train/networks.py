@@ -5,9 +5,9 @@ from keras import layers
 
 
 def simple_cnn(size: int, width: int = 32) -> keras.Model:
-    """A small convolutional network: five blocks of convolution, normalisation and ReLU, each halving the picture.
+    """A small convolutional network: five blocks of convolution, normalisation and ReLU, each halving the image.
 
-    Group instead of batch normalisation: it knows no batch, so two workers compute what one would. Pictures much
+    Group instead of batch normalisation: it knows no batch, so two workers compute what one would. Images much
     larger than 112 pixels are averaged down first: a network this small learns no more from more of them.
     """
     pixels = keras.Input((size, size, 3))

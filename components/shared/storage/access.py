@@ -82,7 +82,7 @@ def s3_settings(uri: str) -> S3Settings:
     and MINIO_SECRET_KEY (minio only), then whatever boto3 knows. Region: AWS_REGION, AWS_DEFAULT_REGION, S3_REGION.
 
     In a pod the store that KFP brought is minio, and the variables named after AWS are those of another one, from which
-    pictures may come or the data be taken: there minio knows its own variables only.
+    images may come or the data be taken: there minio knows its own variables only.
 
     Raises:
         StorageError: minio:// without an address, or a Secret that may not be read.

@@ -16,7 +16,7 @@ _LATENCY_RUNS = 20
 
 @dataclass(frozen=True)
 class Entry:
-    """One model: validation accuracy (0 to 1), bytes of its tflite file, milliseconds per picture, training seconds.
+    """One model: validation accuracy (0 to 1), bytes of its tflite file, milliseconds per image, training seconds.
 
     The accuracy is of `examples` images, 0 where that is not known. A model that could not be trained has an `error`
     and no numbers.
@@ -38,7 +38,7 @@ def best(entries: Sequence[Entry]) -> Entry:
 
 
 def latency(tflite: str) -> float:
-    """Milliseconds for one picture on one thread of this machine: the median of 20 runs of LiteRT."""
+    """Milliseconds for one image on one thread of this machine: the median of 20 runs of LiteRT."""
     import numpy as np
     from ai_edge_litert.interpreter import Interpreter
 

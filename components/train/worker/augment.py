@@ -1,7 +1,7 @@
-"""Random changes of training pictures.
+"""Random changes of training images.
 
 Every decision is taken from numbers that were drawn for the example by the run's seed, so it does not depend on the
-worker or the thread that happens to see the picture. What there is to decide is decided for a whole batch at once.
+worker or the thread that happens to see the image. What there is to decide is decided for a whole batch at once.
 """
 
 import numpy as np
@@ -19,7 +19,7 @@ def draw(seed: int, keys: np.ndarray) -> np.ndarray:
     """[n, DRAWS] float32 in 0..1 for the examples with the `keys` [n] int64.
 
     They are what SplitMix64 (Steele et al., 2014) yields after so many steps: any place of the sequence can be had at
-    once, and all examples of a batch together, which a generator for each takes longer than decoding its picture.
+    once, and all examples of a batch together, which a generator for each takes longer than decoding its image.
     """
     places = keys.astype(np.uint64)[:, None] * np.uint64(DRAWS) + np.arange(1, DRAWS + 1, dtype=np.uint64)
     start = _scrambled(np.array([seed + 1], np.uint64) * _STEP)
@@ -33,19 +33,19 @@ def _scrambled(values: np.ndarray) -> np.ndarray:
 
 
 def central_windows(sizes: np.ndarray, side: int) -> np.ndarray:
-    """The central window [y, x, side, side] of each picture of `sizes` [n, 2] (height, width): [n, 4] int32."""
+    """The central window [y, x, side, side] of each image of `sizes` [n, 2] (height, width): [n, 4] int32."""
     return np.concatenate([(sizes - side) // 2, np.full_like(sizes, side)], axis=1).astype(np.int32)
 
 
 def windows(sizes: np.ndarray, side: int, draws: np.ndarray) -> np.ndarray:
-    """A random window [y, x, side, side] inside each picture of `sizes` [n, 2] (height, width): [n, 4] int32."""
+    """A random window [y, x, side, side] inside each image of `sizes` [n, 2] (height, width): [n, 4] int32."""
     free = np.maximum(sizes - side, 0)
     start = np.minimum((draws[:, _CROP][:, :2] * (free + 1)).astype(np.int32), free)
     return np.concatenate([start, np.full_like(sizes, side)], axis=1).astype(np.int32)
 
 
 def resized_windows(sizes: np.ndarray, draws: np.ndarray) -> np.ndarray:
-    """A random window [y, x, height, width] in each picture of `sizes` [n, 2] (height, width): [n, 4] int32.
+    """A random window [y, x, height, width] in each image of `sizes` [n, 2] (height, width): [n, 4] int32.
 
     It has 35 to 100 % of the largest square's area and an aspect of 3:4 to 4:3.
     Source: Szegedy et al., Going Deeper with Convolutions (arXiv:1409.4842), the usual "random resized crop".
@@ -59,7 +59,7 @@ def resized_windows(sizes: np.ndarray, draws: np.ndarray) -> np.ndarray:
 
 
 def mirrored(draws: np.ndarray) -> np.ndarray:
-    """[n] bool: which half of the pictures is to be mirrored left to right."""
+    """[n] bool: which half of the images is to be mirrored left to right."""
     return draws[:, _FLIP][:, 0] < 0.5
 
 
@@ -82,7 +82,7 @@ def colour(images: tf.Tensor, draws: tf.Tensor, strength: float) -> tf.Tensor:
 
 
 def rand_augment(images: tf.Tensor, draws: tf.Tensor, magnitude: float = 0.5, chance: float = 0.3) -> tf.Tensor:
-    """RandAugment for a whole batch [batch, h, w, 3] float: each of its operations hits a picture with `chance`.
+    """RandAugment for a whole batch [batch, h, w, 3] float: each of its operations hits an image with `chance`.
 
     Rotation, shear and shift are one projective transform; colour operations are masked, so that the batch stays one
     tensor. Source: Cubuk et al., RandAugment (arXiv:1909.13719).
@@ -99,7 +99,7 @@ def rand_augment(images: tf.Tensor, draws: tf.Tensor, magnitude: float = 0.5, ch
 def mix(images: tf.Tensor, targets: tf.Tensor, draws: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
     """MixUp (arXiv:1710.09412) or CutMix (arXiv:1905.04899) of `images` [b, h, w, 3] float with their neighbours.
 
-    `targets` [b, classes] are mixed in the same proportion. Half of the pictures stay whole, and a picture keeps at
+    `targets` [b, classes] are mixed in the same proportion. Half of the images stay whole, and an image keeps at
     least half of itself.
     """
     draws = draws[:, _MIX]
@@ -114,7 +114,7 @@ def mix(images: tf.Tensor, targets: tf.Tensor, draws: tf.Tensor) -> tuple[tf.Ten
 
 
 def _boxes(sides: tf.Tensor, centres: tf.Tensor, size: tf.Tensor) -> tf.Tensor:
-    """[batch, size, size] bool: inside a square of `sides` (shares of the picture's side) around `centres`."""
+    """[batch, size, size] bool: inside a square of `sides` (shares of the image's side) around `centres`."""
     places = (tf.range(size, dtype=tf.float32) + 0.5) / tf.cast(size, tf.float32)
     inside = tf.abs(places - centres[..., None]) < sides[:, None, None] / 2
     return inside[:, 0, :, None] & inside[:, 1, None, :]

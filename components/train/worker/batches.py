@@ -1,4 +1,4 @@
-"""tf.data over an Order: encoded pictures (or cached features) to batches on the device."""
+"""tf.data over an Order: encoded images (or cached features) to batches on the device."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -32,10 +32,10 @@ class Share:
 
 @dataclass(frozen=True)
 class Geometry:
-    """`side` in pixels of the pictures that come out, number of `classes`, `augmentation`, seed of the draws.
+    """`side` in pixels of the images that come out, number of `classes`, `augmentation`, seed of the draws.
 
     `augmentation` is the parameter's value, or "crop" (random-resized-crop and mirroring alone, for comparisons).
-    Without augmentation `view` says what is seen: the "center", or the "whole" picture (see components.shared.imaging).
+    Without augmentation `view` says what is seen: the "center", or the "whole" image (see components.shared.imaging).
     """
 
     side: int
@@ -81,7 +81,7 @@ def features(
     values: np.ndarray, order: Order, share: Share, labels: np.ndarray, classes: int, first_step: int = 0,
     class_weights: np.ndarray | None = None,
 ) -> tf.data.Dataset:  # fmt: skip
-    """As `images`, with rows of `values` [n, width] float32 in place of pictures."""
+    """As `images`, with rows of `values` [n, width] float32 in place of images."""
 
     def read(turn: np.ndarray):
         step, rows = share.rows(int(turn), order.batch_size)
@@ -105,7 +105,7 @@ def distributed(strategy: tf.distribute.Strategy, make: Callable[[], tf.data.Dat
     options = tf.data.Options()
     options.deterministic = True
     options.autotune.enabled = False
-    # Pictures are decoded right into their batch: 3 to 5 % more of them a second.
+    # Images are decoded right into their batch: 3 to 5 % more of them a second.
     options.experimental_optimization.map_and_batch_fusion = True
     return strategy.distribute_datasets_from_function(lambda _: make().with_options(options))
 
@@ -122,7 +122,7 @@ def _select(order: Order, step: int, rows: slice, labels: np.ndarray, class_weig
 
 
 def _decided(geometry: Geometry, sizes: np.ndarray, keys: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Windows [n, 4], which pictures are mirrored [n], and the numbers for what is decided later [n, DRAWS]."""
+    """Windows [n, 4], which images are mirrored [n], and the numbers for what is decided later [n, DRAWS]."""
     if geometry.augmentation == "none":
         nothing = np.zeros([len(keys), augment.DRAWS], np.float32)
         whole = np.concatenate([np.zeros_like(sizes), sizes], axis=1).astype(np.int32)
@@ -154,7 +154,7 @@ def _decoder(geometry: Geometry):
             image = tf.image.decode_and_crop_jpeg(
                 encoded, window, channels=3, dct_method="INTEGER_FAST", fancy_upscaling=False
             )
-            # One picture, not a batch: for it TensorFlow has a fast path.
+            # One image, not a batch: for it TensorFlow has a fast path.
             image = tf.cond(mirror, lambda: tf.reverse(image, [1]), lambda: image)
             if augmentation != "light":
                 # As floats: TensorFlow's resizing of bytes takes a third longer.
@@ -168,7 +168,7 @@ def _decoder(geometry: Geometry):
 def _exact(encoded: tf.Tensor, window: tf.Tensor) -> tf.Tensor:
     """The very pixels that evaluation and serving see (components.shared.imaging.center_crop).
 
-    The picture is decoded whole: a decoder that crops has no neighbours to interpolate the colours of the edge from.
+    The image is decoded whole: a decoder that crops has no neighbours to interpolate the colours of the edge from.
     """
     image = tf.io.decode_jpeg(encoded, channels=3, dct_method="INTEGER_ACCURATE")
     top, left, height, width = tf.unstack(window)

@@ -83,7 +83,7 @@ class EventLog:
             tf.summary.experimental.write_raw_pb(summary.SerializeToString())
 
     def images(self, step: int, tag: str, images: np.ndarray, most: int = 16) -> None:
-        """Writes up to `most` pictures [n, h, w, 3] uint8."""
+        """Writes up to `most` images [n, h, w, 3] uint8."""
         with self._at(step):
             tf.summary.image(tag, images, max_outputs=most)
 
@@ -166,7 +166,7 @@ class EventLog:
 
 
 def confusion_image(matrix: np.ndarray, labels: Sequence[str]) -> np.ndarray:
-    """The confusion `matrix` [classes, classes] (rows: true) as a picture [1, h, w, 3] uint8, rows as shares."""
+    """The confusion `matrix` [classes, classes] (rows: true) as an image [1, h, w, 3] uint8, rows as shares."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 

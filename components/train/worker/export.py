@@ -180,10 +180,10 @@ def logits(model: keras.Model, examples: Examples, size: int, batch_size: int, v
 def save_saved_model(
     model: keras.Model, labels: Sequence[str], stored_size: int, temperature: float, path: str, view: str = "center"
 ) -> None:
-    """Writes a SavedModel whose signature takes encoded pictures: `image_bytes` [batch] string.
+    """Writes a SavedModel whose signature takes encoded images: `image_bytes` [batch] string.
 
-    It returns `probabilities` [batch, classes] float32 and `labels` [batch, classes] string (a row per picture, as
-    TensorFlow Serving's row format wants). Pictures are decoded, resized to a short side of `stored_size` and cropped
+    It returns `probabilities` [batch, classes] float32 and `labels` [batch, classes] string (a row per image, as
+    TensorFlow Serving's row format wants). Images are decoded, resized to a short side of `stored_size` and cropped
     as in components.shared.imaging; what TensorFlow cannot do are EXIF orientation and colour profiles.
     """
     size = int(model.input_shape[1])

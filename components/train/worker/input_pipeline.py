@@ -28,8 +28,8 @@ class Examples:
 
     Attributes:
         labels: [n] int32, class indexes.
-        sizes: [n, 2] int32, height and width in pixels of the stored pictures.
-        files, offsets, lengths: [n] int, where the encoded picture lies; `maps` are the open files.
+        sizes: [n, 2] int32, height and width in pixels of the stored images.
+        files, offsets, lengths: [n] int, where the encoded image lies; `maps` are the open files.
     """
 
     labels: np.ndarray
@@ -118,7 +118,7 @@ def _map(path: str) -> mmap.mmap:
 
 
 def _scan(content: mmap.mmap, uri: str) -> Iterator[tuple[records.Record, int]]:
-    """The records of a file with the offset of their encoded picture in it; checksums are verified."""
+    """The records of a file with the offset of their encoded image in it; checksums are verified."""
     content.seek(0)
     for span, payload in records.read_payloads(content, uri):
         try:

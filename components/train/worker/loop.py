@@ -39,7 +39,7 @@ HYPER_PARAMETERS = (
 )  # fmt: skip
 # Steps that half precision may skip in a row: its loss scale has by then shrunk from 2^15 to 2^-15.
 MOST_SKIPPED = 30
-CONFUSION_SECONDS = 30.0  # at most one picture of the confusion matrix in this time: drawing takes a moment
+CONFUSION_SECONDS = 30.0  # at most one image of the confusion matrix in this time: drawing takes a moment
 
 
 @dataclass(frozen=True)
