@@ -30,8 +30,8 @@ _LOG_FIELDS = [name for name in LOG_COLUMNS if name != "thumbnail"]
 def fingerprint(settings: Settings) -> str:
     """What the stored bytes depend on besides the objects: parts of other settings are not taken over.
 
-    With `respect_robots` it has an `r` at its end. Whoever looks for the parts of a fingerprint takes all that begin with
-    it: images that were fetched with respect to robots.txt serve without it, too.
+    With `respect_robots` it ends in `r`. Parts are found by how their names begin, so images that were fetched with
+    respect for robots.txt are taken over without it, too.
     """
     shaping = ["2", settings.image_base, settings.image_size, settings.jpeg_quality]
     digest = hashlib.sha256(json.dumps(shaping).encode()).hexdigest()[:12]
