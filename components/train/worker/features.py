@@ -5,7 +5,6 @@ import json
 import os
 import tempfile
 import time
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -59,7 +58,7 @@ class Features:
         found = _load(uri, split, len(examples))
         if found is not None:
             return found
-        values = np.concatenate(list(self._computed(split, examples, sight)))[: len(examples)]
+        values = self._computed(split, examples, sight)
         if self._session.chief:
             with tempfile.TemporaryDirectory(prefix="features-") as folder:
                 path = os.path.join(folder, "features.npy")
@@ -72,7 +71,7 @@ class Features:
         for uri in self._written if self._session.chief else ():
             storage.delete(uri)
 
-    def _computed(self, split: str, examples: Examples, sight: Sight) -> Iterator[np.ndarray]:
+    def _computed(self, split: str, examples: Examples, sight: Sight) -> np.ndarray:
         session, order = self._session, Order(examples.labels, self._session.settings.evaluation_batch)
         geometry = batches.Geometry(session.size, session.classes, view=sight.view)
         elements = iter(
@@ -81,15 +80,18 @@ class Features:
         compute = self._on_cpu() if session.settings.replicas == 1 and not session.settings.gpus else self._together()
         progress = Progress(len(examples), f"{split} features{', mirrored' if sight.mirrored else ''}")
         started = time.monotonic()
+        values = np.empty((len(examples), session.network.base.output_shape[-1]), np.float32)
         for step in range(order.steps):
             images = next(elements)[0]
-            if step == 0 and split == "train" and sight == Sight():
+            if step == 0 and split.startswith("train") and sight == Sight():
                 pictures = session.strategy.experimental_local_results(images)[0]
                 self._events.images(self._step, "augmented", pictures.numpy()[:16])
-            yield compute(images, sight.mirrored)
-            progress.update(min(order.batch_size, len(examples) - progress.done))
+            rows = values[step * order.batch_size : (step + 1) * order.batch_size]
+            rows[:] = compute(images, sight.mirrored)[: len(rows)]
+            progress.update(len(rows))
         self.seconds += time.monotonic() - started
         self.images += len(examples)
+        return values
 
     def _on_cpu(self):
         """A function of a batch: LiteRT takes half the time of TensorFlow's functions."""

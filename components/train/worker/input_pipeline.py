@@ -5,6 +5,7 @@ copied to local disk, mapped into memory, and read at random. So a resumed run s
 it has seen, and any number of workers (more than files, too) share the same batches: each takes its part of every one.
 """
 
+import dataclasses
 import mmap
 import os
 from collections.abc import Callable, Iterator
@@ -41,6 +42,17 @@ class Examples:
 
     def __len__(self) -> int:
         return len(self.labels)
+
+    def subset(self, rows: np.ndarray) -> "Examples":
+        """The examples of these `rows` [m], in their order."""
+        return dataclasses.replace(
+            self,
+            labels=self.labels[rows],
+            sizes=self.sizes[rows],
+            files=self.files[rows],
+            offsets=self.offsets[rows],
+            lengths=self.lengths[rows],
+        )
 
     def encoded(self, index: int) -> bytes:
         """The stored JPEG of the example `index`."""

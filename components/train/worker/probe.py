@@ -74,7 +74,7 @@ def fit(session: Session, features: Features) -> Probe:
         Preempted: a worker was asked to stop.
     """
     trials = _Trials(session, features)
-    regression.check(trials.read(Choice(models.Reading())), session.train.labels, session.info.labels)
+    regression.check(trials.read(Choice(models.Reading()), deciding=True), session.train.labels, session.info.labels)
     choice, path = trials.decide(session.settings)
     labels, count = session.train.labels, len(session.train)
     train, validation = trials.read(choice)[:count], trials.read(choice)[count:]
@@ -115,14 +115,15 @@ class _Trials:
         self.labels = np.concatenate([session.train.labels, session.validation.labels])
         generator = np.random.default_rng(session.settings.seed)
         self._deciding = np.sort(generator.permutation(len(self.labels))[:DECIDING])
+        self._all_decide = len(self._deciding) == len(self.labels)
         self.tried: dict[str, float] = {}
-        self._kept: dict[Sight, np.ndarray] = {}
+        self._kept: dict[tuple[Sight, bool], np.ndarray] = {}
 
-    def read(self, choice: Choice) -> np.ndarray:
-        """[n, width]: the features of all examples by `choice`."""
-        values = self._of(Sight(choice.view))
+    def read(self, choice: Choice, deciding: bool = False) -> np.ndarray:
+        """[n, width]: the features by `choice` of all examples, or of those that decide."""
+        values = self._of(Sight(choice.view), deciding)
         if choice.reading.flip:
-            values = (values + self._of(Sight(choice.view, mirrored=True))) / 2
+            values = (values + self._of(Sight(choice.view, mirrored=True), deciding)) / 2
         return values if choice.reading.stages else values[:, : self._last]
 
     def fitted(self, choice: Choice, count: int) -> Head:
@@ -166,10 +167,9 @@ class _Trials:
         return (other, tried) if takes else (choice, path)
 
     def _compare(self, name: str, choice: Choice, strengths: Sequence[float] = regression.STRENGTHS) -> Path:
-        rows, classes = self._deciding, self._session.classes
-        labels = self.labels[rows]
+        labels, classes = self.labels[self._deciding], self._session.classes
         path = regression.cross_validate(
-            self.read(choice)[rows],
+            self.read(choice, deciding=True),
             labels,
             classes,
             strengths,
@@ -181,12 +181,21 @@ class _Trials:
         self._session.stop.check("choosing the head")
         return path
 
-    def _of(self, sight: Sight) -> np.ndarray:
-        if sight not in self._kept:
-            session = self._session
-            parts = (self._features.of(name, getattr(session, name), sight) for name in ("train", "validation"))
-            self._kept[sight] = np.concatenate(list(parts))
-        return self._kept[sight]
+    def _of(self, sight: Sight, deciding: bool) -> np.ndarray:
+        """Where only a part decides, nothing is computed of the others for what is not chosen."""
+        deciding = deciding and not self._all_decide
+        if (sight, deciding) not in self._kept:
+            splits = {"train": self._session.train, "validation": self._session.validation}
+            if deciding:
+                count = len(self._session.train)
+                train, validation = (self._deciding[self._deciding < count], self._deciding[self._deciding >= count])
+                splits = {
+                    "train-deciding": splits["train"].subset(train),
+                    "validation-deciding": splits["validation"].subset(validation - count),
+                }
+            values = [self._features.of(name, examples, sight) for name, examples in splits.items()]
+            self._kept[sight, deciding] = np.concatenate(values)
+        return self._kept[sight, deciding]
 
 
 def _always(hits: np.ndarray, than: np.ndarray) -> bool:

@@ -1,11 +1,11 @@
 """Multinomial logistic regression on frozen features: the head of a pre-trained network, and how it is chosen.
 
 The objective is scikit-learn's: the sum of the examples' losses, plus the squared norm of the kernel over 2 C; the bias
-is free. It is minimised by SciPy's L-BFGS-B to convergence, in chunks of rows, so that 200,000 examples of 2,672
-numbers need 2.1 GB for the features and little beside.
+is free. It is minimised by SciPy's L-BFGS-B to convergence, in chunks of rows and without a copy of the features, so
+that 200,000 examples of 2,672 numbers need the 2.1 GB of their features and little beside.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -77,7 +77,8 @@ def fit(
 ) -> Head:
     """The regression of `labels` [n] on `features` [n, width]; C is `strength`, `weights` [classes] are the loss's."""
     basis = _Basis.of(features)
-    return basis.head(_solve(basis.reduced(features), labels, classes, [strength], weights, TOLERANCE)[0])
+    rows = basis.reduced(features)
+    return basis.head(_solve(rows, labels, classes, [strength], weights, basis.origin, TOLERANCE)[0])
 
 
 def cross_validate(
@@ -89,11 +90,13 @@ def cross_validate(
     seed: int = 1,
 ) -> Path:
     """Logits of every example by regressions that have not seen it, for each of `strengths` (ascending)."""
-    rows = _Basis.of(features).reduced(features)
+    basis = _Basis.of(features)
+    rows = basis.reduced(features)
     logits = np.zeros((len(strengths), len(labels), classes), np.float32)
     for seen, held in _folds(labels, seed):
-        for number, solved in enumerate(_solve(rows[seen], labels[seen], classes, strengths, weights, _COMPARED)):
-            logits[number, held] = rows[held] @ solved[:-1] + solved[-1]
+        solutions = _solve(rows[seen], labels[seen], classes, strengths, weights, basis.origin, _COMPARED)
+        for number, solved in enumerate(solutions):
+            logits[number, held] = basis.origin.scores(rows[held], solved)
     return Path(logits, labels, tuple(strengths))
 
 
@@ -122,29 +125,63 @@ class _Basis:
     1,000 numbers.
     """
 
-    mean: np.ndarray
-    scale: float
+    whole: "_Origin"
     directions: np.ndarray | None
 
     @classmethod
     def of(cls, features: np.ndarray) -> "_Basis":
-        mean = features.mean(axis=0, dtype=np.float64)
-        scale = float(np.sqrt((features.var(axis=0, dtype=np.float64)).sum()))
+        whole = _Origin.of(features)
         if len(features) >= features.shape[1]:
-            return cls(mean, scale, None)
+            return cls(whole, None)
         with _threads(features):
-            directions, _ = np.linalg.qr(((features - mean) / scale).T)
-        return cls(mean, scale, directions)
+            directions, _ = np.linalg.qr(((features - whole.mean) / whole.scale).T)
+        return cls(whole, directions)
+
+    @property
+    def origin(self) -> "_Origin":
+        """Of what `reduced` returns."""
+        return self.whole if self.directions is None else _Origin(np.zeros(self.directions.shape[1]), 1.0)
 
     def reduced(self, features: np.ndarray) -> np.ndarray:
+        """The features in the basis, or, where there is none, the features themselves."""
         if self.directions is None:
-            return ((features - self.mean.astype(np.float32)) / np.float32(self.scale)).astype(np.float32)
-        return ((features - self.mean) / self.scale) @ self.directions
+            return features
+        return ((features - self.whole.mean) / self.whole.scale) @ self.directions
 
     def head(self, solved: np.ndarray) -> Head:
         kernel = solved[:-1] if self.directions is None else self.directions @ solved[:-1]
-        kernel = kernel / self.scale
-        return Head(kernel.astype(np.float32), (solved[-1] - self.mean @ kernel).astype(np.float32))
+        kernel = kernel / self.whole.scale
+        return Head(kernel.astype(np.float32), (solved[-1] - self.whole.mean @ kernel).astype(np.float32))
+
+
+@dataclass(frozen=True)
+class _Origin:
+    """Mean [width] and scale of rows: the regression is of (rows - mean) / scale, which is never written down."""
+
+    mean: np.ndarray
+    scale: float
+
+    @classmethod
+    def of(cls, rows: np.ndarray) -> "_Origin":
+        mean = rows.mean(axis=0, dtype=np.float64)
+        spread = sum(float(((part - mean) ** 2).sum()) for part in _chunks(rows))
+        return cls(mean, float(np.sqrt(spread / len(rows))))
+
+    def scores(self, rows: np.ndarray, theta: np.ndarray) -> np.ndarray:
+        """[n, classes] of kernel and, last, bias in `theta` [width + 1, classes]."""
+        kernel = theta[:-1] / self.scale
+        return rows @ kernel.astype(rows.dtype) + (theta[-1] - self.mean @ kernel)
+
+    def gradient(self, rows: np.ndarray, errors: np.ndarray) -> np.ndarray:
+        """[width + 1, classes]: how the loss changes with theta; `errors` [n, classes]: how with the scores."""
+        total = errors.sum(axis=0)
+        kernel = (rows.T @ errors.astype(rows.dtype) - np.outer(self.mean, total)) / self.scale
+        return np.concatenate([kernel, total[None]])
+
+
+def _chunks(rows: np.ndarray) -> Iterator[np.ndarray]:
+    for first in range(0, len(rows), CHUNK):
+        yield rows[first : first + CHUNK]
 
 
 def _threads(rows: np.ndarray):
@@ -158,6 +195,7 @@ def _solve(
     classes: int,
     strengths: Sequence[float],
     weights: np.ndarray | None,
+    origin: _Origin,
     tolerance: float,
 ) -> list[np.ndarray]:
     """[width + 1, classes] for each strength: kernel and, last, bias; each starts from the solution before."""
@@ -166,30 +204,32 @@ def _solve(
     found = []
     with _threads(rows):
         for strength in strengths:
-            start = _minimum(rows, labels, share, strength, start, tolerance)
+            start = _minimum(rows, labels, share[labels], strength, start, origin, tolerance)
             found.append(start)
     return found
 
 
 def _minimum(
-    rows: np.ndarray, labels: np.ndarray, weights: np.ndarray, strength: float, start: np.ndarray, tolerance: float
-) -> np.ndarray:  # fmt: skip
+    rows: np.ndarray,
+    labels: np.ndarray,
+    weights: np.ndarray,
+    strength: float,
+    start: np.ndarray,
+    origin: _Origin,
+    tolerance: float,
+) -> np.ndarray:
     n = len(rows)
 
     def objective(flat: np.ndarray) -> tuple[float, np.ndarray]:
         theta = flat.reshape(start.shape)
         loss, gradient = 0.0, np.zeros_like(theta)
-        for first in range(0, n, CHUNK):
-            part, truth = rows[first : first + CHUNK], labels[first : first + CHUNK]
-            scores = part @ theta[:-1].astype(part.dtype) + theta[-1]
+        for part, truth, weight in zip(*map(_chunks, (rows, labels, weights)), strict=True):
+            scores, every = origin.scores(part, theta), np.arange(len(part))
             total = logsumexp(scores, axis=1)
-            every = np.arange(len(part))
-            loss += float((weights[truth] * (total - scores[every, truth])).sum())
+            loss += float((weight * (total - scores[every, truth])).sum())
             errors = np.exp(scores - total[:, None])
             errors[every, truth] -= 1
-            errors *= weights[truth][:, None]
-            gradient[:-1] += part.T @ errors.astype(part.dtype)
-            gradient[-1] += errors.sum(axis=0)
+            gradient += origin.gradient(part, errors * weight[:, None])
         loss += float((theta[:-1] ** 2).sum()) / (2 * strength)
         gradient[:-1] += theta[:-1] / strength
         return loss / n, (gradient / n).ravel()

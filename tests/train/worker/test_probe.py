@@ -172,3 +172,21 @@ def test_better_means_by_more_than_the_standard_error():
 def test_the_nearest_training_example_is_by_angle():
     train_features = np.array([[1, 0], [0, 2]], np.float32)
     assert probe.nearest(train_features, np.array([7, 9]), np.array([[5, 1], [1, 5]], np.float32)).tolist() == [7, 9]
+
+
+def test_of_very_many_examples_a_part_decides_and_the_others_are_seen_once(weights, dataset, tmp_path, monkeypatch):
+    monkeypatch.setattr(probe, "DECIDING", 60)
+    computed, of = {}, Features.of
+
+    def noted(self, split, examples, sight=Sight()):
+        computed.setdefault(sight, {})[split] = len(examples)
+        return of(self, split, examples, sight)
+
+    monkeypatch.setattr(Features, "of", noted)
+    result = train(probing(weights, tmp_path), dataset, tmp_path)
+    everything = datasets.load(dataset).splits
+    for sight, splits in computed.items():
+        assert splits["train-deciding"] + splits["validation-deciding"] == 60, sight
+    complete = [splits for splits in computed.values() if "train" in splits]
+    assert [splits["train"] for splits in complete] == [everything["train"].examples] and len(computed) > 1
+    assert result.metrics["validation_accuracy"] > 0.5
