@@ -1,4 +1,4 @@
-"""The checks of `pipeline.py doctor` on Kubernetes, but for the store's: each looks at one thing, and only looks."""
+"""The checks of `pipeline.py doctor` on Kubernetes, except those of the store: each reads one thing only."""
 
 import base64
 import json

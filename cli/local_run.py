@@ -43,25 +43,25 @@ def run(run_: runs.Run, console: Console) -> int:
     """
     shards = int(run_.summary["parameters"]["fetch_shards"])
     board = Board({name: Stage(name, expected=shards if name in SHARDED else 1) for name in STAGES})
-    trouble, status = "pipeline.py broke off", 1
+    problem, status = "pipeline.py broke off", 1
     # What kfp and the steps leave in the temporary folder goes with the run, however it ends. Not below the run's own
     # folder: sockets are made there, whose paths may have a hundred characters.
     with ProcessGroup() as group, TemporaryDirectory(prefix="museum-", ignore_cleanup_errors=True) as scratch:
         try:
             try:
                 _execute(run_, board, console, group, scratch)
-                trouble = ""
+                problem = ""
             finally:
-                if group.process is not None and group.process.poll() is None and trouble:
+                if group.process is not None and group.process.poll() is None and problem:
                     _say(lambda: console.print("stopping… [dim](Ctrl-C again: kill now)[/]"))
                 status = group.end()
         except KeyboardInterrupt:
-            trouble = "interrupted"
+            problem = "interrupted"
         except OSError as error:
-            trouble = _words(error, run_)
+            problem = _words(error, run_)
         finally:
             group.end()
-            status = _finish(run_, board, console, trouble, status)
+            status = _finish(run_, board, console, problem, status)
     return status
 
 
@@ -116,8 +116,8 @@ def _note(event: events.Event, run_: runs.Run, board: Board, display: Display) -
         run_.save()
 
 
-def _finish(run_: runs.Run, board: Board, console: Console, trouble: str, status: int) -> int:
-    failed = bool(trouble) or status != 0
+def _finish(run_: runs.Run, board: Board, console: Console, problem: str, status: int) -> int:
+    failed = bool(problem) or status != 0
     run_.release()
     board.close(failed)
     run_.summary["tasks"] = board.tasks()
@@ -126,17 +126,17 @@ def _finish(run_: runs.Run, board: Board, console: Console, trouble: str, status
         if not failed:
             verdict = _judge(run_)
     except (OSError, PipelineError) as error:
-        trouble, failed = trouble or _words(error, run_), True
+        problem, failed = problem or _words(error, run_), True
     if not failed:
         _say(lambda: closing.after_success(run_, verdict, console))
         return 0 if verdict.passed else runs.REFUSED_STATUS
     where = board.culprit or next((stage.name for stage in board.stages.values() if stage.failed), "start")
-    run_.summary.update(status=runs.FAILED, stopped_at=where, error=trouble or _reason(run_, board))
+    run_.summary.update(status=runs.FAILED, stopped_at=where, error=problem or _reason(run_, board))
     with contextlib.suppress(OSError):
         run_.save()
         runs.leave_latest(run_)  # one that was resumed may have lost its model
     _say(lambda: closing.after_failure(run_, console))
-    return 130 if trouble == "interrupted" else 1
+    return 130 if problem == "interrupted" else 1
 
 
 def _judge(run_: runs.Run) -> Verdict:

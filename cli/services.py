@@ -15,13 +15,13 @@ def status(options: argparse.Namespace) -> int:
         print(f"nothing is in service in namespace {cluster.namespace}")
     for served in found:
         print("\n".join(_lines(served)))
-    return int(any(served.ready < served.wanted or served.trouble for served in found))
+    return int(any(served.ready < served.wanted or served.problem for served in found))
 
 
 def rollback(options: argparse.Namespace) -> int:
     """Puts an earlier version back."""
-    patience = services.Patience(ready=options.seconds)
-    print(services.rollback(_connect(options), options.service, options.to, patience))
+    timeouts = services.Timeouts(ready=options.seconds)
+    print(services.rollback(_connect(options), options.service, options.to, timeouts))
     return 0
 
 
@@ -41,7 +41,7 @@ def _lines(served: Served) -> list[str]:
     since = f" since {_time(served.since)}" if served.since else ""
     kind = " (KServe)" if served.serving == "kserve" else ""
     lines = [f"{served.name}{kind}: serves {served.main.name}{since}, {served.ready} of {served.wanted} pods ready"]
-    lines += [f"  {served.trouble}"] if served.trouble else []
+    lines += [f"  {served.problem}"] if served.problem else []
     lines += [f"  model     {served.main.uri or 'unknown'}", f"  made by   {_made(served.main)}"]
     if served.canary:
         lines.append(f"  canary    {served.canary.name}, made by {_made(served.canary)}")

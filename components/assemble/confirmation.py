@@ -97,8 +97,8 @@ def _aligned(one: np.ndarray, other: np.ndarray, best: float, trim: float) -> fl
     one = one - one.mean()
     one /= np.sqrt(np.vdot(one, one)) + 1e-6
     cuts = [trim] * 4
-    for step, hopeless in _STEPS:
-        if not hopeless <= best <= _SURELY_SAME:
+    for step, floor in _STEPS:
+        if not floor <= best <= _SURELY_SAME:
             break
         best = _descend(one, other, best, cuts, step)
     return best

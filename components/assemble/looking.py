@@ -1,4 +1,4 @@
-"""Looks at pairs of images, in this process or, where there are many, in some."""
+"""Looks at pairs of images, in this process or, where there are many, in several."""
 
 import multiprocessing
 from concurrent.futures import ProcessPoolExecutor

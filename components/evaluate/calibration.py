@@ -1,4 +1,4 @@
-"""Whether a confidence means what it says: reliability, expected calibration error, and temperature undone."""
+"""How well probabilities are calibrated: reliability diagram, expected calibration error; and undoing a temperature."""
 
 from dataclasses import dataclass
 

@@ -1,4 +1,4 @@
-"""Is a classifier better than always answering the largest class, and than its own answers dealt at random.
+"""Is a classifier better than always answering the largest class, and than its own answers in random order.
 
 Accuracy alone does not say it: where one class has 85 % of the images, 0.82 is less than nothing. And a mean over the
 classes alone does not say it of six images. So three measures count, each with what chance does to it.
@@ -84,7 +84,7 @@ def compare(analysis: Analysis) -> Guessing:
 
 
 def _deal(targets: np.ndarray, answers: np.ndarray, classes: int) -> dict[str, np.ndarray]:
-    """{score: [_DEALS]} of the same answers dealt to the images at random."""
+    """{score: [_DEALS]} of the same answers in random order."""
     random = np.random.default_rng(0)
     hits = np.empty([_DEALS, classes], np.int64)
     for row in hits:

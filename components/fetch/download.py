@@ -1,4 +1,4 @@
-"""One HTTP GET under every limit: addresses, redirects, size, compression, manners."""
+"""One HTTP GET under every limit: addresses, redirects, size, compression, pace, robots.txt."""
 
 import asyncio
 import contextlib

@@ -1,4 +1,4 @@
-"""Why an object could not be had: data, not a crash."""
+"""Why an object could not be fetched: a value in the log, not an error of the step."""
 
 from enum import Enum
 
@@ -7,7 +7,7 @@ from components.fetch.settings import Settings
 
 
 class Retry(Enum):
-    """What another attempt is good for."""
+    """Whether another attempt can help."""
 
     NEVER = "never"  # it will be the same
     AGAIN = "again"  # a fault that can pass

@@ -43,7 +43,7 @@ class FetchError(PipelineError):
 
 @dataclass(frozen=True)
 class FetchSummary:
-    """What one shard's fetch came to. `bytes` counts originals; `seconds` and `resumed` are about this attempt."""
+    """The result of one shard's fetch. `bytes` counts originals; `seconds` and `resumed` are about this attempt."""
 
     shard: str
     objects: int
@@ -147,8 +147,8 @@ class _Work:
         """Fingerprint of the settings that made tar and log; empty if they are not there, or not of these objects."""
         if not (os.path.exists(self._tar) and os.path.exists(self._log)):
             return ""
-        print_, _, digest = (pq.read_schema(self._log).metadata or {}).get(MADE_BY, b"").decode().partition("-")
-        return print_ if print_.startswith(self._fingerprint) and digest == self._rows.digest else ""
+        made_by, _, digest = (pq.read_schema(self._log).metadata or {}).get(MADE_BY, b"").decode().partition("-")
+        return made_by if made_by.startswith(self._fingerprint) and digest == self._rows.digest else ""
 
     def fetch(self) -> None:
         """Fetches what no part holds yet."""

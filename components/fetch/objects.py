@@ -20,14 +20,14 @@ from components.fetch.deadline import Deadline
 from components.fetch.download import Body, Downloader
 from components.fetch.failure import Failure, Retry
 from components.fetch.outcome import Outcome
+from components.fetch.semaphore import SharedSemaphore
 from components.fetch.settings import Limits, ShardSettings
 from components.fetch.stores import Stores
-from components.fetch.turns import Turns
 from components.shared import addresses, hashing, imaging
 from components.shared.errors import PipelineError
 from components.shared.templates import is_template
 
-_TURN = Turns()
+_TURN = SharedSemaphore()
 # Levels of 255 by which the pixels of one colour may differ after a JPEG's rounding.
 _FLAT = 2
 # Sizes that are tried of an image whose IIIF service refused the one that was asked for.

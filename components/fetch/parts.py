@@ -41,8 +41,8 @@ def fingerprint(settings: Settings) -> str:
 class PartWriter:
     """Appends objects to a part below `folder`; starts a new part when `close` was called in between."""
 
-    def __init__(self, folder: str, print_: str) -> None:
-        self._folder, self._fingerprint = folder, print_
+    def __init__(self, folder: str, fingerprint: str) -> None:
+        self._folder, self._fingerprint = folder, fingerprint
         self._files: tuple[io.FileIO, io.FileIO] | None = None  # tar and log
         self._name = ""
         self._broken: OSError | None = None
@@ -93,8 +93,8 @@ class Parts:
     The index takes 37 bytes per row, whatever is in the parts.
     """
 
-    def __init__(self, folder: str, print_: str, rows: int) -> None:
-        names = [name for name in os.listdir(folder) if name.startswith(print_) and name.endswith(".jsonl")]
+    def __init__(self, folder: str, fingerprint: str, rows: int) -> None:
+        names = [name for name in os.listdir(folder) if name.startswith(fingerprint) and name.endswith(".jsonl")]
         names.sort(key=lambda name: name.partition("-")[2])  # by time
         self._paths = [os.path.join(folder, name[: -len(".jsonl")]) for name in names]
         self._part = np.full(rows, -1, np.int32)
@@ -148,11 +148,11 @@ def upload(path: str, uri: str) -> None:
         storage.upload(path + suffix, storage.join(uri, os.path.basename(path) + suffix))
 
 
-def download(uri: str, folder: str, print_: str) -> int:
+def download(uri: str, folder: str, fingerprint: str) -> int:
     """Fetches the parts that an earlier pod left in `uri`; returns how many files. Raises StorageError."""
     files = [file.uri for file in storage.list_files(uri)]
     pairs = [(file, os.path.join(folder, file.rpartition("/")[2])) for file in files]
-    wanted = [(file, path) for file, path in pairs if os.path.basename(path).startswith(print_)]
+    wanted = [(file, path) for file, path in pairs if os.path.basename(path).startswith(fingerprint)]
     storage.download_all([pair for pair in wanted if not os.path.exists(pair[1])])
     return len(wanted)
 

@@ -1,4 +1,4 @@
-"""DNS under guard: a museum's table must not reach into the cluster it is fetched from."""
+"""Resolves host names and refuses private addresses: a table must not lead into the network that it is fetched from."""
 
 import asyncio
 import socket

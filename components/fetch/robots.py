@@ -1,4 +1,4 @@
-"""What a host asks of machines: robots.txt, tdmrep.json, and the headers that keep an image out of learning."""
+"""What a host asks of machines: robots.txt, tdmrep.json, and the headers that forbid machine learning."""
 
 import asyncio
 import codecs

@@ -1,4 +1,4 @@
-"""What the user sets, and the constants of time and size that follow from good manners."""
+"""The fetch step's parameters, and its constants: timeouts, limits, retries."""
 
 from dataclasses import dataclass
 

@@ -6,7 +6,7 @@ from components.artifacts import dataset, predictions
 from components.serve import local, objects, smoke
 from components.serve.deployment import Settings
 from components.serve.kserve import KServe
-from components.serve.rollout import Patience, Rollout, Smoke, Superseded
+from components.serve.rollout import Rollout, Smoke, Superseded, Timeouts
 from components.serve.services import interruptible
 from components.shared import kubernetes
 from components.shared.errors import PipelineError
@@ -59,18 +59,18 @@ def deploy(settings: Settings, dataset_dir: str, predictions_dir: str, summary_p
 
 
 def _deploy_to_cluster(
-    settings: Settings, model: objects.Model, try_server: Smoke, patience: Patience = Patience()
+    settings: Settings, model: objects.Model, try_server: Smoke, timeouts: Timeouts = Timeouts()
 ) -> Deployment:
     if storage.local_path(model.uri) is not None:
         raise PipelineError(f"the model is at {model.uri}, which no other pod can read: set a pipeline root in a store")
     cluster = kubernetes.connect()
     environment = access.pod_environment(model.uri)
-    around = objects.surroundings(cluster.own_pod(), environment, _has_own_account(cluster))
-    around = replace(around, created=settings.run_created)
-    rollout = _KINDS[settings.kind](cluster, settings.name, patience)
+    inherited = objects.inherited(cluster.own_pod(), environment, _has_own_account(cluster))
+    inherited = replace(inherited, created=settings.run_created)
+    rollout = _KINDS[settings.kind](cluster, settings.name, timeouts)
     image, replicas, percent = settings.server_image, settings.replicas, settings.canary_percent
     try:
-        version, share, result = rollout.deploy(model, image, replicas, percent, around, try_server)
+        version, share, result = rollout.deploy(model, image, replicas, percent, inherited, try_server)
     except Superseded as error:  # as wanted: a newer run's model is in service
         return Deployment(settings.name, "", str(error), None)
     return Deployment(settings.name, version, f"{rollout.public_url}, with {share}", result)

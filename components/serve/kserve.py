@@ -24,8 +24,8 @@ from components.artifacts.service import (
 )
 from components.serve import objects, pods
 from components.serve.deployment import SmokeResult
-from components.serve.objects import Model, Surroundings
-from components.serve.rollout import Patience, RolloutError, Smoke, Superseded
+from components.serve.objects import Inherited, Model
+from components.serve.rollout import RolloutError, Smoke, Superseded, Timeouts
 from components.shared import kubernetes
 from components.shared.errors import PipelineError
 from components.shared.kubernetes import FIELD_MANAGER, Cluster, Conflict, Object
@@ -43,23 +43,23 @@ HISTORY = 2
 _ATTEMPTS = 10
 
 
-def predictor(service: str, model: Model, image: str, replicas: int, around: Surroundings) -> Object:
+def predictor(service: str, model: Model, image: str, replicas: int, inherited: Inherited) -> Object:
     """The predictor, in a form that Knative's webhook takes and that a plain Deployment can be made of, too."""
-    container = objects.container(service, model, image, around, CONTAINER)
+    container = objects.container(service, model, image, inherited, CONTAINER)
     # Knative stops pods by itself, through its proxy, and allows no hook. Its port is http1 or h2c, by name.
     del container["lifecycle"]
     container["ports"] = [{"name": "http1", "containerPort": objects.PORT, "protocol": "TCP"}]
     for probe in ("startupProbe", "readinessProbe", "livenessProbe"):
         action = container[probe]["httpGet"] | {"port": objects.PORT}
         container[probe] = {**container[probe], "httpGet": action, "successThreshold": 1}
-    secrets = {volume["name"] for volume in around.volumes}
+    secrets = {volume["name"] for volume in inherited.volumes}
     mounts = [{**mount, "readOnly": True} if mount["name"] in secrets else mount for mount in container["volumeMounts"]]
     container["volumeMounts"] = mounts
     mounted = {mount["name"] for mount in mounts}
-    volumes = [{"name": "tmp", "emptyDir": {"sizeLimit": "3Gi"}}, *around.volumes]
+    volumes = [{"name": "tmp", "emptyDir": {"sizeLimit": "3Gi"}}, *inherited.volumes]
     return {
-        **{name: around.pod[name] for name in _POD_FIELDS if name in around.pod},
-        "serviceAccountName": around.service_account,
+        **{name: inherited.pod[name] for name in _POD_FIELDS if name in inherited.pod},
+        "serviceAccountName": inherited.service_account,
         "automountServiceAccountToken": False,
         "enableServiceLinks": False,
         "minReplicas": replicas,
@@ -101,8 +101,8 @@ def version_of(predictor: Object) -> str:
 class KServe:
     """One InferenceService."""
 
-    def __init__(self, cluster: Cluster, service: str, patience: Patience = Patience()) -> None:
-        self._cluster, self._service, self._patience = cluster, service, patience
+    def __init__(self, cluster: Cluster, service: str, timeouts: Timeouts = Timeouts()) -> None:
+        self._cluster, self._service, self._timeouts = cluster, service, timeouts
 
     @property
     def public_url(self) -> str:
@@ -110,18 +110,18 @@ class KServe:
         return _common_url(self._live())
 
     def deploy(
-        self, model: Model, image: str, replicas: int, canary_percent: int, around: Surroundings, smoke: Smoke
+        self, model: Model, image: str, replicas: int, canary_percent: int, inherited: Inherited, smoke: Smoke
     ) -> tuple[str, str, SmokeResult]:
         """Deploys a version: as Rollout.deploy. On Knative it gets no traffic before it was tried."""
         self._check_name()
-        wanted = predictor(self._service, model, image, replicas, around)
+        wanted = predictor(self._service, model, image, replicas, inherited)
         version, before = version_of(wanted), self._cluster.get(*KSERVE_KIND, self._service)
         canary = canary_percent if before and 0 < canary_percent < 100 else 0
         try:
             former = _previous(before, version)
-            self._apply(wanted | _split_until_tried(before, version), former, around)
+            self._apply(wanted | _split_until_tried(before, version), former, inherited)
             tried = smoke(self._wait_until_ready(version))
-            self._apply(wanted | ({SPLIT: canary} if canary else {}), former, around)
+            self._apply(wanted | ({SPLIT: canary} if canary else {}), former, inherited)
             if not canary:
                 smoke(self.public_url)
         except Superseded:
@@ -159,20 +159,20 @@ class KServe:
         if found and SERVICE_LABEL in (found["spec"].get("selector") or {}):
             raise RolloutError(f"{self._service} is in service by serve_kind=deployment: choose another serve_name")
 
-    def _apply(self, wanted: Object, previous: list[Object], around: Surroundings | None = None) -> None:
-        """Changes the service; of two runs that deploy here, `around` tells which is newer. Raises Superseded."""
+    def _apply(self, wanted: Object, previous: list[Object], inherited: Inherited | None = None) -> None:
+        """Changes the service; of two runs that deploy here, `inherited` tells which is newer. Raises Superseded."""
         for attempt in range(_ATTEMPTS):
             live = self._live()
             notes = live.get("metadata", {}).get("annotations") or {}
             same = bool(live) and version_of(live["spec"]["predictor"]) == version_of(wanted)
-            newest, run = notes.get(CREATED_ANNOTATION, ""), around.run if around else ""
-            if around and newest > around.created and not same:
+            newest, run = notes.get(CREATED_ANNOTATION, ""), inherited.run if inherited else ""
+            if inherited and newest > inherited.created and not same:
                 raise Superseded(f"a newer run (of {newest}) has deployed {version_of(live['spec']['predictor'])}")
             manifest = inference_service(self._service, wanted, previous)
             manifest["metadata"]["annotations"] |= {
                 RUN_ANNOTATION: run or (notes.get(RUN_ANNOTATION, "") if same else ""),
                 SINCE_ANNOTATION: (notes.get(SINCE_ANNOTATION, "") if same else "") or objects.now(),
-                CREATED_ANNOTATION: max(newest, around.created if around else ""),
+                CREATED_ANNOTATION: max(newest, inherited.created if inherited else ""),
             }
             try:
                 self._cluster.apply(manifest, kubernetes.revision(live) if live else "")
@@ -197,15 +197,15 @@ class KServe:
         while True:
             found = pods.living(self._cluster.find("v1", "Pod", of_service))
             own = [pod for pod in found if pod["metadata"].get("labels", {}).get(VERSION_LABEL) == version]
-            if reason := pods.hopeless(self._cluster, own, CONTAINER):
+            if reason := pods.permanent_failure(self._cluster, own, CONTAINER):
                 raise RolloutError(reason)
             live = self._live()
             if url := self._address(live, found, own):
                 return url
-            if time.monotonic() - started > self._patience.ready:
-                text = pods.trouble(self._cluster, own, container=CONTAINER)[0] if own else self._why(live)
+            if time.monotonic() - started > self._timeouts.ready:
+                text = pods.waiting_for(self._cluster, own, container=CONTAINER)[0] if own else self._why(live)
                 raise RolloutError(f"InferenceService {self._service} is not ready: {text}")
-            time.sleep(self._patience.poll)
+            time.sleep(self._timeouts.poll)
 
     def _address(self, live: Object, found: list[Object], own: list[Object]) -> str:
         """Where only the newest of `own` pods answer; "" as long as there is no such place."""

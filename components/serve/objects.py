@@ -76,7 +76,7 @@ class Model:
 
 
 @dataclass(frozen=True)
-class Surroundings:
+class Inherited:
     """What a server's pod takes over from the step's pod.
 
     Attributes:
@@ -124,7 +124,7 @@ class Versions:
     revision: str = ""
 
 
-def surroundings(step_pod: Object, environment: list[Object], own_account: bool) -> Surroundings:
+def inherited(step_pod: Object, environment: list[Object], own_account: bool) -> Inherited:
     """What the server takes over from the pod of the step; `environment` is added to it."""
     spec = step_pod["spec"]
     step = next((entry for entry in spec["containers"] if entry["name"] == STEP_CONTAINER), spec["containers"][0])
@@ -138,7 +138,7 @@ def surroundings(step_pod: Object, environment: list[Object], own_account: bool)
     given_volumes = [entry for entry in spec.get("volumes", []) if entry["name"] in mounted]
     volumes = [entry for entry in given_volumes if "secret" in entry or "configMap" in entry]
     names = {entry["name"] for entry in volumes}
-    return Surroundings(
+    return Inherited(
         environment=kept + [entry for entry in environment if entry["name"] not in given],
         volumes=volumes,
         mounts=[mount for mount in step.get("volumeMounts", []) if mount["name"] in names],
@@ -154,7 +154,7 @@ def version_of(model: Model, image: str) -> str:
     return f"{model.digest[:12]}-{hashlib.sha256(f'{model.uri} {image}'.encode()).hexdigest()[:4]}"
 
 
-def deployment(service: str, version: str, model: Model, image: str, replicas: int, around: Surroundings) -> Object:
+def deployment(service: str, version: str, model: Model, image: str, replicas: int, inherited: Inherited) -> Object:
     """The pods of one version."""
     selector = _selector(service, version)
     return {
@@ -166,8 +166,8 @@ def deployment(service: str, version: str, model: Model, image: str, replicas: i
             "annotations": {
                 URI_ANNOTATION: model.uri,
                 DIGEST_ANNOTATION: model.digest,
-                RUN_ANNOTATION: around.run,
-                CREATED_ANNOTATION: around.created,
+                RUN_ANNOTATION: inherited.run,
+                CREATED_ANNOTATION: inherited.created,
             },
         },
         "spec": {
@@ -185,17 +185,17 @@ def deployment(service: str, version: str, model: Model, image: str, replicas: i
                         "prometheus.io/path": "/metrics",
                     },
                 },
-                "spec": pod_spec(service, model, image, around, selector),
+                "spec": pod_spec(service, model, image, inherited, selector),
             },
         },
     }
 
 
-def pod_spec(service: str, model: Model, image: str, around: Surroundings, selector: dict[str, str]) -> Object:
+def pod_spec(service: str, model: Model, image: str, inherited: Inherited, selector: dict[str, str]) -> Object:
     """A pod that meets the restricted Pod Security Standard."""
     return {
-        **around.pod,
-        "serviceAccountName": around.service_account,
+        **inherited.pod,
+        "serviceAccountName": inherited.service_account,
         # It never talks to the cluster's API.
         "automountServiceAccountToken": False,
         "enableServiceLinks": False,
@@ -208,12 +208,12 @@ def pod_spec(service: str, model: Model, image: str, around: Surroundings, selec
                 "labelSelector": {"matchLabels": selector},
             }
         ],
-        "containers": [container(service, model, image, around)],
-        "volumes": [{"name": "tmp", "emptyDir": {"sizeLimit": "3Gi"}}, *around.volumes],
+        "containers": [container(service, model, image, inherited)],
+        "volumes": [{"name": "tmp", "emptyDir": {"sizeLimit": "3Gi"}}, *inherited.volumes],
     }
 
 
-def container(service: str, model: Model, image: str, around: Surroundings, name: str = CONTAINER) -> Object:
+def container(service: str, model: Model, image: str, inherited: Inherited, name: str = CONTAINER) -> Object:
     """The server; it is ready only after it has predicted an image, because it answers nothing before."""
     arguments = ["--model", model.uri, "--sha256", model.digest, "--name", service, "--port", str(PORT)]
     if model.accuracy is not None:
@@ -221,10 +221,10 @@ def container(service: str, model: Model, image: str, around: Surroundings, name
     return {
         "name": name,
         "image": image,
-        **({"imagePullPolicy": around.pull_policy} if around.pull_policy else {}),
+        **({"imagePullPolicy": inherited.pull_policy} if inherited.pull_policy else {}),
         "command": ["python3", "-m", "components.server"],
         "args": arguments,
-        "env": [*around.environment, {"name": "PYTHONUNBUFFERED", "value": "1"}],
+        "env": [*inherited.environment, {"name": "PYTHONUNBUFFERED", "value": "1"}],
         "ports": [{"name": "http", "containerPort": PORT, "protocol": "TCP"}],
         "resources": _RESOURCES,
         "securityContext": RESTRICTED,
@@ -233,7 +233,7 @@ def container(service: str, model: Model, image: str, around: Surroundings, name
         "readinessProbe": _probe("ready", periodSeconds=5, failureThreshold=3),
         "livenessProbe": _probe("live", periodSeconds=10, failureThreshold=6),
         "lifecycle": {"preStop": {"exec": {"command": ["python3", "-c", f"import time; time.sleep({DRAIN_SECONDS})"]}}},
-        "volumeMounts": [{"name": "tmp", "mountPath": "/tmp"}, *around.mounts],
+        "volumeMounts": [{"name": "tmp", "mountPath": "/tmp"}, *inherited.mounts],
     }
 
 

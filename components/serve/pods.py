@@ -22,7 +22,7 @@ def is_ready(pod: Object) -> bool:
     return condition(pod, "Ready") is not None
 
 
-def hopeless(cluster: Cluster, pods: list[Object], container: str = CONTAINER) -> str | None:
+def permanent_failure(cluster: Cluster, pods: list[Object], container: str = CONTAINER) -> str | None:
     """The reason why waiting is in vain, if there is one: the server crashes again and again."""
     for pod in living(pods):
         for status in pod.get("status", {}).get("containerStatuses") or []:
@@ -31,7 +31,7 @@ def hopeless(cluster: Cluster, pods: list[Object], container: str = CONTAINER) -
     return None
 
 
-def trouble(
+def waiting_for(
     cluster: Cluster, pods: list[Object], owner: Object | None = None, container: str = CONTAINER
 ) -> tuple[str, bool]:
     """What the pods wait for, in a line, and whether it is the image or a Secret that cannot be had.

@@ -25,7 +25,7 @@ from components.artifacts.service import (
 )
 from components.serve import objects, pods
 from components.serve.deployment import MOST_CANARY_PODS, SmokeResult
-from components.serve.objects import Model, Surroundings, Versions
+from components.serve.objects import Inherited, Model, Versions
 from components.shared import kubernetes
 from components.shared.errors import PipelineError, TransientError
 from components.shared.kubernetes import Cluster, ClusterError, Conflict, Forbidden, Object
@@ -41,8 +41,14 @@ Smoke = Callable[[str], SmokeResult]
 
 
 @dataclass(frozen=True)
-class Patience:
-    """Seconds: between two looks; until an image that cannot be had is given up; until pods must be ready."""
+class Timeouts:
+    """In seconds.
+
+    Attributes:
+        poll: Between two requests for the state.
+        image: Until an image that cannot be pulled is given up.
+        ready: Until all pods must be ready.
+    """
 
     poll: float = 2
     image: float = 120
@@ -69,12 +75,12 @@ class _Before:
 class Rollout:
     """The versions of one service on a cluster."""
 
-    def __init__(self, cluster: Cluster, service: str, patience: Patience = Patience()) -> None:
-        self._cluster, self._service, self._patience = cluster, service, patience
+    def __init__(self, cluster: Cluster, service: str, timeouts: Timeouts = Timeouts()) -> None:
+        self._cluster, self._service, self._timeouts = cluster, service, timeouts
         self._reserved = ""  # revision of the Service that this rollout has created
 
     def deploy(
-        self, model: Model, image: str, replicas: int, canary_percent: int, around: Surroundings, smoke: Smoke
+        self, model: Model, image: str, replicas: int, canary_percent: int, inherited: Inherited, smoke: Smoke
     ) -> tuple[str, str, SmokeResult]:
         """Deploys a version; returns its name, what share of the traffic it has, and the smoke test's result.
 
@@ -93,9 +99,9 @@ class Rollout:
                 if self.versions().canary:
                     self._end_canary(keep=version)
                 before = _Before(self.versions(), self._autoscaler(), own)
-                _check_order(before.versions, version, around.created)
+                _check_order(before.versions, version, inherited.created)
                 wanted = (model, image, replicas, canary_percent)
-                return version, *self._put(version, before.versions, wanted, around, smoke)
+                return version, *self._put(version, before.versions, wanted, inherited, smoke)
             except BaseException as error:
                 if attempt < _ATTEMPTS - 1 and self._is_overtaken(error, version, before):
                     print(f"another run has changed {self._service} meanwhile, trying again: {error}", flush=True)
@@ -105,15 +111,15 @@ class Rollout:
         raise AssertionError("the last attempt returns or raises")
 
     def _put(
-        self, version: str, before: Versions, wanted: tuple[Model, str, int, int], around: Surroundings, smoke: Smoke
+        self, version: str, before: Versions, wanted: tuple[Model, str, int, int], inherited: Inherited, smoke: Smoke
     ) -> tuple[str, SmokeResult]:
         """Starts the version, tries it and moves the traffic. Raises Conflict: the service has changed meanwhile."""
         model, image, replicas, canary_percent = wanted
-        before = replace(before, created=max(before.created, around.created))
+        before = replace(before, created=max(before.created, inherited.created))
         pods_wanted = _pods_to_start(before, replicas)
         canary = canary_percent % 100 and before.main not in ("", version)
         old, new = canary_pods(canary_percent, pods_wanted) if canary else (0, pods_wanted)
-        self._cluster.apply(objects.deployment(self._service, version, model, image, new, around))
+        self._cluster.apply(objects.deployment(self._service, version, model, image, new, inherited))
         self._cluster.apply(objects.version_service(self._service, version))
         self._wait_until_ready(version)
         result = smoke(self.url(f"{self._service}-{version}"))
@@ -121,7 +127,7 @@ class Rollout:
             return self._start_canary(before, version, old, new), result
         self._switch(_next(before, version, replicas))
         smoke(self.public_url)
-        self._retire(keep=(version,), until=around.created)
+        self._retire(keep=(version,), until=inherited.created)
         return "all of the traffic", result
 
     def _is_overtaken(self, error: BaseException, version: str, before: _Before | None) -> bool:
@@ -275,7 +281,7 @@ class Rollout:
             try:
                 return self._undo(version, before)
             except Conflict:  # another run is at it: look again at what there is
-                time.sleep(self._patience.poll)
+                time.sleep(self._timeouts.poll)
         self._undo(version, before)
 
     def _undo(self, version: str, before: _Before) -> None:
@@ -339,17 +345,17 @@ class Rollout:
             if _is_ready(live):
                 return
             found = self._cluster.find("v1", "Pod", f"{SERVICE_LABEL}={self._service},{VERSION_LABEL}={version}")
-            if reason := pods.hopeless(self._cluster, found):
+            if reason := pods.permanent_failure(self._cluster, found):
                 raise RolloutError(reason)
-            text, no_image = pods.trouble(self._cluster, found, live)
+            text, no_image = pods.waiting_for(self._cluster, found, live)
             now = time.monotonic()
             no_image_since = (no_image_since or now) if no_image else 0.0
-            if now - started > self._patience.ready or (no_image and now - no_image_since > self._patience.image):
+            if now - started > self._timeouts.ready or (no_image and now - no_image_since > self._timeouts.image):
                 raise RolloutError(f"not ready after {now - started:.0f} s: {text}")
             if text not in said:  # an image that is pulled again and again has two reasons in turn
                 print(f"waiting for {name}: {text}", flush=True)
             said.add(text)
-            time.sleep(self._patience.poll)
+            time.sleep(self._timeouts.poll)
 
     def _still(self, current: str) -> str:
         return f"{self._service} still serves {current}" if current else f"{self._service} serves nothing"

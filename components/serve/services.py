@@ -16,13 +16,13 @@ from components.artifacts.service import (
 )
 from components.serve import kserve, pods
 from components.serve.kserve import KServe
-from components.serve.rollout import AUTOSCALER, BUDGET, DEPLOYMENT, SERVICE, Patience, Rollout, RolloutError
+from components.serve.rollout import AUTOSCALER, BUDGET, DEPLOYMENT, SERVICE, Rollout, RolloutError, Timeouts
 from components.shared import kubernetes
 from components.shared.errors import Stopped
 from components.shared.kubernetes import Cluster, Forbidden, Object
 
 # For a person who waits at a desk: the version in service goes on meanwhile and afterwards.
-ROLLBACK_PATIENCE = Patience(ready=300)
+ROLLBACK_TIMEOUTS = Timeouts(ready=300)
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,7 @@ class Served:
         serving: deployment or kserve.
         since: when `main` came into service, as ISO 8601; empty if nobody noted it.
         ready, wanted: pods of `main`.
-        trouble: why not all of them are ready; may be empty.
+        problem: why not all of them are ready; may be empty.
         canary: the version that has a share of the traffic, if one has.
         earlier: versions to roll back to; the first is what `rollback` takes by itself.
     """
@@ -54,7 +54,7 @@ class Served:
     since: str
     ready: int
     wanted: int
-    trouble: str
+    problem: str
     canary: Version | None
     earlier: tuple[Version, ...]
 
@@ -65,7 +65,7 @@ def status(cluster: Cluster) -> list[Served]:
     return [_of_deployments(cluster, entry) for entry in found] + list(map(_of_kserve, _inference_services(cluster)))
 
 
-def rollback(cluster: Cluster, service: str, version: str = "", patience: Patience = ROLLBACK_PATIENCE) -> str:
+def rollback(cluster: Cluster, service: str, version: str = "", timeouts: Timeouts = ROLLBACK_TIMEOUTS) -> str:
     """Puts `version`, else the previous one, of `service` back into service, or ends its canary.
 
     Returns what was done. Ended by a signal, it takes the pods away that it had started.
@@ -75,7 +75,7 @@ def rollback(cluster: Cluster, service: str, version: str = "", patience: Patien
     """
     kind = KServe if _kind(cluster, service) == KSERVE_KIND else Rollout
     with interruptible("rollback was told to stop"):
-        now, before = kind(cluster, service, patience).rollback(version)
+        now, before = kind(cluster, service, timeouts).rollback(version)
     return f"{service} serves {now} again, instead of {before}"
 
 
@@ -154,10 +154,10 @@ def _of_deployments(cluster: Cluster, live: Object) -> Served:
     earlier.sort(key=lambda version: version != known.previous)
     main = by_version.get(known.main, {})
     ready, wanted = main.get("status", {}).get("readyReplicas", 0), main.get("spec", {}).get("replicas", 0)
-    trouble = "its Deployment is gone" if not main else ""
+    problem = "its Deployment is gone" if not main else ""
     if main and ready < wanted:
         selector = f"{SERVICE_LABEL}={name},{VERSION_LABEL}={known.main}"
-        trouble, _ = pods.trouble(cluster, cluster.find("v1", "Pod", selector), main)
+        problem, _ = pods.waiting_for(cluster, cluster.find("v1", "Pod", selector), main)
 
     def version(of: str) -> Version:
         metadata = by_version.get(of, {}).get("metadata", {})
@@ -172,7 +172,7 @@ def _of_deployments(cluster: Cluster, live: Object) -> Served:
         since=known.since,
         ready=ready,
         wanted=wanted,
-        trouble=trouble,
+        problem=problem,
         canary=version(known.canary) if known.canary else None,
         earlier=tuple(map(version, earlier)),
     )
@@ -198,7 +198,7 @@ def _of_kserve(live: Object) -> Served:
         since=notes.get(SINCE_ANNOTATION, ""),
         ready=wanted if is_ready else 0,
         wanted=wanted,
-        trouble="" if is_ready else "KServe does not say Ready",
+        problem="" if is_ready else "KServe does not say Ready",
         canary=version(now) if canary else None,
         earlier=tuple(map(version, former)),
     )

@@ -1,4 +1,4 @@
-"""Temperature scaling: one number that makes a classifier's probabilities honest and changes none of its decisions."""
+"""Temperature scaling: one number that calibrates a classifier's probabilities and changes none of its decisions."""
 
 import numpy as np
 

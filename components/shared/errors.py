@@ -9,7 +9,7 @@ from components.shared.display import one_line
 
 
 class PipelineError(Exception):
-    """A mistake in the input or the surroundings that a rerun with the same input will meet again."""
+    """A mistake in the input or the environment that a rerun with the same input will meet again."""
 
 
 class TransientError(PipelineError):

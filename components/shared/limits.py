@@ -1,4 +1,4 @@
-"""What Kubeflow Pipelines itself cannot do, told before it is met."""
+"""Limits of Kubeflow Pipelines, checked before a run meets them."""
 
 import sys
 

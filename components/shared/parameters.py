@@ -1,4 +1,4 @@
-"""One wording for every parameter value that cannot be: `NAME=VALUE is not allowed: use ...`."""
+"""One wording for every parameter value that is not allowed: `NAME=VALUE is not allowed: use ...`."""
 
 import difflib
 import re

@@ -1,4 +1,4 @@
-"""What bytes are that no decoder here reads: so that a museum's HEIC and its error page are not one and the same.
+"""Names what no decoder here reads, so that an HEIC file and a server's error page get different reasons.
 
 A table of our own and no library: those that know file formats know neither error pages nor pointers of Git LFS, nor
 what sets one TIFF apart from another.

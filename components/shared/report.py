@@ -1,4 +1,4 @@
-"""The HTML that the stages show: one offline file a report, one look for all of them.
+"""The HTML that the stages show: one offline file per report, one look for all of them.
 
 Blocks (`table`, `bars`, `pictures`, `plot`, `notice`, `beside`, `card` ...) return Markup; a Report puts them into
 sections. All text is escaped unless it is Markup.

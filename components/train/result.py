@@ -1,4 +1,4 @@
-"""What a finished training tells."""
+"""The result of a finished training: metrics, history, duration."""
 
 import dataclasses
 import json

@@ -51,7 +51,7 @@ AUTO_EXAMPLES, AUTO_EPOCHS, AUTO_SECONDS = 2000, 8, 1800
 
 @dataclass(frozen=True)
 class Settings:
-    """The parameters of `components/train/component.py`, which documents nothing twice: see pipeline.py.
+    """The parameters of `components/train/component.py`; pipeline.py says what each means.
 
     `model` may list several names, comma-separated; a worker trains one of them.
     """

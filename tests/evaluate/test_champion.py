@@ -3,13 +3,13 @@ import pytest
 from components.artifacts import verdict
 from components.evaluate import champion
 from components.serve import kserve, objects
-from components.serve.objects import Model, Surroundings, Versions
+from components.serve.objects import Inherited, Model, Versions
 from components.shared.errors import PipelineError
 from components.shared.kubernetes import connect
 from tests.fakes.kube_api import KubeApi
 
 SERVED, NEWER = Model("s3://bucket/served", "1" * 64), Model("s3://bucket/newer", "2" * 64)
-AROUND = Surroundings([], [], [], {}, "default")
+INHERITED = Inherited([], [], [], {}, "default")
 
 
 @pytest.fixture
@@ -26,7 +26,7 @@ def cluster(kube):
 
 def deploy(cluster, **versions: str) -> None:
     for version, model in zip(("aa", "bb"), (SERVED, NEWER)):
-        cluster.apply(objects.deployment("paintings", version, model, "image", 1, AROUND))
+        cluster.apply(objects.deployment("paintings", version, model, "image", 1, INHERITED))
     cluster.apply(objects.public_service("paintings", Versions(**versions)))
 
 
@@ -64,13 +64,13 @@ def test_without_rights_to_services_it_says_what_to_grant(kube, cluster):
 
 
 def test_the_model_of_an_inference_service(cluster):
-    wanted = kserve.predictor("paintings", SERVED, "image", 1, AROUND)
+    wanted = kserve.predictor("paintings", SERVED, "image", 1, INHERITED)
     cluster.apply(kserve.inference_service("paintings", wanted, []))
     assert champion.resolve("service:paintings") == SERVED.uri
 
 
 def test_beside_the_canary_of_an_inference_service_the_main_model_is_the_champion(cluster):
-    main, newer = (kserve.predictor("paintings", model, "image", 1, AROUND) for model in (SERVED, NEWER))
+    main, newer = (kserve.predictor("paintings", model, "image", 1, INHERITED) for model in (SERVED, NEWER))
     cluster.apply(kserve.inference_service("paintings", newer | {"canaryTrafficPercent": 10}, [main]))
     assert champion.resolve("service:paintings") == SERVED.uri
     cluster.apply(kserve.inference_service("paintings", newer, [main]))

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from components.fetch.semaphore import SharedSemaphore
 from components.fetch.settings import Settings
-from components.fetch.turns import Turns
 from tests.fakes.image_server import jpeg, large_png
 from tests.helpers.fetch_settings import fetch_settings
 from tests.helpers.fetch_step import STEP
@@ -73,7 +73,7 @@ import os
 from components.fetch import turns
 from components.shared import imaging
 
-turns.BYTES_A_TURN = 1 << 60
+turns.BYTES_PER_HOLDER = 1 << 60
 decode = imaging.EncodedImage.decode
 events = os.open(os.environ["EVENTS"], os.O_CREAT | os.O_WRONLY | os.O_APPEND)
 
@@ -107,7 +107,7 @@ def test_large_pngs_are_decoded_in_turn(tmp_path, monkeypatch):
 
 def test_turns(tmp_path):
     """Two at a time, over threads as over processes; the third waits."""
-    turns = [Turns(2, str(tmp_path)) for _ in range(3)]
+    turns = [SharedSemaphore(2, str(tmp_path)) for _ in range(3)]
     entered = threading.Event()
 
     def third() -> None:
@@ -126,7 +126,7 @@ def test_turns(tmp_path):
 
 def test_a_lock_that_belongs_to_somebody_else_stops_nobody(tmp_path):
     (tmp_path / "target").write_text("")
-    turns = Turns(1, str(tmp_path))
+    turns = SharedSemaphore(1, str(tmp_path))
     Path(f"{turns._name}0").symlink_to(tmp_path / "target")
     with turns:
         pass

@@ -2,15 +2,15 @@
 
 from components.serve import objects, services, smoke
 from components.serve.objects import Model
-from components.serve.rollout import Patience
+from components.serve.rollout import Timeouts
 from components.shared import kubernetes
 
 IMAGE = "registry.example.org/museum/serve@sha256:" + "b" * 64
-PATIENCE = Patience(poll=0.05, image=0.2, ready=60)
+TIMEOUTS = Timeouts(poll=0.05, image=0.2, ready=60)
 
 
 def rollback() -> str:
-    return services.rollback(kubernetes.connect(), "colours", patience=PATIENCE)
+    return services.rollback(kubernetes.connect(), "colours", timeouts=TIMEOUTS)
 
 
 def served(servers, times: int = 1) -> list[str]:

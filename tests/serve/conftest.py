@@ -16,7 +16,7 @@ from tests.fakes.kube_api import KubeApi
 from tests.fakes.kube_servers import Servers
 from tests.fakes.step_pod import step_pod
 from tests.helpers import colour_dataset
-from tests.helpers.rollouts import IMAGE, PATIENCE
+from tests.helpers.rollouts import IMAGE, TIMEOUTS
 
 
 @pytest.fixture
@@ -65,8 +65,8 @@ def put(kube, servers, questions):
             look(url)
             return smoke.try_service(url, questions, model.digest, pause=0.01)
 
-        around = replace(objects.surroundings(step_pod(), [], own_account=True), created=created)
-        rollout = Rollout(kubernetes.connect(), "colours", PATIENCE)
-        return rollout.deploy(model, image, replicas, canary, around, smoke_test)
+        inherited = replace(objects.inherited(step_pod(), [], own_account=True), created=created)
+        rollout = Rollout(kubernetes.connect(), "colours", TIMEOUTS)
+        return rollout.deploy(model, image, replicas, canary, inherited, smoke_test)
 
     return put

@@ -11,7 +11,7 @@ from components.evaluate import champion
 from components.serve import kserve, local, objects, services, smoke
 from components.serve.kserve import KServe
 from components.serve.objects import Model
-from components.serve.rollout import Patience, RolloutError
+from components.serve.rollout import RolloutError, Timeouts
 from components.shared import kubernetes
 from tests.fakes import knative
 from tests.fakes.kserve_controller import Controller
@@ -21,7 +21,7 @@ from tests.fakes.step_pod import step_pod
 from tests.helpers import colour_dataset
 
 IMAGE = "serve:1"
-PATIENCE = Patience(poll=0.02, ready=2)
+TIMEOUTS = Timeouts(poll=0.02, ready=2)
 
 
 @pytest.fixture(scope="module")
@@ -71,8 +71,8 @@ def questions(tmp_path, classifier_dir):
     return smoke.choose_questions(data, colour_dataset.evaluate(data, classifier_dir, tmp_path / "predictions"))
 
 
-def around() -> objects.Surroundings:
-    return objects.surroundings(step_pod(), [], own_account=True)
+def inherited() -> objects.Inherited:
+    return objects.inherited(step_pod(), [], own_account=True)
 
 
 def put(controller: Controller, questions, model: Model, canary: int = 0, image: str = IMAGE, look=lambda url: None):
@@ -82,12 +82,12 @@ def put(controller: Controller, questions, model: Model, canary: int = 0, image:
         look(url)
         return smoke.try_service(controller.reach(url), questions, model.digest, pause=0.01)
 
-    service = KServe(kubernetes.connect(), "colours", patience=PATIENCE)
-    return service.deploy(model, image, 2, canary, around(), smoke_test)
+    service = KServe(kubernetes.connect(), "colours", timeouts=TIMEOUTS)
+    return service.deploy(model, image, 2, canary, inherited(), smoke_test)
 
 
 def rollback() -> str:
-    return services.rollback(kubernetes.connect(), "colours", patience=PATIENCE)
+    return services.rollback(kubernetes.connect(), "colours", timeouts=TIMEOUTS)
 
 
 def predictor(kube) -> Object:
@@ -109,8 +109,8 @@ def test_the_predictor_is_our_server(kube, controller, questions, models):
 def test_the_webhook_takes_the_predictor_and_not_our_own_pod():
     """So that the stand-in for the webhook is known to refuse something."""
     model = Model("s3://bucket/model", "1" * 64)
-    assert knative.refusals(kserve.predictor("colours", model, IMAGE, 1, around())) == []
-    pod = objects.pod_spec("colours", model, IMAGE, around(), {})
+    assert knative.refusals(kserve.predictor("colours", model, IMAGE, 1, inherited())) == []
+    pod = objects.pod_spec("colours", model, IMAGE, inherited(), {})
     refused = " ".join(knative.refusals(pod))
     for word in ("terminationGracePeriodSeconds", "topologySpreadConstraints", "lifecycle", "Port name http"):
         assert word in refused

@@ -39,12 +39,12 @@ def test_the_newest_warning_says_what_the_pod_itself_cannot(kube, cluster):
     kube.put(event("secret-a-not-found", "2026-01-01T00:00:00Z"))
     kube.put(event("secret-b-not-found", "2026-01-01T00:01:00Z"))
     kube.put(event("pulled", "2026-01-01T00:02:00Z", type="Normal"))
-    assert pods.trouble(cluster, kube.all("Pod")) == ("pod p is not ready: FailedMount: secret-b-not-found", False)
+    assert pods.waiting_for(cluster, kube.all("Pod")) == ("pod p is not ready: FailedMount: secret-b-not-found", False)
 
 
 def test_events_that_may_not_be_read_are_no_error(kube, cluster):
     kube.refuse("GET", "events", 403)
-    assert pods.trouble(cluster, [pod()])[0] == "pod p is not ready: it printed nothing"
+    assert pods.waiting_for(cluster, [pod()])[0] == "pod p is not ready: it printed nothing"
 
 
 @pytest.mark.parametrize(
@@ -60,26 +60,26 @@ def test_what_a_server_prints_that_is_well_is_no_reason(kube, cluster, printed, 
     kube.logs = lambda found, query: iter([printed])
     for message in events:
         kube.put(event(message, "2026-01-01T00:00:00Z"))
-    assert pods.trouble(cluster, kube.all("Pod"))[0] == f"pod p is not ready: {reason}"
+    assert pods.waiting_for(cluster, kube.all("Pod"))[0] == f"pod p is not ready: {reason}"
 
 
 def test_a_quota_is_the_deployments_to_tell(cluster):
     refused = {"type": "ReplicaFailure", "status": "True", "message": 'pods "p" is forbidden: exceeded quota: cpu'}
     owner = {"status": {"conditions": [refused]}}
-    assert pods.trouble(cluster, [], owner)[0] == 'there is no pod yet: pods "p" is forbidden: exceeded quota: cpu'
+    assert pods.waiting_for(cluster, [], owner)[0] == 'there is no pod yet: pods "p" is forbidden: exceeded quota: cpu'
     evicted = pod(phase="Failed")
-    assert pods.trouble(cluster, [evicted], owner)[0].startswith("there is no pod yet")
+    assert pods.waiting_for(cluster, [evicted], owner)[0].startswith("there is no pod yet")
 
 
 def test_what_a_container_said_before_it_was_started_again(kube, cluster):
     kube.put(pod())
     kube.logs = lambda found, query: iter([b"error: no such bucket\n"] if "previous" in query else [b""])
     crashed = {"terminated": {"exitCode": 1, "reason": "Error"}}
-    text = pods.hopeless(cluster, [pod(last=crashed, restarts=3)])
+    text = pods.permanent_failure(cluster, [pod(last=crashed, restarts=3)])
     assert text == "pod p keeps crashing: no such bucket (exit status 1)"
 
 
 def test_too_little_memory_is_told_as_such(cluster):
     killed = {"terminated": {"exitCode": 137, "reason": "OOMKilled"}}
-    assert "more memory than its limit (OOMKilled)" in pods.hopeless(cluster, [pod(last=killed, restarts=3)])
-    assert pods.hopeless(cluster, [pod(last=killed, restarts=2)]) is None
+    assert "more memory than its limit (OOMKilled)" in pods.permanent_failure(cluster, [pod(last=killed, restarts=3)])
+    assert pods.permanent_failure(cluster, [pod(last=killed, restarts=2)]) is None

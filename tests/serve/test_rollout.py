@@ -62,22 +62,22 @@ def test_pods_are_restricted_and_take_over_what_reaches_the_store(kube, servers,
 def test_a_pod_gets_its_identity_from_its_own_account():
     """EKS puts these into every pod, with the file that they name: the step's would be another account's."""
     values = {"AWS_ROLE_ARN": "arn:of:the:step", "AWS_WEB_IDENTITY_TOKEN_FILE": "/var/run/t", "AWS_REGION": "eu-west-1"}
-    around = objects.surroundings(step_pod(values), [], own_account=True)
-    assert [entry["name"] for entry in around.environment] == ["AWS_SECRET_ACCESS_KEY", "AWS_REGION"]
+    inherited = objects.inherited(step_pod(values), [], own_account=True)
+    assert [entry["name"] for entry in inherited.environment] == ["AWS_SECRET_ACCESS_KEY", "AWS_REGION"]
 
 
 def test_the_image_is_pulled_as_the_steps_own():
     pod = step_pod()
     pod["spec"]["containers"][1]["imagePullPolicy"] = "Never"
-    around = objects.surroundings(pod, [], own_account=True)
-    assert objects.container("colours", Model("s3://b/m", "0" * 64), IMAGE, around)["imagePullPolicy"] == "Never"
+    inherited = objects.inherited(pod, [], own_account=True)
+    assert objects.container("colours", Model("s3://b/m", "0" * 64), IMAGE, inherited)["imagePullPolicy"] == "Never"
 
 
 def test_it_scales_before_a_pod_lacks_cpu():
-    """The target is below what a pod is sure of, or else a full node would keep it from ever being reached."""
+    """The target is below the CPU request, or else a full node would keep it from ever being reached."""
     spec = objects.autoscaler("colours", "v", 1)["spec"]
-    around = objects.surroundings(step_pod(), [], own_account=True)
-    container = objects.container("colours", Model("s3://b/m", "0" * 64), IMAGE, around)
+    inherited = objects.inherited(step_pod(), [], own_account=True)
+    container = objects.container("colours", Model("s3://b/m", "0" * 64), IMAGE, inherited)
     requested, limit = (container["resources"][kind]["cpu"] for kind in ("requests", "limits"))
     sure, most = int(requested.removesuffix("m")) / 1000, float(limit)
     wanted = sure * spec["metrics"][0]["resource"]["target"]["averageUtilization"] / 100

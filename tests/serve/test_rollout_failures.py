@@ -10,13 +10,13 @@ import pytest
 
 from components.serve import objects, services, smoke
 from components.serve.objects import Model
-from components.serve.rollout import Patience, Rollout, RolloutError, Superseded
+from components.serve.rollout import Rollout, RolloutError, Superseded, Timeouts
 from components.shared import kubernetes
 from components.shared.errors import PipelineError
 from tests.fakes.step_pod import step_pod
 from tests.helpers.rollouts import (
     IMAGE,
-    PATIENCE,
+    TIMEOUTS,
     autoscaler,
     note,
     replicas,
@@ -72,8 +72,8 @@ def test_a_step_that_is_told_to_stop_takes_back_what_it_has_begun(kube, servers,
 
 def test_what_a_killed_step_left_is_cleared_away(kube, servers, put, models):
     first, _, _ = put(models[0])
-    around, left = objects.surroundings(step_pod(), [], own_account=True), version(models[0], "serve:2")
-    kubernetes.connect().apply(objects.deployment("colours", left, models[0], "serve:2", 1, around))
+    inherited, left = objects.inherited(step_pod(), [], own_account=True), version(models[0], "serve:2")
+    kubernetes.connect().apply(objects.deployment("colours", left, models[0], "serve:2", 1, inherited))
     second, _, _ = put(models[1])
     assert replicas(kube) == {first: 0, left: 0, second: 1}
     assert rollback() == f"colours serves {first} again, instead of {second}"
@@ -162,7 +162,7 @@ def test_a_deployment_of_the_same_model_by_two_runs_is_no_conflict(kube, servers
 
 def test_the_switch_is_made_only_on_what_was_read(kube, servers, put, models):
     put(models[0])
-    rollout = Rollout(kubernetes.connect(), "colours", PATIENCE)
+    rollout = Rollout(kubernetes.connect(), "colours", TIMEOUTS)
     before, read = kube.one("Service", "colours"), rollout.versions()
     kube.change("Service", "colours", lambda obj: obj["metadata"]["annotations"].update(by="another run"))
     for revision in (read.revision, ""):  # as read before, and as if there had been none
@@ -199,8 +199,8 @@ def test_an_image_that_cannot_be_pulled(kube, servers, put, models):
 
 def test_pods_that_never_become_ready_time_out(kube, models):
     """No controller plays here: the Deployment stays as it was applied."""
-    rollout = Rollout(kubernetes.connect(), "colours", Patience(poll=0.02, image=0.1, ready=0.2))
-    around = objects.surroundings(step_pod(), [], own_account=False)
+    rollout = Rollout(kubernetes.connect(), "colours", Timeouts(poll=0.02, image=0.1, ready=0.2))
+    inherited = objects.inherited(step_pod(), [], own_account=False)
     with pytest.raises(RolloutError, match="not ready after 0 s: there is no pod yet"):
-        rollout.deploy(models[0], IMAGE, 1, 0, around, smoke=None)
+        rollout.deploy(models[0], IMAGE, 1, 0, inherited, smoke=None)
     assert kube.all("Deployment") == []

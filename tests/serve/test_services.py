@@ -9,7 +9,7 @@ import pytest
 
 from cli.main import main
 from components.serve import objects, services
-from components.serve.rollout import Patience
+from components.serve.rollout import Timeouts
 from components.shared import kubernetes
 from tests.fakes.step_pod import RUN
 from tests.helpers.rollouts import replicas, served, version
@@ -150,4 +150,4 @@ def test_undeploy_takes_all_of_a_service_and_nothing_else(kube, servers, put, mo
 
 
 def test_a_patience_for_people():
-    assert services.ROLLBACK_PATIENCE.ready < Patience().ready
+    assert services.ROLLBACK_TIMEOUTS.ready < Timeouts().ready

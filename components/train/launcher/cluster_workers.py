@@ -16,9 +16,14 @@ _JOB = ("batch/v1", "Job")
 
 
 @dataclass(frozen=True)
-class Patience:
-    """Seconds: between two looks; until workers that no node takes, or that cannot start, are given up; to be gone;
-    until workers end that nobody looks after.
+class Timeouts:
+    """In seconds.
+
+    Attributes:
+        poll: Between two requests for the state.
+        scheduling, starting: Until workers are given up that no node takes, or that cannot start.
+        deletion: Until deleted workers must be gone.
+        lease: Until workers end whose step has not renewed its lease.
     """
 
     poll: float = 3
@@ -39,12 +44,12 @@ class ClusterWorkers:
         settings: Settings,
         resources: Resources,
         arguments: list[str],
-        patience: Patience = Patience(),
+        timeouts: Timeouts = Timeouts(),
         prefix: str = "",
     ) -> None:
         self._cluster, self._step_pod, self._training = cluster, step_pod, training
         self._settings, self._resources, self._arguments = settings, resources, arguments
-        self._patience, self._prefix = patience, prefix
+        self._timeouts, self._prefix = timeouts, prefix
         self._selector = f"{objects.RUN_LABEL}={training}"
         self._said = ""
         self._prolonged = 0.0
@@ -88,7 +93,7 @@ class ClusterWorkers:
             self._resources,
             self._arguments,
             self._step_pod,
-            self._patience.lease,
+            self._timeouts.lease,
         )
         self._cluster.apply(made)
         count = self._settings.workers
@@ -99,9 +104,9 @@ class ClusterWorkers:
         """Deletes all generations' Jobs and waits for their pods to go, so that no old chief writes a checkpoint."""
         for entry in self._cluster.find(*_JOB, self._selector):
             self._cluster.delete(*_JOB, entry["metadata"]["name"])
-        until = time.monotonic() + self._patience.deletion
+        until = time.monotonic() + self._timeouts.deletion
         while self._pods() and time.monotonic() < until:
-            time.sleep(min(1, self._patience.poll))
+            time.sleep(min(1, self._timeouts.poll))
 
     def delete(self) -> None:
         """Deletes Jobs and Service without waiting: the run is over, or about to be killed."""
@@ -111,12 +116,12 @@ class ClusterWorkers:
 
     def _watch(self, name: str, stopped: threading.Event) -> Failure | None:
         started = seen = time.monotonic()
-        while not stopped.wait(self._patience.poll):
+        while not stopped.wait(self._timeouts.poll):
             try:
                 ended, failure = self._look(name, time.monotonic() - started)
             except TransientError as error:
                 # The workers do not need the API server, which some clusters lack for minutes while they are upgraded.
-                if time.monotonic() - seen > self._patience.lease:
+                if time.monotonic() - seen > self._timeouts.lease:
                     raise
                 self._say(f"{error}; the workers go on meanwhile")
                 continue
@@ -146,7 +151,7 @@ class ClusterWorkers:
         once, and the rest of the container is killed a moment later. Workers without a launcher end at the deadline.
         """
         started = found.get("status", {}).get("startTime")
-        lease, now = self._patience.lease, time.monotonic()
+        lease, now = self._timeouts.lease, time.monotonic()
         if not started or (self._prolonged and now - self._prolonged < lease / 10):
             return
         age = time.time() - datetime.fromisoformat(started).timestamp()
@@ -161,20 +166,20 @@ class ClusterWorkers:
         return self._cluster.find("v1", "Pod", self._selector)
 
     def _check_start(self, name: str, pods: list[Object], seconds: float) -> None:
-        """Says why workers do not start, when that changes; gives up when patience is at its end."""
-        waiting = [trouble for pod in pods if (trouble := _trouble(pod))]
-        if len(pods) < self._settings.workers and seconds > 10 * self._patience.poll:
-            waiting.append(("Missing", self._creation_trouble(name, len(pods))))
+        """Says why workers do not start, when that changes; gives up after `Timeouts`."""
+        waiting = [found for pod in pods if (found := _waiting_reason(pod))]
+        if len(pods) < self._settings.workers and seconds > 10 * self._timeouts.poll:
+            waiting.append(("Missing", self._creation_problem(name, len(pods))))
         if not waiting:
             return
         reason, message = waiting[0]
         text = f"{len(waiting)} of {self._settings.workers} workers cannot start: {message}"
         self._say(text)
         broken = reason in CANNOT_START
-        if seconds > (self._patience.starting if broken else self._patience.scheduling):
+        if seconds > (self._timeouts.starting if broken else self._timeouts.scheduling):
             raise PipelineError(f"{text}; gave up after {seconds:.0f} s: {self._advice(broken)}")
 
-    def _creation_trouble(self, name: str, pods: int) -> str:
+    def _creation_problem(self, name: str, pods: int) -> str:
         try:
             events = self._cluster.find("v1", "Event", fields=f"involvedObject.name={name}")
         except PipelineError:  # KFP's own service account may not read events
@@ -229,7 +234,7 @@ class ClusterWorkers:
                 for timestamp, line in self._cluster.follow_log(pod, objects.CONTAINER, last):
                     print(f"{self._prefix}{line}", flush=True)
                     last = timestamp
-            ended.wait(min(1, self._patience.poll))
+            ended.wait(min(1, self._timeouts.poll))
 
     def _named(self, prefix: str) -> list[str]:
         try:
@@ -266,7 +271,7 @@ def deleted_first(pods: list[Object]) -> list[Object]:
     return [pod for pod in going if pod["metadata"]["deletionTimestamp"] == earliest]
 
 
-def _trouble(pod: Object) -> tuple[str, str] | None:
+def _waiting_reason(pod: Object) -> tuple[str, str] | None:
     """(reason, message) if a pod waits for a node or its container cannot be made."""
     status = pod.get("status", {})
     if status.get("phase") != "Pending":

@@ -26,7 +26,7 @@ from components.shared.errors import PipelineError, Stopped, TransientError
 from components.shared.parameters import refuse
 from components.shared.storage import storage
 from components.train.launcher import curves, job, leaderboard
-from components.train.launcher.cluster_workers import ClusterWorkers, Patience
+from components.train.launcher.cluster_workers import ClusterWorkers, Timeouts
 from components.train.launcher.local_workers import LocalWorkers
 from components.train.launcher.resources import Resources
 from components.train.launcher.restarts import run_with_restarts, terminable
@@ -35,7 +35,7 @@ from components.train.settings import SMALL_BATCH, Settings
 from components.train.worker.interruption import Preempted
 from components.train.worker.training import run
 
-PATIENCE = Patience()
+TIMEOUTS = Timeouts()
 
 
 @dataclass(frozen=True)
@@ -211,7 +211,7 @@ def _cluster_workers(
 ) -> ClusterWorkers:
     name = job.training_id(training.output, training.settings.model)
     arguments = _arguments(training, dataset, work)
-    return ClusterWorkers(cluster, step_pod, name, training.settings, resources, arguments, PATIENCE, training.prefix)
+    return ClusterWorkers(cluster, step_pod, name, training.settings, resources, arguments, TIMEOUTS, training.prefix)
 
 
 def _pods(training: Training, workers: ClusterWorkers, stopped: threading.Event) -> int:

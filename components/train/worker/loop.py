@@ -53,7 +53,7 @@ class Phase:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a training came to.
+    """The result of a training.
 
     Attributes:
         session: as it was at the end: with the network that is read and shown images as the probe decided.

@@ -15,7 +15,7 @@ import pytest
 from components.shared import kubernetes
 from components.shared.errors import PipelineError
 from components.train.launcher import job
-from components.train.launcher.cluster_workers import ClusterWorkers, Patience
+from components.train.launcher.cluster_workers import ClusterWorkers, Timeouts
 from components.train.launcher.restarts import run_with_restarts
 from tests.fakes.kube_api import KubeApi
 from tests.fakes.kube_jobs import KubeJobs
@@ -23,7 +23,7 @@ from tests.fakes.step_pod import IMAGE, NAME, SECRET, step_pod
 from tests.helpers.train_settings import NO_RESOURCES, settings
 
 REPOSITORY = Path(__file__).parents[3]
-PATIENCE = Patience(poll=0.05, scheduling=0.5, starting=0.2, deletion=10)
+TIMEOUTS = Timeouts(poll=0.05, scheduling=0.5, starting=0.2, deletion=10)
 TRAINING = job.training_id("run", "simple_cnn")
 
 
@@ -39,13 +39,13 @@ class Scene:
         self.stopped = threading.Event()
         self.generations: list[int] = []
 
-    def workers(self, play: str = "", patience: Patience = PATIENCE, **changes: object) -> ClusterWorkers:
+    def workers(self, play: str = "", timeouts: Timeouts = TIMEOUTS, **changes: object) -> ClusterWorkers:
         pod = step_pod({"PLAY": play, "LINES": "6"})
         self.kube.put(pod)
         arguments = ["--checkpoints", str(self.folder)]
         cluster = kubernetes.connect()
         chosen = settings(**{"workers": 2, **changes})
-        return ClusterWorkers(cluster, pod, TRAINING, chosen, NO_RESOURCES, arguments, patience)
+        return ClusterWorkers(cluster, pod, TRAINING, chosen, NO_RESOURCES, arguments, timeouts)
 
     def train(self, workers: ClusterWorkers, max_restarts: int = 3) -> int:
         def attempt(generation: int):
@@ -142,7 +142,7 @@ def test_a_preempted_worker_restarts_all(scene, capsys):
 
 
 def test_a_lost_node_restarts_all_although_its_pod_never_ends(scene, capsys):
-    result = in_background(scene.train, scene.workers("hang", Patience(0.05, 5, 5, deletion=1)))
+    result = in_background(scene.train, scene.workers("hang", Timeouts(0.05, 5, 5, deletion=1)))
     scene.wait_until_all_hang()
     lost = scene.jobs.lose(f"{job_name(0)}-1")
     assert result() == 1
@@ -335,11 +335,11 @@ _LAUNCH = """
 import sys
 from components.shared.errors import reported
 from components.train.launcher import launch as launcher
-from components.train.launcher.cluster_workers import Patience
+from components.train.launcher.cluster_workers import Timeouts
 from tests.helpers.train_settings import NO_RESOURCES, settings
 
 folder, lease, dataset = sys.argv[1:]
-launcher.PATIENCE = Patience(poll=0.1, lease=float(lease))
+launcher.TIMEOUTS = Timeouts(poll=0.1, lease=float(lease))
 with reported():
     outputs = [f"{folder}/{name}" for name in ("classifier", "classifier", "curves", "board")]
     launcher.launch(settings(workers=2), dataset, "data", *outputs, resources=NO_RESOURCES)

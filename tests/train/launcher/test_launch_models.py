@@ -8,7 +8,7 @@ import pytest
 
 from components.shared.errors import PipelineError
 from components.train.launcher import launch as launcher
-from components.train.launcher.cluster_workers import Patience
+from components.train.launcher.cluster_workers import Timeouts
 from tests.fakes.kube_api import KubeApi
 from tests.fakes.kube_jobs import KubeJobs
 from tests.fakes.step_pod import IMAGE, NAME, SECRET, step_pod
@@ -36,7 +36,7 @@ def play(request, monkeypatch, tmp_path, tflite, dataset):
             monkeypatch.setenv("KUBECONFIG", kube.kubeconfig(tmp_path / "kubeconfig"))
             monkeypatch.setenv("KUBERNETES_SERVICE_HOST", "10.0.0.1")
             monkeypatch.setenv("KFP_POD_NAME", NAME)
-            monkeypatch.setattr(launcher, "PATIENCE", Patience(poll=0.05))
+            monkeypatch.setattr(launcher, "TIMEOUTS", Timeouts(poll=0.05))
             kube.put(SECRET)
 
         def run(model: str, accuracies: dict[str, float]):
@@ -91,7 +91,7 @@ def kfp(monkeypatch, tmp_path, tflite, dataset):
         monkeypatch.setenv("KUBECONFIG", kube.kubeconfig(tmp_path / "kubeconfig"))
         monkeypatch.setenv("KUBERNETES_SERVICE_HOST", "10.0.0.1")
         monkeypatch.setenv("KFP_POD_NAME", NAME)
-        monkeypatch.setattr(launcher, "PATIENCE", Patience(poll=0.05))
+        monkeypatch.setattr(launcher, "TIMEOUTS", Timeouts(poll=0.05))
         kube.put(SECRET)
         kube.put(step_pod({"PLAY": "export", "TFLITE": tflite, "ACCURACIES": '{"simple_cnn": 0.5}'}))
 

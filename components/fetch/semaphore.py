@@ -10,15 +10,15 @@ from pathlib import Path
 from components.shared.cores import CGROUP
 
 # Memory of the machine or container for each image that may be decoded whole at a time: one takes up to 650 MB.
-BYTES_A_TURN = 2 << 30
+BYTES_PER_HOLDER = 2 << 30
 
 
-class Turns:
+class SharedSemaphore:
     """A lock that `turns` threads hold at a time, over all processes of this user on this machine or in this pod."""
 
     def __init__(self, turns: int = 0, folder: str = "") -> None:
         """`turns` 0: as many as memory allows, at least one. The locks are files in `folder`, by default /tmp."""
-        self._turns = turns or max(1, available_memory() // BYTES_A_TURN)
+        self._turns = turns or max(1, available_memory() // BYTES_PER_HOLDER)
         self._name = os.path.join(folder or tempfile.gettempdir(), f"museum-classifier-{os.getuid()}-large-")
         self._held = -1
 
