@@ -49,9 +49,8 @@ def train(
     outputs = (classifier.path, classifier.uri, curves.path, leaderboard.path)
     with reported():
         run = own_run.parameters()
-        resources = Resources(**{name: run[name] for name in Resources.__annotations__ if name in run})
         settings = Settings(**arguments, max_restarts=int(run.get("train_max_restarts", 3)))
-        summary = launch(settings, dataset.path, dataset.uri, *outputs, resources)
+        summary = launch(settings, dataset.path, dataset.uri, *outputs, Resources.of(run))
     print(summary)
     training_metrics.metadata.update(summary.metrics())
     numbers.write(training_metrics)

@@ -2,7 +2,9 @@
 
 import dataclasses
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from components.shared.parameters import refuse
 
@@ -26,6 +28,11 @@ class Resources:
     train_cpu_limit: str
     train_memory_request: str
     train_memory_limit: str
+
+    @classmethod
+    def of(cls, run: Mapping[str, Any]) -> "Resources":
+        """Those among the parameters of a run; the namespace's default where it tells none."""
+        return cls(**{name: run.get(name, "") for name in cls.__annotations__})
 
     def __post_init__(self) -> None:
         for kind, example in (("cpu", "500m or 4"), ("memory", "512Mi or 8Gi")):
