@@ -87,6 +87,11 @@ class EventLog:
         with self._at(step):
             tf.summary.image(tag, images, max_outputs=most)
 
+    def text(self, step: int, tag: str, markdown: str) -> None:
+        """Writes a text that TensorBoard shows as Markdown."""
+        with self._at(step):
+            tf.summary.text(tag, markdown)
+
     def graph(self, graph: tf.Graph) -> None:
         """Writes the graph of a tf.function; TensorBoard shows the last one."""
         with self._at(0):

@@ -17,14 +17,14 @@ from components.artifacts.classifier import KERAS, SAVED_MODEL, TFLITE
 from components.shared.calibration import fit_temperature, negative_log_likelihood
 from components.train.result import TrainingResult
 from components.train.worker import batches, lite
+from components.train.worker.floors import PROBE, Floor
 from components.train.worker.input_pipeline import Examples, Order
 from components.train.worker.loop import Outcome
-from components.train.worker.probe import Probe, better, nearest
+from components.train.worker.probe import Probe, better
 from components.train.worker.session import Session
 
 CALIBRATION_PICTURES = 200
 COMPARED_PICTURES = 500
-_THUMBNAIL = 8
 _PACKAGES = ("tensorflow", "tensorflow-cpu", "keras", "ai-edge-litert", "numpy")
 INTENDED_USE = (
     "Suggests one of the labels for a picture of a museum object like those it was trained on, for search and "
@@ -106,43 +106,15 @@ def _cross_validated(held_out: tuple[np.ndarray, np.ndarray] | None) -> dict[str
 
 def _comparison(outcome: Outcome, scores: np.ndarray, probed: bool) -> list[dict[str, Any]]:
     """What the model has to be compared with, by accuracy on the validation split; `taken` is what goes on."""
-    labels, probe = outcome.session.validation.labels, outcome.probe
-    most = np.bincount(outcome.session.train.labels).argmax()
-    rows = [("always the most frequent class", labels == most, False)]
-    if probe:
-        rows.append(("nearest training image by features", probe.nearest, False))
-        rows.append(("regression on frozen features", probe.validation.argmax(axis=1) == labels, probed))
-    else:
-        rows.append(("nearest training image by colours and layout", _nearest_by_pixels(outcome.session), False))
+    labels = outcome.session.validation.labels
+    rows = [floor.row(taken=probed and floor.name == PROBE) for floor in outcome.floors]
     if not probed:
-        rows.append(("fine-tuned" if probe else "trained model", scores.argmax(axis=1) == labels, True))
+        name = "fine-tuned" if outcome.probe else "trained model"
+        rows.append(Floor.of(name, scores.argmax(axis=1) == labels).row(taken=True))
     elif outcome.state.best_epoch:
         tuned = outcome.state.history[outcome.state.best_epoch - 1]["validation_accuracy"]
-        return [*_rows(rows), {"name": "fine-tuned", "accuracy": tuned, "examples": len(labels), "taken": False}]
-    return _rows(rows)
-
-
-def _nearest_by_pixels(session: Session) -> np.ndarray:
-    """[n] bool, for the validation split: whether the training image whose thumbnail is most alike has the label."""
-    train, validation = (
-        np.concatenate([_thumbnails(images) for images in _pictures(examples, session.size, 64)])[: len(examples)]
-        for examples in (session.train, session.validation)
-    )
-    mean = train.mean(axis=0)
-    return nearest(train - mean, session.train.labels, validation - mean) == session.validation.labels
-
-
-def _thumbnails(images: tf.Tensor) -> np.ndarray:
-    """[n, 192] float32: the pixels of 8 x 8 thumbnails."""
-    small = tf.image.resize(images, [_THUMBNAIL, _THUMBNAIL], method="area")
-    return tf.reshape(small, [len(images), -1]).numpy()
-
-
-def _rows(rows: list[tuple[str, np.ndarray, bool]]) -> list[dict[str, Any]]:
-    return [
-        {"name": name, "accuracy": float(hits.mean()), "examples": len(hits), "taken": taken}
-        for name, hits, taken in rows
-    ]
+        rows.append({"name": "fine-tuned", "accuracy": tuned, "examples": len(labels), "taken": False})
+    return rows
 
 
 def _with_weights(session: Session, weights: Sequence[np.ndarray]) -> keras.Model:

@@ -19,12 +19,13 @@ from components.shared.progress import Progress
 from components.shared.storage import storage
 from components.train import models
 from components.train.settings import Settings
-from components.train.worker import devices
+from components.train.worker import devices, floors
 from components.train.worker.checkpoints import Checkpoint, CheckpointManager, State, last_step
 from components.train.worker.devices import local_value
 from components.train.worker.events import EventLog, confusion_image
 from components.train.worker.features import Features
 from components.train.worker.feed import Feed
+from components.train.worker.floors import Floor
 from components.train.worker.interruption import Preempted
 from components.train.worker.probe import Probe
 from components.train.worker.probe import fit as fit_probe
@@ -59,12 +60,14 @@ class Outcome:
         session: as it was at the end: with the network that is read and shown images as the probe decided.
         state: the last state; `best_epoch` is 0 if no epoch was better than the probe.
         weights: of the best epoch, in the order of the network's `weights`.
+        floors: what the model has to be better than.
         probe: the regression that came first, and the weights with which it goes on; None where there was none.
     """
 
     session: Session
     state: State
     weights: list[np.ndarray]
+    floors: list[Floor]
     probe: Probe | None = None
     probe_weights: list[np.ndarray] = field(default_factory=list)
 
@@ -95,6 +98,8 @@ def train(session: Session) -> Outcome:
             session = session.reading_as(probe.choice.reading, probe.choice.view)
             session.network.head.layers[-1].set_weights([probe.trained.kernel, probe.trained.bias])
             events.scalars(0, {f"probe/{name}": value for name, value in probe.tried.items()})
+        least = floors.measure(session, probe)
+        events.text(0, "floors", floors.markdown(least))
         weights = [local_value(session.strategy, v) for v in session.network.model.weights]
         checkpoints = CheckpointManager(session)
         saved = checkpoints.resume()
@@ -107,7 +112,7 @@ def train(session: Session) -> Outcome:
             saved = None
             checkpoints.end_phase()
         features.delete()
-    return Outcome(session, checkpoints.state, checkpoints.best, probe, weights)
+    return Outcome(session, checkpoints.state, checkpoints.best, least, probe, weights)
 
 
 def _tuning_epochs(session: Session, checkpoints: CheckpointManager, features: Features) -> int:
