@@ -1,21 +1,26 @@
-"""What the benchmark of the server compares with: Flask + TensorFlow under gunicorn, as tutorials write it."""
+"""What the benchmark of the server compares with: TensorFlow behind Starlette and uvicorn, as tutorials write it."""
 
 import io
 import json
+import os
 import sys
 from pathlib import Path
 
 STORED, INPUT, CLASSES = 256, 224, 1000
 
 
-def create(kind: str, directory: str):
-    """The Flask application; `kind` is keras (model.predict) or function (a concrete function)."""
+def create():
+    """The application; the variables PEER, keras (model.predict) or function (a concrete function), and PEER_MODEL."""
     import numpy as np
     import tensorflow as tf
-    from flask import Flask, jsonify, request
     from PIL import Image
+    from starlette.applications import Starlette
+    from starlette.concurrency import run_in_threadpool
+    from starlette.requests import Request
+    from starlette.responses import JSONResponse, PlainTextResponse
+    from starlette.routing import Route
 
-    app = Flask(__name__)
+    kind, directory = os.environ["PEER"], os.environ["PEER_MODEL"]
     model = tf.keras.models.load_model(Path(directory, "model.keras"))
     labels = Path(directory, "labels.txt").read_text().splitlines()
     spec = tf.TensorSpec([1, INPUT, INPUT, 3], tf.float32)
@@ -28,22 +33,24 @@ def create(kind: str, directory: str):
 
     predict(np.zeros([1, INPUT, INPUT, 3], np.float32))
 
-    @app.get("/v2/health/ready")
-    def ready():
-        return "ready"
-
-    @app.post("/classify")
-    def classify():
-        image = Image.open(io.BytesIO(request.get_data())).convert("RGB")
+    def labelled(data: bytes) -> JSONResponse:
+        image = Image.open(io.BytesIO(data)).convert("RGB")
         scale = STORED / min(image.size)
         image = image.resize((round(image.width * scale), round(image.height * scale)), Image.Resampling.BICUBIC)
         left, top = (image.width - INPUT) // 2, (image.height - INPUT) // 2
         image = image.crop((left, top, left + INPUT, top + INPUT))
         row = predict(np.asarray(image, np.float32)[None])
         best = np.argsort(-row)[:5]
-        return jsonify(predictions=[{"label": labels[index], "probability": float(row[index])} for index in best])
+        predictions = [{"label": labels[index], "probability": float(row[index])} for index in best]
+        return JSONResponse({"predictions": predictions})
 
-    return app
+    async def ready(_: Request) -> PlainTextResponse:
+        return PlainTextResponse("ready")
+
+    async def classify(request: Request) -> JSONResponse:
+        return await run_in_threadpool(labelled, await request.body())
+
+    return Starlette(routes=[Route("/v2/health/ready", ready), Route("/classify", classify, methods=["POST"])])
 
 
 def build(directory: str) -> None:

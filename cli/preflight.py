@@ -10,7 +10,7 @@ from components.shared.storage import storage
 _FILES = ("train_weights", "label_map", "check_previous_dataset")
 _NO_FILES = ("", "none", "imagenet")
 # One library of each stage, by which the stage's extra is known to be installed.
-_LIBRARIES = ("duckdb", "aiohttp", "simplejpeg", "tensorflow", "sklearn", "flask")
+_LIBRARIES = ("duckdb", "aiohttp", "simplejpeg", "tensorflow", "sklearn", "starlette")
 
 
 def check(values: dict[str, Any]) -> None:

@@ -31,8 +31,10 @@ LOCKS = {"data": "data/requirements.lock", "train": "train/requirements-cpu.lock
 WITHOUT = {
     "data": {
         "rich",
-        "flask",
-        "gunicorn",
+        "httptools",
+        "python_multipart",
+        "starlette",
+        "uvicorn",
         "ai_edge_litert",
         "tensorflow",
         "keras",

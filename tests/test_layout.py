@@ -14,7 +14,7 @@ STAGES = sorted({path.parent.name for path in ROOT.glob("components/*/component.
 WITH_KFP = ("component.py", "step.py", "step_resources.py")
 MODULES = sorted(path for path in ROOT.glob("components/**/*.py"))
 # What a machine with nothing but kfp lacks: compiling must not need it.
-HEAVY = ("tensorflow", "keras", "numpy", "pyarrow", "duckdb", "PIL", "simplejpeg", "flask", "jinja2", "sklearn")
+HEAVY = ("tensorflow", "keras", "numpy", "pyarrow", "duckdb", "PIL", "simplejpeg", "starlette", "jinja2", "sklearn")
 
 
 def imports(path: Path) -> set[str]:

@@ -1,92 +1,90 @@
-"""The Flask application: the page, POST /classify, the protocols, probes and metrics."""
+"""The ASGI application: the page, POST /classify, the protocols, probes and metrics."""
 
-import logging
-import time
+import functools
+import json
+from pathlib import Path
 
-import werkzeug
-from flask import Blueprint, Response, g, jsonify, render_template, request
-from werkzeug.exceptions import HTTPException
-from werkzeug.routing import BaseConverter
+import jinja2
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.responses import HTMLResponse, JSONResponse, Response
+from starlette.routing import Mount
+from starlette.staticfiles import StaticFiles
 
 from components.artifacts.classifier import Classifier
-from components.artifacts.service import SMOKE_HEADER
-from components.server import deadlines, openapi, v1, v2
-from components.server.application import Application, current_app
+from components.server import openapi, v1, v2
+from components.server.asked import Asked, Service, http_error, route
 from components.server.engine import Engine
 from components.server.errors import RequestError
 from components.server.monitor import Monitor
 from components.server.settings import ServerSettings
-from components.server.upload import announced_size, read_picture
+from components.server.upload import read_picture
 
-plain = Blueprint("plain", __name__)
-LOG = logging.getLogger(__name__)
+FOLDER = Path(__file__).parent
 # Only pictures may come from elsewhere (the preview of a URL that a person gave); scripts and styles never.
 PAGE_POLICY = (
     "default-src 'self'; img-src 'self' blob: data: http: https:; "
     "base-uri 'none'; form-action 'self'; frame-ancestors 'none'"
 )
+_templates = jinja2.Environment(loader=jinja2.FileSystemLoader(FOLDER / "templates"), autoescape=True)
 
 
-class ModelName(BaseConverter):
-    """A model's name in a path: it ends at the colon, which belongs to the verb (`name:predict`)."""
-
-    regex = "[^/:]+"
-
-
-def create(settings: ServerSettings, engine: Engine, monitor: Monitor) -> Application:
+def create(settings: ServerSettings, engine: Engine, monitor: Monitor) -> Starlette:
     """The application of one worker process."""
-    app = Application(settings, engine, monitor)
-    app.url_map.converters["model"] = ModelName
-    for blueprint in (plain, v1.blueprint, v2.blueprint):
-        app.register_blueprint(blueprint)
-    app.before_request(_start)
-    app.after_request(_finish)
-    app.register_error_handler(RequestError, _refused)
-    app.register_error_handler(HTTPException, _http_error)
-    app.register_error_handler(Exception, _unexpected)
+    routes = [
+        route("/", page, counted=False),
+        route("/classify", classify, "POST"),
+        route("/openapi.json", description, counted=False),
+        route("/metrics", metrics, counted=False),
+        Mount("/static", StaticFiles(directory=FOLDER / "static"), name="static"),
+        *v1.routes,
+        *v2.routes,
+    ]
+    app = Starlette(routes=routes, exception_handlers={HTTPException: http_error})
+    app.router.redirect_slashes = False
+    app.state.service = Service(settings, engine, monitor)
     return app
 
 
-@plain.get("/")
-def page() -> Response:
+async def page(asked: Asked) -> Response:
     """The page for people."""
-    classifier = current_app.engine.classifier
-    text = render_template(
-        "page.html",
-        settings=current_app.settings,
+    classifier, settings = asked.engine.classifier, asked.settings
+    text = _templates.get_template("page.html").render(
+        settings=settings,
         labels=classifier.labels,
         card=classifier.card,
-        facts=_facts(classifier, current_app.settings.test_accuracy),
+        facts=_facts(classifier, settings.test_accuracy),
         origin=_origin(classifier),
-        address=request.host_url.rstrip("/"),
+        address=f"http://{asked.headers.get('host', '')}",
     )
-    response = Response(text)
-    response.headers["Content-Security-Policy"] = PAGE_POLICY
-    return response
+    return HTMLResponse(text, headers={"Content-Security-Policy": PAGE_POLICY})
 
 
-@plain.post("/classify")
-def classify() -> Response:
+async def classify(asked: Asked) -> Response:
     """The likeliest labels of one picture: a file, raw bytes or `{"url": ...}`."""
-    top = _top(request.args.get("top", "5"))
-    engine = current_app.engine
-    with engine.admitted(announced_size(request)):
-        picture = read_picture(request, current_app.settings, g.until)
-        row = engine.predict([picture], g.until, g.counted)[0]
+    top = _top(asked.query_params.get("top", "5"))
+    async with asked.received() as body:
+        [row] = await asked.predict([await read_picture(asked, body)])
+    engine = asked.engine
     predictions = [vars(prediction) for prediction in engine.best(row, top)]
-    return jsonify(model=current_app.settings.name, version=engine.classifier.digest[:12], predictions=predictions)
+    version = engine.classifier.digest[:12]
+    return JSONResponse({"model": asked.settings.name, "version": version, "predictions": predictions})
 
 
-@plain.get("/openapi.json")
-def description() -> Response:
+async def description(asked: Asked) -> Response:
     """The OpenAPI document."""
-    return jsonify(openapi.document(current_app.settings, current_app.engine.classifier.labels))
+    return Response(_description(asked.settings, tuple(asked.engine.classifier.labels)), media_type="application/json")
 
 
-@plain.get("/metrics")
-def metrics() -> Response:
+@functools.cache
+def _description(settings: ServerSettings, labels: tuple[str, ...]) -> bytes:
+    return json.dumps(openapi.document(settings, list(labels)), ensure_ascii=False).encode()
+
+
+async def metrics(asked: Asked) -> Response:
     """Prometheus metrics."""
-    return Response(current_app.monitor.exposition(), content_type="text/plain; version=0.0.4; charset=utf-8")
+    text = await asked.aside(asked.service.monitor.exposition)
+    return Response(text, headers={"Content-Type": "text/plain; version=0.0.4; charset=utf-8"})
 
 
 def _facts(classifier: Classifier, test_accuracy: float | None) -> list[tuple[str, str]]:
@@ -135,36 +133,3 @@ def _top(text: str) -> int:
     if not (text.isascii() and text.isdigit() and len(text) <= 6 and int(text) >= 1):
         raise RequestError(400, f"top={text[:20]} is not possible: give a whole number from 1", "bad_request")
     return int(text)
-
-
-def _start() -> None:
-    g.started = time.perf_counter()
-    # One limit over reading, fetching, waiting and predicting, below the time that a stopping server has left.
-    g.until = deadlines.started(request.environ) + current_app.settings.answer_seconds
-    g.counted = SMOKE_HEADER not in request.headers
-
-
-def _finish(response: Response) -> Response:
-    response.headers["X-Content-Type-Options"] = "nosniff"
-    if request.url_rule is not None and request.url_rule.rule.startswith(("/classify", "/v1", "/v2")):
-        seconds = time.perf_counter() - g.started
-        current_app.monitor.count_request(request.url_rule.rule, response.status_code, seconds)
-    return response
-
-
-def _refused(error: RequestError) -> tuple[Response, int, dict]:
-    return jsonify(error.body()), error.status, error.headers()
-
-
-def _http_error(error: HTTPException) -> werkzeug.Response:
-    """Flask's own errors (404, 405, 413, ...) as JSON; their headers, such as Allow, stay."""
-    response = error.get_response()
-    response.data = current_app.json.dumps({"error": error.description, "reason": error.name.lower().replace(" ", "_")})
-    response.content_type = "application/json"
-    return response
-
-
-def _unexpected(error: Exception) -> tuple[Response, int]:
-    # The client learns nothing about the code; the log has the whole trace.
-    LOG.exception("unexpected error in %s %s", request.method, request.path)
-    return jsonify({"error": "the server made a mistake; its log says more", "reason": "internal"}), 500

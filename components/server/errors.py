@@ -6,7 +6,10 @@ from components.shared.imaging import ImageError
 _IMAGE_ERRORS = {
     "not_an_image": (415, "this is not a picture of a known kind: send JPEG, PNG, WebP, GIF, TIFF, BMP or AVIF"),
     "unsupported": (415, "this kind of picture cannot be read: send JPEG, PNG, WebP, GIF, TIFF, BMP or AVIF of 8 bits"),
-    "too_many_pixels": (413, "this picture has too many pixels: send at most 20 million"),
+    "too_many_pixels": (
+        413,
+        "this picture has too many pixels: send at most 20 million (baseline JPEG 400, progressive JPEG 40)",
+    ),
     "truncated": (422, "the picture is cut off: its last part is missing"),
     "too_thin": (422, "the picture is a mere line: send one that is less narrow"),
 }

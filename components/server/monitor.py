@@ -22,8 +22,7 @@ class Window:
     """
 
     def __init__(self, workers: int, size: int = WINDOW) -> None:
-        # Twice the workers: on a reload the new ones start before the old ones end.
-        self.slots, self.length = 2 * workers, max(1, size // workers)
+        self.slots, self.length = workers, max(1, size // workers)
         self._size = size
         rings = self.slots * self.length * _ENTRY.itemsize
         memory = mmap.mmap(-1, rings + 8 * self.slots)

@@ -2,16 +2,17 @@
 
 import numpy as np
 
-from components.server.application import current_app
+from components.server.asked import Asked
 from components.server.errors import RequestError
 
 
-def checked_model(name: str, version: str | None = None) -> str:
-    """`name`, if it is the model of this server. Raises RequestError 404, naming the one there is."""
-    known = current_app.settings.name
+def checked_model(asked: Asked) -> str:
+    """The model's name in the path. Raises RequestError 404, naming the one there is, if it is not this server's."""
+    name, version = asked.path_params["name"], asked.path_params.get("version")
+    known = asked.settings.name
     if name != known or version not in (None, "1"):
-        asked = name[:80] if version is None else f"{name[:80]} version {version[:20]}"
-        raise RequestError(404, f"no model {asked}; there is {known}, version 1", "no_such_model")
+        wanted = name[:80] if version is None else f"{name[:80]} version {version[:20]}"
+        raise RequestError(404, f"no model {wanted}; there is {known}, version 1", "no_such_model")
     return name
 
 

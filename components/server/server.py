@@ -1,39 +1,33 @@
-"""gunicorn around the application: one process per core, each with an engine of its own."""
+"""The server: one process per core, each with an event loop and an engine of its own."""
 
 import ctypes
 import errno
 import logging
-import mmap
 import os
-import selectors
+import resource
 import shutil
 import socket
 import sys
 import tempfile
-import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from functools import partial
 
-import numpy as np
-from gunicorn.app.base import BaseApplication
-from gunicorn.arbiter import Arbiter
-from gunicorn.workers.gthread import TConn, ThreadWorker
+import uvicorn
 
 from components.artifacts import classifier
 from components.artifacts.classifier import ModelError
-from components.server import deadlines
+from components.server.balance import Acceptor, Balance
+from components.server.connection import IDLE_SECONDS, MAX_CONNECTIONS, Connection
 from components.server.settings import ServerSettings
+from components.server.workers import Workers
 from components.shared.cores import available_cores
 from components.shared.errors import PipelineError
 from components.shared.storage import storage
 
-# Requests beyond the queue need a thread for their 503, and probes need one while the queue is full.
-SPARE_THREADS = 8
-# How long a worker leaves a new connection to another one that holds fewer.
-ACCEPT_SECONDS = 0.002
-LOG = logging.getLogger("components.server")
-_NOBODY = np.iinfo(np.int32).max
+BACKLOG = 2048
+# File descriptors that are not for connections: libraries, the model, URLs being fetched.
+OTHER_FILES = 100
 # Numbers of mallopt(3), the same in every glibc.
 _TRIM_THRESHOLD, _MMAP_THRESHOLD, _ARENA_MAX = -1, -3, -8
 # Pictures of usual sizes stay below, so their memory is reused; a larger one is a mapping of its own, gone when freed.
@@ -41,164 +35,30 @@ LARGE = 4_000_000
 ARENAS = 2
 
 
-class Balance:
-    """The connections that each worker holds, in memory that the workers share because they are forked after it.
+class Server(uvicorn.Server):
+    """uvicorn's server for one worker: its connections have limits, and are the worker's share of all."""
 
-    All workers wait at one socket, and whichever wakes first would take all that is there: eight connections that
-    come at once were held by one worker of two every few times, and the other core was idle for as long as they lived.
-    """
+    def __init__(self, config: uvicorn.Config, settings: ServerSettings, place: tuple) -> None:
+        super().__init__(config)
+        self._read_seconds, self._place = settings.read_seconds, place
 
-    def __init__(self, slots: int) -> None:
-        self._held = np.frombuffer(mmap.mmap(-1, 4 * slots), np.int32)
-        self._held[:] = _NOBODY
-
-    def note(self, slot: int, connections: int) -> None:
-        """The worker in `slot` holds so many, and takes more."""
-        self._held[slot] = connections
-
-    def leave(self, slot: int) -> None:
-        """The worker in `slot` takes no more: it is full, stops, or is dead."""
-        self._held[slot] = _NOBODY
-
-    def lighter(self, slot: int) -> bool:
-        """Whether a worker that takes connections holds fewer than the one in `slot`."""
-        return bool(self._held.min() < self._held[slot])
-
-
-class Worker(ThreadWorker):
-    """gunicorn's threaded worker, with time limits, no threads for silent connections, and its share of the others."""
-
-    @property
-    def nr_conns(self) -> int:
-        """Connections that this worker holds; gunicorn counts them."""
-        return self._connections
-
-    @nr_conns.setter
-    def nr_conns(self, number: int) -> None:
-        self._connections = number
-        if getattr(self, "_accepting", False):
-            self.app.balance.note(self.slot, number)
-
-    def set_accept_enabled(self, enabled):
-        """Called when the worker begins or ends to take connections."""
-        super().set_accept_enabled(enabled)
-        if enabled:
-            self.app.balance.note(self.slot, self.nr_conns)
-        else:
-            self.app.balance.leave(self.slot)
-
-    def accept(self, listener):
-        """Takes a connection, unless a worker that holds fewer does so within a moment."""
-        if self.app.balance.lighter(self.slot):
-            time.sleep(ACCEPT_SECONDS)
-        super().accept(listener)
-
-    def enqueue_req(self, conn):
-        """Hands a connection to the thread pool: a new one only when its first bytes have come."""
-        if conn.initialized or conn.data_ready:
-            super().enqueue_req(conn)
-            return
-        conn.sock.setblocking(False)
-        conn.timeout = time.monotonic() + self.app.settings.read_seconds
-        self.pending_conns.append(conn)
-        self.poller.register(conn.sock, selectors.EVENT_READ, partial(self.on_pending_socket_readable, conn))
-
-    def _cap_keepalive(self, deadline):
-        """Called when the worker begins to stop."""
-        self._drain_listeners()
-        super()._cap_keepalive(deadline)
-        for conn in self.pending_conns:
-            conn.timeout = min(conn.timeout, deadline)
-
-    def handle(self, conn):
-        """Handles one request; runs in a thread of the pool."""
-        deadlines.start(conn.sock, self.app.settings.read_seconds)
-        try:
-            return super().handle(conn)
-        finally:
-            deadlines.end(conn.sock)
-
-    def _drain_listeners(self):
-        # Whoever is connected already is served: gunicorn would leave them in the queue of a socket that stays open
-        # while this worker ends its work, and then drop them. Closed at once, newcomers are refused and go elsewhere.
-        for listener in self.sockets:
-            with suppress(BlockingIOError):
-                while True:
-                    client, address = listener.accept()
-                    self.nr_conns += 1
-                    self.enqueue_req(TConn(self.cfg, client, address, listener.getsockname()))
-            listener.close()
-
-    def murder_keepalived(self, force=False):
-        """Called about once per second by the worker's loop, while it runs and while it stops."""
-        deadlines.expire()
-        super().murder_keepalived(force)
-
-
-class Server(BaseApplication):
-    """gunicorn, configured by `settings`; `directory` is the local classifier, `scratch` takes gunicorn's files."""
-
-    def __init__(self, settings: ServerSettings, directory: str, scratch: str) -> None:
-        self.settings, self._directory = settings, directory
-        self._workers = settings.workers or available_cores()
-        self._scratch = scratch
-        from components.server.monitor import Window
-
-        self._window = Window(self._workers)
-        self.balance = Balance(self._window.slots)
-        super().__init__()
-
-    def load_config(self) -> None:
-        """gunicorn's settings."""
-        settings = self.settings
-        threads = settings.queue + SPARE_THREADS
-        host = f"[{settings.host}]" if ":" in settings.host else settings.host
-        options = {
-            "bind": f"{host}:{settings.port}",
-            "workers": self._workers,
-            "worker_class": "components.server.server.Worker",
-            "threads": threads,
-            "worker_connections": max(1000, 2 * threads),
-            "timeout": 300,
-            "graceful_timeout": int(settings.grace_seconds),
-            "keepalive": 75,
-            "worker_tmp_dir": self._scratch,
-            "control_socket_disable": True,
-            "loglevel": "warning",
-            "proc_name": f"serve {settings.name}",
-            "when_ready": self._say_where,
-            "pre_fork": self._give_slot,
-            "child_exit": self._forget,
-        }
-        for name, value in options.items():
-            self.cfg.set(name, value)
-
-    def load(self):
-        """The application of one worker: called in the worker, after the fork, before it takes requests."""
-        from components.server import app
-        from components.server.engine import Engine
-        from components.server.monitor import Monitor
-
-        model = _checked(self._directory, self.settings.engine)
-        monitor = Monitor(self._window, self._slot, model.labels, model.digest[:12])
-        engine = Engine(model, monitor, self.settings.queue)
-        return app.create(self.settings, engine, monitor)
-
-    def _say_where(self, _arbiter) -> None:
-        host = {"0.0.0.0": "localhost", "::": "localhost"}.get(self.settings.host, self.settings.host)
-        print(
-            f"serving {self.settings.name} at http://{host}:{self.settings.port}/ ({self._workers} workers)", flush=True
+    async def startup(self, sockets=None) -> None:
+        """Begins to take connections."""
+        await super().startup(sockets=[])
+        listener, balance, slot = self._place
+        most = min(MAX_CONNECTIONS, _raise_file_limit() - OTHER_FILES)
+        self._acceptor = Acceptor(
+            listener,
+            lambda: Connection(self.config, self.server_state, self._read_seconds, most, self._acceptor.lost),
+            balance,
+            slot,
         )
+        self._acceptor.start()
 
-    def _give_slot(self, arbiter, worker) -> None:
-        taken = {other.slot for other in arbiter.WORKERS.values()}
-        worker.slot = self._slot = min(slot for slot in range(self._window.slots) if slot not in taken)
-
-    def _forget(self, _arbiter, worker) -> None:
-        from prometheus_client import multiprocess
-
-        self.balance.leave(worker.slot)
-        multiprocess.mark_process_dead(worker.pid)
+    async def shutdown(self, sockets=None) -> None:
+        """Takes who is connected already, and no more; returns when all have their answers."""
+        await self._acceptor.stop()
+        await super().shutdown(sockets=[])
 
 
 def run(settings: ServerSettings) -> None:
@@ -209,30 +69,100 @@ def run(settings: ServerSettings) -> None:
         PipelineError: nobody can listen at the address.
     """
     return_large_blocks()
-    _check_address(settings)
-    logging.basicConfig(format="%(levelname)s %(name)s: %(message)s", stream=sys.stderr)
-    with _temporary(None) as copy, _scratch() as scratch:
+    with _listening(settings) as listener, _temporary(None) as copy, _scratch():
+        logging.basicConfig(format="%(levelname)s %(name)s: %(message)s", stream=sys.stderr)
         directory = _local_model(settings, copy)
         if settings.engine == "litert":
             # One error here instead of one from each worker. TensorFlow is not loaded: it does not survive the fork.
-            _checked(directory, settings.engine)
-        Server(settings, directory, scratch).run()
+            classifier.load(directory, settings.engine).check()
+        number = settings.workers or available_cores()
+        from components.server.monitor import Window  # see _scratch
+
+        window, balance = Window(number), Balance(number)
+        work = partial(_serve, settings, directory, window, (listener, balance))
+        listener.listen(BACKLOG)
+        host = {"0.0.0.0": "localhost", "::": "localhost"}.get(settings.host, settings.host)
+        print(f"serving {settings.name} at http://{host}:{settings.port}/ ({number} workers)", flush=True)
+        # A little longer than the workers give their requests.
+        Workers(number, work, partial(_forget, balance)).run(listener.close, settings.grace_seconds + 5)
 
 
-def _check_address(settings: ServerSettings) -> None:
-    """Binds the address for a moment: gunicorn would try five times, and log its reason in its own way."""
+def _serve(settings: ServerSettings, directory: str, window, shared: tuple, slot: int) -> None:
+    """What one worker does."""
+    from components.server import app
+    from components.server.engine import Engine
+    from components.server.monitor import Monitor
+
+    try:
+        model = classifier.load(directory, settings.engine)
+        model.check()
+    except ModelError as error:
+        print(f"error: {error}", file=sys.stderr, flush=True)
+        raise SystemExit(os.EX_CONFIG) from error
+    monitor = Monitor(window, slot, model.labels, model.digest[:12])
+    application = app.create(settings, Engine(model, monitor, settings.queue), monitor)
+    config = uvicorn.Config(
+        application,
+        http="httptools",
+        ws="none",
+        loop="asyncio",
+        lifespan="off",
+        log_config=None,
+        log_level=logging.ERROR,
+        access_log=False,
+        proxy_headers=False,
+        server_header=False,
+        headers=[("x-content-type-options", "nosniff")],
+        timeout_keep_alive=IDLE_SECONDS,
+        timeout_graceful_shutdown=int(settings.grace_seconds),
+    )
+    Server(config, settings, (*shared, slot)).run()
+
+
+def _forget(balance: Balance, slot: int, pid: int) -> None:
+    from prometheus_client import multiprocess
+
+    balance.leave(slot)
+    multiprocess.mark_process_dead(pid)
+
+
+def _raise_file_limit() -> int:
+    """Has the process open as many files as it may; how many that is."""
+    least, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = MAX_CONNECTIONS + OTHER_FILES
+    if least != resource.RLIM_INFINITY and least < wanted:
+        least = wanted if most == resource.RLIM_INFINITY else min(most, wanted)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (least, most))
+    return wanted if least == resource.RLIM_INFINITY else least
+
+
+@contextmanager
+def _listening(settings: ServerSettings) -> Iterator[socket.socket]:
+    """A socket that is bound to the address; it does not listen yet. Raises PipelineError."""
     try:
         family, kind, protocol, _, address = socket.getaddrinfo(
             settings.host, settings.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
         )[0]
-        with socket.socket(family, kind, protocol) as listener:
+        listener = socket.socket(family, kind, protocol)
+    except OSError as error:
+        raise _cannot_listen(settings, error) from error
+    with listener:
+        try:
             listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             listener.bind(address)
-    except OSError as error:
-        advice = {errno.EADDRINUSE: "another program listens there; give another --port",
-                  errno.EACCES: "ports below 1024 are for root; give another --port"}  # fmt: skip
-        reason = advice.get(error.errno or 0, f"{error.strerror}; give an address of this machine as --host")
-        raise PipelineError(f"cannot listen at {settings.host}:{settings.port}: {reason}") from error
+            # Bound is not enough to find out: with the option above two may be, if neither listens yet.
+            listener.listen(1)
+        except OSError as error:
+            raise _cannot_listen(settings, error) from error
+        listener.setblocking(False)
+        yield listener
+
+
+def _cannot_listen(settings: ServerSettings, error: OSError) -> PipelineError:
+    advice = {errno.EADDRINUSE: "another program listens there; give another --port",
+              errno.EACCES: "ports below 1024 are for root; give another --port"}  # fmt: skip
+    reason = advice.get(error.errno or 0, f"{error.strerror}; give an address of this machine as --host")
+    return PipelineError(f"cannot listen at {settings.host}:{settings.port}: {reason}")
 
 
 def _local_model(settings: ServerSettings, copy: str) -> str:
@@ -250,20 +180,9 @@ def _local_model(settings: ServerSettings, copy: str) -> str:
     return directory
 
 
-def _checked(directory: str, engine: str) -> classifier.Classifier:
-    """The classifier, after it has predicted a picture; the process ends with one line if it cannot."""
-    try:
-        model = classifier.load(directory, engine)
-        model.check()
-    except ModelError as error:
-        print(f"error: {error}", file=sys.stderr, flush=True)
-        raise SystemExit(Arbiter.WORKER_BOOT_ERROR) from error
-    return model
-
-
 @contextmanager
 def _scratch() -> Iterator[str]:
-    """A folder, in memory if that can be had, for gunicorn's heartbeats and the workers' counters."""
+    """A folder, in memory if that can be had, for the workers' counters."""
     with _temporary("/dev/shm" if os.access("/dev/shm", os.W_OK) else None) as path:
         # prometheus_client looks for this when it is first imported, which is why the imports of it come later.
         os.environ["PROMETHEUS_MULTIPROC_DIR"] = path

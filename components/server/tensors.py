@@ -17,15 +17,20 @@ def split_body(body: bytes, header_length: str | None) -> tuple[bytes, bytes]:
     """The JSON header and the binary rest of a request. Raises RequestError 400."""
     if header_length is None:
         return body, b""
-    if not header_length.isdigit() or int(header_length) > len(body):
+    if not (header_length.isascii() and header_length.isdigit() and len(header_length) < 20) or int(
+        header_length
+    ) > len(body):
         raise RequestError(400, "Inference-Header-Content-Length is larger than the body", "bad_request")
     return body[: int(header_length)], body[int(header_length) :]
 
 
-def elements(tensor: bytes) -> list[bytes]:
-    """The elements of a binary BYTES tensor. Raises RequestError 400 where the lengths do not add up."""
-    found, place = [], 0
+def elements(tensor: bytes, most: int) -> list[bytes]:
+    """The elements of a binary BYTES tensor. Raises RequestError 400: over `most`, or the lengths do not add up."""
+    found: list[bytes] = []
+    place = 0
     while place < len(tensor):
+        if len(found) == most:
+            raise RequestError(400, f"a BYTES tensor of more than {most} elements: send 1 to {most}", "bad_request")
         if place + 4 > len(tensor):
             raise RequestError(400, "a BYTES tensor ends within a length", "bad_request")
         (length,) = struct.unpack_from("<I", tensor, place)

@@ -4,37 +4,30 @@ https://www.tensorflow.org/tfx/serving/api_rest,
 https://kserve.github.io/website/docs/concepts/architecture/data-plane/v1-protocol
 """
 
-from flask import Blueprint, Response, g, jsonify, request
+from starlette.responses import JSONResponse, Response
 
-from components.server.application import current_app
+from components.server.asked import Asked, route
 from components.server.errors import RequestError
 from components.server.names import checked_model, probabilities
 from components.server.settings import MAX_PICTURES
-from components.server.upload import announced_size, from_base64, parse_json, read_body
-
-blueprint = Blueprint("v1", __name__, url_prefix="/v1/models")
+from components.server.upload import from_base64, parse_json
 
 
-@blueprint.get("")
-def models() -> Response:
+async def models(asked: Asked) -> Response:
     """The models of this server: one."""
-    return jsonify(models=[current_app.settings.name])
+    return JSONResponse({"models": [asked.settings.name]})
 
 
-@blueprint.get("/<model:name>")
-@blueprint.get("/<model:name>/versions/1")
-def status(name: str) -> Response:
+async def status(asked: Asked) -> Response:
     """Whether the model is ready, in the words of KServe and of TensorFlow Serving."""
-    checked_model(name)
+    name = checked_model(asked)
     state = {"version": "1", "state": "AVAILABLE", "status": {"error_code": "OK", "error_message": ""}}
-    return jsonify(name=name, ready=True, model_version_status=[state])
+    return JSONResponse({"name": name, "ready": True, "model_version_status": [state]})
 
 
-@blueprint.get("/<model:name>/metadata")
-def metadata(name: str) -> Response:
+async def metadata(asked: Asked) -> Response:
     """What goes in and comes out, and the model card."""
-    checked_model(name)
-    classifier = current_app.engine.classifier
+    name, classifier = checked_model(asked), asked.engine.classifier
     row = {"dim": [{"size": "-1"}, {"size": str(len(classifier.labels))}]}
     signature = {
         "inputs": {"image_bytes": {"dtype": "DT_STRING", "tensor_shape": {"dim": [{"size": "-1"}]}}},
@@ -44,40 +37,53 @@ def metadata(name: str) -> Response:
         },
     }
     signatures = {"signature_def": {"signature_def": {"serving_default": signature}}}
-    return jsonify(
-        model_spec={"name": name, "version": "1"}, metadata=signatures, labels=classifier.labels, card=classifier.card
-    )
+    model = {"model_spec": {"name": name, "version": "1"}, "metadata": signatures}
+    return JSONResponse({**model, "labels": classifier.labels, "card": classifier.card})
 
 
-@blueprint.get("/<model:name>/histogram")
-def histogram(name: str) -> Response:
+async def histogram(asked: Asked) -> Response:
     """The newest predictions of all workers: what drift is measured by."""
-    checked_model(name)
-    return jsonify(current_app.monitor.histogram())
+    checked_model(asked)
+    return JSONResponse(asked.service.monitor.histogram())
 
 
-@blueprint.post("/<model:name>:predict")
-@blueprint.post("/<model:name>/versions/1:predict")
-def predict(name: str) -> Response:
+async def predict(asked: Asked) -> Response:
     """Probabilities of `instances` (a row each) or `inputs` (columns): pictures as `{"b64": "..."}`.
 
     As TensorFlow Serving answers for the SavedModel: `probabilities` and `labels`, a list of all classes for each
     picture. A row also has the likeliest `label` and its `probability`.
     """
-    checked_model(name)
-    engine = current_app.engine
-    with engine.admitted(announced_size(request)):
-        content = parse_json(request, read_body(request))
-        _check_signature(content)
-        rows = engine.predict(_pictures(content), g.until, g.counted)
+    checked_model(asked)
+    engine = asked.engine
+    async with asked.received() as body:
+        content, pictures = await asked.aside(_read, body)
+        rows = await asked.predict(pictures)
     labels = engine.classifier.labels
     if "inputs" in content:
-        return jsonify(outputs={"probabilities": probabilities(rows), "labels": [labels] * len(rows)})
+        return JSONResponse({"outputs": {"probabilities": probabilities(rows), "labels": [labels] * len(rows)}})
     predictions = [
         {**vars(engine.best(row, 1)[0]), "probabilities": values, "labels": labels}
         for row, values in zip(rows, probabilities(rows))
     ]
-    return jsonify(predictions=predictions)
+    return JSONResponse({"predictions": predictions})
+
+
+routes = [
+    route("/v1/models", models),
+    route("/v1/models/{name:model}", status),
+    route("/v1/models/{name:model}/versions/1", status),
+    route("/v1/models/{name:model}/metadata", metadata),
+    route("/v1/models/{name:model}/histogram", histogram),
+    route("/v1/models/{name:model}:predict", predict, "POST"),
+    route("/v1/models/{name:model}/versions/1:predict", predict, "POST"),
+]
+
+
+def _read(body: bytes) -> tuple[dict, list[bytes]]:
+    """The request's JSON, and its pictures. Raises RequestError 400."""
+    content = parse_json(body)
+    _check_signature(content)
+    return content, _pictures(content)
 
 
 def _check_signature(content: dict) -> None:

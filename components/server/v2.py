@@ -3,77 +3,59 @@
 from typing import Any
 
 import numpy as np
-from flask import Blueprint, Response, g, jsonify, request
+from starlette.responses import JSONResponse, Response
 
 from components.server import tensors
-from components.server.application import current_app
+from components.server.asked import Asked, route
 from components.server.errors import RequestError
 from components.server.names import checked_model, probabilities
 from components.server.settings import MAX_PICTURES
-from components.server.upload import announced_size, from_base64, parse_json, read_body
+from components.server.upload import from_base64, parse_json
 
-blueprint = Blueprint("v2", __name__, url_prefix="/v2")
 INPUT = "images"
 
 
-@blueprint.get("")
-def server() -> Response:
+async def server(asked: Asked) -> Response:
     """The server's metadata."""
-    return jsonify(name="museum-classifier", version="1", extensions=["binary_tensor_data"])
+    return JSONResponse({"name": "museum-classifier", "version": "1", "extensions": ["binary_tensor_data"]})
 
 
-@blueprint.get("/health/live")
-def live() -> Response:
+async def live(asked: Asked) -> Response:
     """The process answers."""
-    return jsonify(live=True)
+    return JSONResponse({"live": True})
 
 
-@blueprint.get("/health/ready")
-def ready() -> Response:
+async def ready(asked: Asked) -> Response:
     """A worker answers only after it has predicted a real picture: so whoever gets an answer here, it is yes."""
-    return jsonify(ready=True)
+    return JSONResponse({"ready": True})
 
 
-@blueprint.get("/models/<model:name>")
-@blueprint.get("/models/<model:name>/versions/<version>")
-def model(name: str, version: str | None = None) -> Response:
+async def model(asked: Asked) -> Response:
     """The model's metadata."""
-    checked_model(name, version)
-    classes = len(current_app.engine.classifier.labels)
-    return jsonify(
-        name=name,
-        versions=["1"],
-        platform=current_app.engine.classifier.engine,
-        inputs=[{"name": INPUT, "datatype": "BYTES", "shape": [-1]}],
-        outputs=[
-            {"name": "probabilities", "datatype": "FP32", "shape": [-1, classes]},
-            {"name": "label", "datatype": "BYTES", "shape": [-1]},
-            {"name": "labels", "datatype": "BYTES", "shape": [classes]},
-        ],
-    )
+    name, classifier = checked_model(asked), asked.engine.classifier
+    classes = len(classifier.labels)
+    outputs = [
+        {"name": "probabilities", "datatype": "FP32", "shape": [-1, classes]},
+        {"name": "label", "datatype": "BYTES", "shape": [-1]},
+        {"name": "labels", "datatype": "BYTES", "shape": [classes]},
+    ]
+    inputs = [{"name": INPUT, "datatype": "BYTES", "shape": [-1]}]
+    versions = {"name": name, "versions": ["1"], "platform": classifier.engine}
+    return JSONResponse({**versions, "inputs": inputs, "outputs": outputs})
 
 
-@blueprint.get("/models/<model:name>/ready")
-@blueprint.get("/models/<model:name>/versions/<version>/ready")
-def model_ready(name: str, version: str | None = None) -> Response:
+async def model_ready(asked: Asked) -> Response:
     """The model is ready: see `ready`."""
-    checked_model(name, version)
-    return jsonify(name=name, ready=True)
+    return JSONResponse({"name": checked_model(asked), "ready": True})
 
 
-@blueprint.post("/models/<model:name>/infer")
-@blueprint.post("/models/<model:name>/versions/<version>/infer")
-def infer(name: str, version: str | None = None) -> Response:
+async def infer(asked: Asked) -> Response:
     """Classifies the pictures of the one input, a BYTES tensor of encoded files (base64 in JSON)."""
-    checked_model(name, version)
-    engine = current_app.engine
-    with engine.admitted(announced_size(request)):
-        length = request.headers.get("Inference-Header-Content-Length")
-        text, binary = tensors.split_body(read_body(request), length)
-        content = parse_json(request, text)
-        if not isinstance(content.get("id", ""), str):
-            raise RequestError(400, "id must be a string", "bad_request")
-        rows = engine.predict(_pictures(content, binary), g.until, g.counted)
+    name, engine = checked_model(asked), asked.engine
+    async with asked.received() as body:
+        length = asked.headers.get("inference-header-content-length")
+        content, pictures = await asked.aside(_read, body, length)
+        rows = await asked.predict(pictures)
     found: dict[str, np.ndarray | list[str]] = {
         "probabilities": rows,
         "label": [engine.best(row, 1)[0].label for row in rows],
@@ -81,6 +63,31 @@ def infer(name: str, version: str | None = None) -> Response:
     }
     identity = {"id": content["id"]} if "id" in content else {}
     return _answer({"model_name": name, "model_version": "1", **identity}, found, content)
+
+
+def _both(path: str, view, method: str = "GET") -> list:
+    """The routes of a view with and without the model's version in the path."""
+    model, version = "/v2/models/{name:model}", "/versions/{version}"
+    return [route(model + path, view, method), route(model + version + path, view, method)]
+
+
+routes = [
+    route("/v2", server),
+    route("/v2/health/live", live),
+    route("/v2/health/ready", ready),
+    *_both("", model),
+    *_both("/ready", model_ready),
+    *_both("/infer", infer, "POST"),
+]
+
+
+def _read(body: bytes, header_length: str | None) -> tuple[dict, list[bytes]]:
+    """The request's JSON, and its pictures. Raises RequestError 400."""
+    text, binary = tensors.split_body(body, header_length)
+    content = parse_json(text)
+    if not isinstance(content.get("id", ""), str):
+        raise RequestError(400, "id must be a string", "bad_request")
+    return content, _pictures(content, binary)
 
 
 def _pictures(content: dict, binary: bytes) -> list[bytes]:
@@ -102,7 +109,7 @@ def _binary(tensor: dict, binary: bytes) -> list[bytes]:
     size = _parameters(tensor)["binary_data_size"]
     if size != len(binary):
         raise RequestError(400, f"binary_data_size is {str(size)[:20]}, but {len(binary)} bytes came", "bad_request")
-    return tensors.elements(binary)
+    return tensors.elements(binary, MAX_PICTURES)
 
 
 def _json(tensor: dict) -> list[bytes]:

@@ -46,6 +46,8 @@ MAX_PIXELS = 40_000_000
 # From here on memory is worth a thought: 8 megapixels take 32 MB in Pillow, and every copy as much.
 LARGE_PIXELS = 8_000_000
 MAX_SHRUNK_PIXELS = 400_000_000
+# Pillow refuses twice this by itself, of any kind, before the limits above are looked at.
+Image.MAX_IMAGE_PIXELS = MAX_SHRUNK_PIXELS // 2
 # A progressive JPEG has about ten scans. Each costs a pass over the whole image but only a dozen bytes, so that a
 # small file with thousands of them would keep a decoder busy for hours.
 MAX_JPEG_SCANS = 100

@@ -1,8 +1,9 @@
 """The engine by itself: turns in order, one deadline a request, one ranking, headers read without decoding."""
 
+import asyncio
 import base64
+import json
 import threading
-import time
 
 import numpy as np
 import pytest
@@ -10,64 +11,76 @@ from PIL import Image, PngImagePlugin
 
 from components.artifacts import classifier
 from components.server import app, picture
-from components.server.engine import Engine, Turns
+from components.server.balance import Balance
+from components.server.engine import Engine
 from components.server.monitor import Monitor, Window
 from components.server.predict import predict_files
-from components.server.server import Balance
 from components.server.settings import ServerSettings
 from components.shared import imaging
 from components.shared.errors import PipelineError
-from tests.helpers import colour_model, hostile
+from tests.helpers import asgi, colour_model, hostile
+
+
+class Slow:
+    """A classifier that says when it is asked, and answers when it is let."""
+
+    labels = ["a"]
+
+    def __init__(self) -> None:
+        self.asked: list[bytes] = []
+        self.let = threading.Semaphore(0)
+
+    def predict(self, images: list[bytes]) -> np.ndarray:
+        self.asked += images
+        assert self.let.acquire(timeout=30)
+        return np.ones([1, 1], np.float32)
 
 
 def test_turns_come_in_the_order_in_which_they_were_asked_for():
-    """Whoever gives the turn back and asks again at once comes after those who waited."""
-    turns, order = Turns(), []
-    assert turns.take(0)
+    """Whoever has several pictures comes after those who waited."""
+    slow = Slow()
 
-    def wait(name: str) -> None:
-        assert turns.take(time.monotonic() + 60)
-        order.append(name)
-        turns.give_back()
+    async def ask() -> None:
+        engine = Engine(slow, None, queue=9)
+        many = asyncio.create_task(engine.predict([b"many 1", b"many 2", b"many 3"], counted=False))
+        await asyncio.sleep(0)
+        others = [asyncio.create_task(engine.predict([name], counted=False)) for name in (b"a", b"b")]
+        await asyncio.sleep(0)
+        slow.let.release(9)
+        await asyncio.gather(many, *others)
 
-    threads = []
-    for number, name in enumerate("abc"):
-        threads.append(threading.Thread(target=wait, args=[name]))
-        threads[-1].start()
-        while len(turns._waiting) <= number:
-            time.sleep(0.001)
-    turns.give_back()
-    wait("first again")
-    for thread in threads:
-        thread.join()
-    assert order == ["a", "b", "c", "first again"]
+    asyncio.run(ask())
+    assert slow.asked == [b"many 1", b"a", b"b", b"many 2", b"many 3"]
 
 
 def test_a_turn_that_does_not_come_in_time_is_not_handed_out_later():
-    turns = Turns()
-    assert turns.take(0)
-    assert not turns.take(time.monotonic() + 0.01)
-    turns.give_back()
-    assert turns.take(0) and not turns.take(0)
+    slow = Slow()
+
+    async def ask() -> None:
+        engine = Engine(slow, None, queue=9)
+        first = asyncio.create_task(engine.predict([b"first"], counted=False))
+        await asyncio.sleep(0)
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(0.01):
+                await engine.predict([b"late"], counted=False)
+        slow.let.release(9)
+        await first
+        await engine.predict([b"next"], counted=False)
+
+    asyncio.run(ask())
+    assert slow.asked == [b"first", b"next"]
 
 
-@pytest.fixture
-def client(classifier_dir, tmp_path, monkeypatch):
-    def make(**settings):
-        model = classifier.load(classifier_dir)
-        monitor = Monitor(Window(1), 0, model.labels, model.digest[:12])
-        chosen = ServerSettings(classifier_dir, name="colours", **settings)
-        return app.create(chosen, Engine(model, monitor, queue=4), monitor).test_client()
-
-    return make
-
-
-def test_a_request_has_one_deadline_however_many_pictures_it_has(client):
+def test_a_request_has_one_deadline_however_many_pictures_it_has(classifier_dir):
     """The time was for each picture: 256 of them could outlast the pod's grace period."""
+    model = classifier.load(classifier_dir)
+    monitor = Monitor(Window(1), 0, model.labels, model.digest[:12])
+    settings = ServerSettings(classifier_dir, name="colours", answer_seconds=0.1, max_upload=10**9)
     large = base64.b64encode(colour_model.picture("red", 2000, 1500, quality=10)).decode()
-    asked = {"instances": [{"b64": large}] * 200}
-    answer = client(answer_seconds=0.1, max_upload=10**9).post("/v1/models/colours:predict", json=asked)
-    assert (answer.status_code, answer.json["reason"], answer.headers["Retry-After"]) == (503, "busy", "1")
+    body = json.dumps({"instances": [{"b64": large}] * 200}).encode()
+    application = app.create(settings, Engine(model, monitor, queue=4), monitor)
+    status, headers, answer = asyncio.run(asgi.post(application, "/v1/models/colours:predict", body))
+    assert (status, json.loads(answer)["reason"], headers["retry-after"]) == (503, "busy", "1")
 
 
 def test_a_stopping_server_has_more_time_than_an_answer_takes():

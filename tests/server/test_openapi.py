@@ -42,8 +42,8 @@ def test_every_route_is_described(server, classifier_dir):
     described = requests.get(f"{server}/openapi.json").json()["paths"]
     application = app.create(ServerSettings(classifier_dir, name="colours"), engine=None, monitor=None)
     routes = {
-        rule.rule.replace("<model:name>", "colours").replace("<version>", "1")
-        for rule in application.url_map.iter_rules()
-        if rule.endpoint != "static"
+        route.path.replace("{name:model}", "colours").replace("{version}", "1")
+        for route in application.routes
+        if route.name != "static"
     }
     assert routes == set(described)
