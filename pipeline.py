@@ -40,6 +40,7 @@ def pipeline(
     data_columns: str = "",
     data_where: str = "",
     data_missing_values: str = "auto",
+    data_rights: str = "auto",
     data_bigquery_project: str = "",
     data_bigquery_maximum_bytes_billed: int = 10_000_000_000,
     label: str = "",
@@ -51,6 +52,8 @@ def pipeline(
     split_group: str = "",
     split_validation_fraction: float = 0.25,
     split_test_fraction: float = 0.15,
+    split_given: str = "auto",
+    split_leaks: str = "report",
     split_folds: int = 0,
     split_fold: int = 0,
     fetch_shards: int = 4,
@@ -111,7 +114,7 @@ def pipeline(
     """From a museum collection to a served image classifier.
 
     Args:
-        data_source: Where the collection is: sample, table, bigquery, met, flickr or folder.
+        data_source: Where it is: sample, table, bigquery, met, flickr, folder, or a collection: nga, cleveland, my.toml.
         data_table: Objects: path, URI (csv, jsonl, parquet), BigQuery table or folder; empty for the source's default.
         data_images_table: Table of images (object_id, original_image_url); empty if the objects carry them.
         data_images_where: SQL condition on the rows of data_images_table, such as: viewtype = 'primary'.
@@ -121,6 +124,7 @@ def pipeline(
         data_columns: Columns that are named otherwise: object_id=id,images.object_id=parent,original_image_url=img.url.
         data_where: SQL condition on the objects, such as: is_public_domain AND object_begin_date > 1800.
         data_missing_values: What counts as no value: auto (n/a, unknown, anonymous, ...), own words; empty for neither.
+        data_rights: auto (open images of a collection with a name, all of your own), open, or any.
         data_bigquery_project: Google Cloud project that pays for data_source=bigquery; empty for the credentials' own.
         data_bigquery_maximum_bytes_billed: BigQuery refuses a query that would read more bytes.
         label: The attribute to learn: culture, period, ...; empty for the source's own (culture, folder, keyword).
@@ -132,6 +136,8 @@ def pipeline(
         split_group: Column whose values are never in two splits at once; empty for the artist, or the object.
         split_validation_fraction: Share of the objects used to choose the model.
         split_test_fraction: Share of the objects used to judge the model.
+        split_given: What a column split says: auto (train, val, test, ...), 0=train,1=validation,2=test, or none.
+        split_leaks: Groups in two given splits: report, or remove (from train).
         split_folds: Number of cross-validation folds; 0 for one fixed split.
         split_fold: Which fold is the test split, from 0.
         fetch_shards: Into how many parts the collection is cut; as many fetch steps can run side by side.
@@ -222,6 +228,8 @@ def pipeline(
         max_classes=label_max_classes,
         validation_fraction=split_validation_fraction,
         test_fraction=split_test_fraction,
+        split_given=split_given,
+        split_leaks=split_leaks,
         folds=split_folds,
         fold=split_fold,
         shards=fetch_shards,
@@ -232,6 +240,7 @@ def pipeline(
         contact=fetch_contact,
         expected_classes=check_expected_classes,
         missing_values=data_missing_values,
+        rights=data_rights,
         state=probed.outputs["Output"],
     )
     set_resources(selected, "query", secrets)

@@ -70,8 +70,9 @@ def _parser() -> argparse.ArgumentParser:
         prog="pipeline.py", description="From a museum collection to a served image classifier."
     )
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
-    for add in (_add_run, _add_compile, _add_submit, _add_attributes, _add_inspect, _add_predict, _add_serve,
-                _add_tensorboard, _add_drift, _add_doctor, _add_status, _add_rollback, _add_undeploy):  # fmt: skip
+    for add in (_add_run, _add_compile, _add_submit, _add_museums, _add_attributes, _add_inspect, _add_predict,
+                _add_serve, _add_tensorboard, _add_drift, _add_doctor, _add_status, _add_rollback,
+                _add_undeploy):  # fmt: skip
         add(commands)
     return parser
 
@@ -120,6 +121,12 @@ def _add_submit(commands) -> None:
 
 def _add_attributes(commands) -> None:
     _add(commands, "attributes", _attributes, "show what could be learned from a collection", with_parameters=True)
+
+
+def _add_museums(commands) -> None:
+    from cli import museums
+
+    _add(commands, "museums", museums.main, "list the collections that have a name: source=NAME")
 
 
 def _add_inspect(commands) -> None:
@@ -243,7 +250,9 @@ def _attributes(options) -> int:
     from components.query import attributes, selection
 
     values = wiring.arguments("query", _arguments(options.assignments))
-    attributes.show(selection.Settings(**{name: values[name] for name in selection.Settings.__annotations__}))
+    attributes.show(
+        selection.Settings(**{name: values[name] for name in selection.Settings.__annotations__ if name in values})
+    )
     return 0
 
 

@@ -91,13 +91,14 @@ def read_target(options: argparse.Namespace) -> Target:
 def allowed_values(name: str) -> list[str]:
     """What the drop-down of the parameter `name` offers."""
     from components.assemble.settings import CONFLICTS
+    from components.query import collections
     from components.query.settings import SOURCES
     from components.serve.deployment import KINDS
     from components.train import settings
     from components.train.models import ZOO
 
     lists = {
-        "data_source": SOURCES,
+        "data_source": (*SOURCES, *(name for name in collections.names() if name not in SOURCES)),
         "check_conflicts": CONFLICTS,
         "train_model": ZOO,
         "train_head": settings.HEADS,

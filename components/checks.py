@@ -51,6 +51,7 @@ def check(values: Mapping[str, Any], on_cluster: bool | None = None) -> None:
             settings(**arguments(settings, values))
         except ParameterError as error:
             raise error.of(_parameter(error.name, values)) from None
+    _check_collection(values)
     _check_counts(values)
     _check_image_size(values)
     if kubernetes.in_step() if on_cluster is None else on_cluster:
@@ -97,6 +98,14 @@ def _check_text(name: str, value: str) -> None:
         raise refuse(name, value, "it is not UTF-8 text") from None
 
 
+def _check_collection(values: Mapping[str, Any]) -> None:
+    """What the file of a collection says, as far as it is on this machine. Raises PipelineError."""
+    settings = importlib.import_module("components.query.settings").Settings
+    found = settings(**arguments(settings, values))
+    if not found.is_named or storage.local_path(found.source) is not None:
+        importlib.import_module("components.query.collections").resolve(found)
+
+
 def _check_counts(values: Mapping[str, Any]) -> None:
     most = values["label_max_images_per_class"]
     if not most:
@@ -130,6 +139,9 @@ def _check_places(values: Mapping[str, Any]) -> None:
     for name in _READ:
         if _is_path(name, values):
             raise refuse(name, values[name], "no step on a cluster can read a path of this machine; use a URI (s3, gs)")
+    source = values["data_source"]
+    if source.endswith(".toml") and storage.local_path(source) is not None:
+        raise refuse("data_source", source, "no step on a cluster can read a path of this machine; use a URI (s3, gs)")
     classes, weights = values["check_expected_classes"], values["train_weights"]
     if classes.endswith(".txt") and storage.local_path(classes) is not None:
         raise refuse("check_expected_classes", classes, "no step on a cluster can read it; use a URI, or the names")

@@ -18,7 +18,8 @@ GOOGLE_MOUNT = "/var/secrets/google"
 SECRET_VARIABLES = {
     "store": ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "AWS_ENDPOINT_URL_S3", "AWS_REGION"),
     "google": ("GOOGLE_APPLICATION_CREDENTIALS", "GOOGLE_CLOUD_PROJECT"),
-    "flickr": ("FLICKR_API_KEY",),
+    # The Secret of whoever's API needs a key; named after the first.
+    "flickr": ("FLICKR_API_KEY", "HARVARD_API_KEY", "EUROPEANA_API_KEY"),
 }
 
 

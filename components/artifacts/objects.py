@@ -9,7 +9,7 @@
     shard        int32   which shard of the collection fetches it
     image_uri    string  where the image is: http(s), gs, s3, a path, or relative to the parameter image_base
     group        string  objects of one group are in one split
-    title, artist, rights, link   string  what a person wants to know of it; empty where the source does not say
+    title, artist, rights, credit, link   string  what a person wants to know of it; empty where the source does not say
     meta_<name>  string  a column that the evaluation slices by
 
 Its metadata say under SELECTION how it was selected: JSON with `parameters`, and `funnel`, the stages from the whole

@@ -105,7 +105,10 @@ def fetch_shard(
     pa.set_memory_pool(pa.system_memory_pool())
     rows = Rows(objects_path, shard)
     together = min(rows.shards, _SIDE_BY_SIDE)
-    own = ShardSettings(**{**vars(settings), "named": rows.named, "side_by_side": together})
+    # A museum that asks for less than the parameter allows is asked for less.
+    slowest = min((rate for rate in (settings.requests_per_second, rows.rate) if rate), default=0.0)
+    of_collection = {"named": rows.named, "side_by_side": together, "requests_per_second": slowest}
+    own = ShardSettings(**{**vars(settings), **of_collection})
     work = _Work(shard, output_dir, output_uri, own, limits, rows)
     if not work.is_finished():
         work.fetch()

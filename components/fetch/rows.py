@@ -37,6 +37,7 @@ class Rows:
     Attributes:
         shards: Shards of the whole collection.
         total: Objects of the whole collection.
+        rate: Images per second that the collection's host is asked for at most; 0 for no limit of its own.
         named: Paths and URIs of the collection that the user typed, as the query step wrote them down.
 
     Raises:
@@ -54,6 +55,8 @@ class Rows:
         if missing:
             raise PipelineError(f"{path} has no column {', '.join(missing)}; it has {', '.join(self.schema.names)}")
         self.named = _named(self._file.metadata.metadata)
+        stated = objects.selection(self._file.metadata.metadata)["parameters"].get("collection") or {}
+        self.rate = float(stated.get("rate") or 0)
         self.total = self._file.metadata.num_rows
         self.count, self.digest = self._measure()
 

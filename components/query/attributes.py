@@ -6,6 +6,7 @@ import duckdb
 
 from components.query.attribute_counts import Attributes, describe_objects
 from components.query.collection import load_objects
+from components.query.collections import resolve
 from components.query.database import open_database
 from components.query.settings import Settings
 from components.query.source import Source, open_source
@@ -22,6 +23,7 @@ def describe(settings: Settings) -> Attributes:
     Raises:
         QueryError: the source cannot be read.
     """
+    settings = resolve(settings)
     source = open_source(settings)
     with open_database() as database:
         return source.describe_attributes(settings) or _load_and_describe(database, source, settings)

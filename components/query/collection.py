@@ -6,9 +6,11 @@ from dataclasses import dataclass, field, replace
 import duckdb
 
 from components.artifacts.objects import SLICE_PREFIX
+from components.query.collections import Collection, Resolved
 from components.query.columns import columns_of, comparable, texts_of, unify_ids
 from components.query.conditions import check_condition
-from components.query.database import close_files, column_names, first_line, identifier, row, scalar
+from components.query.database import close_files, column_names, first_line, identifier, literal, row, scalar
+from components.query.given_splits import create_given
 from components.query.labels import create_label_values, load_label_map, resolve_column
 from components.query.missing import Missing, create_values, found_missing, unify_capitals
 from components.query.settings import SLICES, QueryError, Settings
@@ -17,12 +19,13 @@ from components.shared.parameters import did_you_mean
 
 MOST_TOLD = 10
 ARTIST = "artist_display_name"
-LABELLED_COLUMNS = {"title": "title", "artist": ARTIST, "rights": "rights_and_reproduction", "link": "link_resource"}
+LABELLED_COLUMNS = {"title": "title", "artist": ARTIST, "rights": "rights_and_reproduction"}
+LABELLED_COLUMNS |= {"credit": "credit_line", "link": "link_resource"}
 
 
 @dataclass(frozen=True)
 class Roles:
-    """Which column plays which part; `group` is empty for "every object is its own group".
+    """Which column plays which part; `group` is empty for "every object is its own group", `split` for none given.
 
     `notes` are sentences about what was done otherwise than the parameters may lead to expect.
     """
@@ -31,14 +34,15 @@ class Roles:
     group: str
     slices: tuple[tuple[str, str], ...]
     notes: tuple[str, ...] = ()
+    split: str = ""
 
 
 @dataclass(frozen=True)
 class Counts:
     """Objects: in the source, matching `where`, and the reasons for which they got no class.
 
-    `missing` are the values of label, group and slices that count as no value; `unusable` is {column that has no plain
-    text: why}.
+    `closed` match and have no open image, by the collection's own field. `missing` are the values of label, group and
+    slices that count as no value; `unusable` is {column that has no plain text: why}.
     """
 
     source: int
@@ -48,6 +52,7 @@ class Counts:
     unmapped: int = 0
     repeated: int = 0
     ambiguous: int = 0
+    closed: int = 0
     missing: tuple[Missing, ...] = ()
     unusable: Mapping[str, str] = field(default_factory=dict)
 
@@ -70,22 +75,38 @@ def load_objects(
         raise QueryError(f"source={settings.source}: cannot read the objects: {first_line(error)}") from error
     close_files(database, [*getattr(source, "files", ()), *outputs])
     _check_ids(texts.sql, texts.unusable)
-    condition = ""
-    if settings.where.strip() and not source.applies_where:
 
-        def typed(named: set[str]) -> dict[str, str]:
-            return comparable(database, "raw", [column for column in columns if column.name in named])
+    def typed(named: set[str]) -> dict[str, str]:
+        return comparable(database, "raw", [column for column in columns if column.name in named])
 
-        condition = check_condition(settings.where, [column.name for column in columns], "duckdb", typed)
+    def checked(text: str, parameter: str) -> str:
+        names = [column.name for column in columns]
+        return check_condition(text, names, "duckdb", typed, parameter) if text.strip() else ""
+
+    condition = "" if source.applies_where else checked(settings.where, "where")
+    opened = checked(open_condition(settings), "open")
+    both = " AND ".join(f"({each})" for each in (condition, opened) if each)
     try:
-        total, matching = _select(database, texts.sql, condition)
+        total, matching = _select(database, texts.sql, both)
+        closed = scalar(database, f"SELECT count(*) FROM raw WHERE ({condition or 'true'})") - matching if opened else 0
     except duckdb.Error as error:
         where = f"where={settings.where}: " if condition else ""
         raise QueryError(f"{where}cannot read the objects: {first_line(error)}") from error
     total = total if source.total is None else source.total
+    if not matching and closed:
+        raise QueryError(
+            f"none of {closed:,} objects has an open image, by the collection's own field; rights=any takes them, "
+            "where you have the right"
+        )
     if not matching:
         raise QueryError(_nothing(total, settings))
-    return Counts(total, matching, unusable=texts.unusable)
+    return Counts(total, matching, closed=closed, unusable=texts.unusable)
+
+
+def open_condition(settings: Settings) -> str:
+    """SQL of which objects are open, by the named collection's own field; empty for all."""
+    collection = settings.collection if isinstance(settings, Resolved) else None
+    return collection.open if collection and settings.rights != "any" else ""
 
 
 def _select(database: duckdb.DuckDBPyConnection, texts: Mapping[str, str], condition: str) -> tuple[int, int]:
@@ -131,11 +152,13 @@ def find_roles(database: duckdb.DuckDBPyConnection, source: Source, settings: Se
     notes += unusable[:MOST_TOLD]
     if len(unusable) > MOST_TOLD:
         notes.append(f"{len(unusable) - MOST_TOLD} more columns hold lists or nested values, so they are left out")
-    return Roles(label, group, slices, tuple(notes))
+    given = by_lower.get("split", "") if settings.split_given.strip().lower() != "none" else ""
+    # A column that is learned says nothing of the split.
+    return Roles(label, group, slices, tuple(notes), given if given != label else "")
 
 
 def label_objects(database: duckdb.DuckDBPyConnection, settings: Settings, roles: Roles, counts: Counts) -> Counts:
-    """Creates `labelled(object_id, class, group, title, artist, rights, link, meta_*)`, one row per object.
+    """Creates `labelled(object_id, class, group, title, artist, rights, link, given, meta_*)`, one row per object.
 
     Returns:
         `counts` with the objects that got no class.
@@ -153,11 +176,16 @@ def label_objects(database: duckdb.DuckDBPyConnection, settings: Settings, roles
         create_values(database, values[name], column, settings)
     if roles.group:
         unify_capitals(database, values["group"])
+    create_given(database, settings, roles.split)
     tables = {"label_values": roles.label, **{table: joined[name] for name, table in values.items()}}
+    tables |= {"given_values": roles.split} if roles.split else {}
     joins = [f"LEFT JOIN {table} ON {table}.spelled = objects.{identifier(name)}" for table, name in tables.items()]
     texts = {ours: _text(columns.get(theirs)) for ours, theirs in LABELLED_COLUMNS.items()}
     texts["link"] = f"trim(objects.{identifier(columns['link_resource'])})" if "link_resource" in columns else "NULL"
     texts["rights"] = _rights(columns, texts["rights"])
+    if isinstance(settings, Resolved) and settings.collection:
+        texts |= _of_collection(settings.collection, texts, own=f"objects.{identifier(columns['object_id'])}")
+    texts["given"] = "given_values.side" if roles.split else "NULL"
     texts |= {f"{SLICE_PREFIX}{name}": f"{values[name]}.value" for name, _ in roles.slices}
     selected = ", ".join(f"coalesce({sql}, '') AS {identifier(name)}" for name, sql in texts.items())
     own = f"clean(objects.{identifier(columns['object_id'])})"
@@ -216,6 +244,14 @@ def _count(database: duckdb.DuckDBPyConnection, counts: Counts) -> Counts:
 
 def _text(column: str | None) -> str:
     return f"clean(objects.{identifier(column)})" if column else "NULL"
+
+
+def _of_collection(collection: Collection, texts: Mapping[str, str], own: str) -> dict[str, str]:
+    """Licence, credit and link that the collection states for all its objects, for those without their own."""
+    stated = {"rights": literal(collection.license), "credit": literal(collection.credit)}
+    if collection.link:
+        stated["link"] = f"replace({literal(collection.link)}, '{{}}', clean({own}))"
+    return {name: f"coalesce(nullif({texts[name]}, ''), {sql})" for name, sql in stated.items()}
 
 
 def _rights(columns: dict[str, str], rights: str) -> str:

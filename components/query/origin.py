@@ -8,11 +8,20 @@ from collections.abc import Iterable, Mapping
 from dataclasses import asdict
 
 from components.query.collection import Counts, Roles
+from components.query.collections import Resolved
 from components.query.labels import ClassCount
 from components.query.settings import Settings
 
 # They do not determine which objects are taken.
-_NOT_OF_THE_DATA = ("shards", "project", "maximum_bytes_billed", "max_failed_fraction", "contact", "expected_classes")
+_NOT_OF_THE_DATA = (
+    "shards",
+    "project",
+    "maximum_bytes_billed",
+    "max_failed_fraction",
+    "contact",
+    "expected_classes",
+    "collection",
+)
 
 
 def describe(
@@ -33,6 +42,9 @@ def describe(
     parameters = {
         name: _without_token(value) for name, value in asdict(settings).items() if name not in _NOT_OF_THE_DATA
     }
+    if isinstance(settings, Resolved) and settings.collection:
+        stated = ("name", "title", "license", "credit", "terms", "checked", "rate")
+        parameters["collection"] = {name: getattr(settings.collection, name) for name in stated}
     funnel = [("objects in the collection", counts.source, []), _labelled(settings, counts)]
     labelled, known = funnel[-1][1], without_picture - sum(unanswered.values())
     funnel.append(("with a picture", labelled - without_picture, [("have no picture", known), *unanswered.items()]))
@@ -54,7 +66,8 @@ def describe(
 
 def _labelled(settings: Settings, counts: Counts) -> tuple[str, int, list[tuple[str, int]]]:
     losses = [
-        ("do not match where", counts.source - counts.matching),
+        ("do not match where", counts.source - counts.matching - counts.closed),
+        ("have no open image", counts.closed),
         ("have no value to learn", counts.no_label),
         ("have no id", counts.no_id),
         ("have a value that label_map does not name", counts.unmapped),

@@ -94,8 +94,8 @@ def _unpack(folder: str, file: Plain, member: str) -> list[Plain]:
             names = archive.namelist()
             if any(name.startswith("xl/") for name in names) or "content.xml" in names:
                 return [_sheet(folder, file, member)]
-            files = [item.filename for item in archive.infolist() if not item.is_dir()]
-            return _members(folder, file, member, files, archive.open)
+            zipped = [item.filename for item in archive.infolist() if not item.is_dir()]
+            return _members(folder, file, member, zipped, archive.open)
     if head.startswith(_OLD_WORKBOOK):
         return [_sheet(folder, file, member)]
     if head[_TAR[0] :].startswith(_TAR[1]):

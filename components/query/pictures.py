@@ -9,7 +9,7 @@ from components.query.database import identifier, literal, row
 from components.query.settings import QueryError, Settings
 from components.shared.addresses import AROUND
 from components.shared.storage import storage
-from components.shared.templates import PLACE, is_iiif, is_template, sized
+from components.shared.templates import IMAGE_REQUEST, PLACE, is_iiif, is_template, sized
 
 # Where several stand in a cell: before a scheme, behind the ending of a picture's name, as an array of JSON or Python.
 _PICTURE = r"[.](?i:jpe?g|png|tiff?|gif|webp|jp2|bmp|avif)"
@@ -110,14 +110,14 @@ def _filled(address: str, template: str) -> str:
     """SQL of `address` in the place of `{}`; a complete one as it is, where the template has a beginning of its own.
 
     An identifier of a IIIF service is one segment of a path, whatever is in it, unless it is encoded already; `{}`
-    after a `?` is a value. The address of a service may be that of its info.json.
+    after a `?` is a value. The address of a service may be that of its info.json, or of one of its images.
     """
     start = template.partition(PLACE)[0]
     value = address
     if "?" in start:
         value = _as_value(address)
     elif is_iiif(template):
-        whole = f"rtrim(regexp_replace({address}, '/info[.]json$', ''), '/')"
+        whole = f"rtrim(regexp_replace({address}, '(/info[.]json|{IMAGE_REQUEST})$', ''), '/')"
         encoded = (
             f"CASE WHEN regexp_matches({address}, '%[0-9A-Fa-f]{{2}}') THEN {address} ELSE url_encode({address}) END"
         )

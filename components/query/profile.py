@@ -96,7 +96,13 @@ def _funnel(settings: Settings, selection: Selection) -> list[tuple[str, int, li
     candidates = sum(item.pictures for item in selection.classes)
     found = [
         (True, "objects in the source", counts.source, []),
-        (settings.where.strip(), "match where", counts.matching, [(counts.source - counts.matching, "do not")]),
+        (
+            settings.where.strip(),
+            "match where",
+            counts.matching + counts.closed,
+            [(counts.source - counts.matching - counts.closed, "do not")],
+        ),
+        (counts.closed, "are open", counts.matching, [(counts.closed, "are not (rights=any takes them)")]),
         (
             True,
             "have a value",

@@ -4,18 +4,22 @@ Works in DuckDB, table after table: raw → objects (match `where`) → labelled
 picture) → chosen (in a kept class, within the cap) → splits → objects.parquet.
 """
 
+from collections.abc import Mapping
+
 import duckdb
 
 from components.artifacts import objects
 from components.query.collection import Roles, find_roles, label_objects, load_objects
+from components.query.collections import resolve
 from components.query.database import identifier, literal, open_database, scalar
+from components.query.given_splits import given_sides, separate_leaks
 from components.query.groups import large_groups, separate_classes
 from components.query.labels import choose_classes
 from components.query.missing import told
 from components.query.origin import describe
 from components.query.profile import write_profile
 from components.query.settings import QueryError, Settings
-from components.query.source import AskingSource, open_source
+from components.query.source import AskingSource, KeepingSource, open_source
 from components.query.splits import asked_shares, assign_splits
 from components.query.summary import Selection
 
@@ -34,37 +38,46 @@ def select(
     Raises:
         QueryError: a parameter cannot be followed, or nothing is left to learn; the message says what to do.
     """
+    settings = resolve(settings)
     source = open_source(settings)
+    if objects_uri and isinstance(source, KeepingSource):
+        source.kept_at = f"{objects_uri}.answers"
     with open_database() as database:
         counts = load_objects(database, source, settings, (objects_path,))
         roles = find_roles(database, source, settings, counts)
         counts = label_objects(database, settings, roles, counts)
         roles = separate_classes(database, settings, roles)
-        if objects_uri and isinstance(source, AskingSource):
-            source.kept_at = f"{objects_uri}.answers"
         source.load_pictures(database)
         not_asked, failed = (source.not_asked, source.failed) if isinstance(source, AskingSource) else (0, {})
         without_picture = _join_pictures(database, settings, roles)
         classes = choose_classes(database, settings, roles.label)
         capped = _choose(database, settings)
-        reassignments = assign_splits(database, settings)
-        notes = (*roles.notes, *told(counts.missing), *getattr(source, "notes", ()), *large_groups(database, roles))
+        given, leaks = _given(database, settings, roles)
+        reassignments = assign_splits(database, settings, given)
+        notes = (
+            *roles.notes,
+            *leaks,
+            *told(counts.missing),
+            *getattr(source, "notes", ()),
+            *large_groups(database, roles),
+        )
         unanswered = {"were not asked about": not_asked, "got no answer": len(failed)}
         origin = describe(settings, roles, counts, without_picture, unanswered, classes, capped)
         _write_objects(database, settings, roles, origin, objects_path)
+        per_split = _per_split(database, objects_path)
         selection = Selection(
             label=roles.label,
             group=roles.group,
             shards=_shards(database, settings, objects_path),
             classes=tuple(classes),
-            per_split=_per_split(database, objects_path),
+            per_split=per_split,
             counts=counts,
             without_picture=without_picture - not_asked - len(failed),
             capped=capped,
             reassignments=tuple(reassignments),
             not_asked=not_asked,
             failed=failed,
-            asked=asked_shares(settings),
+            asked=_shares_of(per_split) if given else asked_shares(settings),
             notes=notes,
         )
         write_profile(database, source, settings, selection, profile_path)
@@ -124,6 +137,29 @@ def _choose(database: duckdb.DuckDBPyConnection, settings: Settings) -> int:
     return kept - scalar(database, "SELECT count(*) FROM chosen")
 
 
+def _given(database: duckdb.DuckDBPyConnection, settings: Settings, roles: Roles) -> tuple[frozenset[str], list[str]]:
+    """The splits that the collection gives, and what is to be said of them."""
+    given = frozenset(given_sides(database))
+    if not given:
+        return given, []
+    if settings.folds:
+        raise QueryError(
+            f"folds={settings.folds}: the column {roles.split} says already what is tested; split_given=none ignores it"
+        )
+    leaks = separate_leaks(database, settings, roles.group)
+    missing = [side for side in objects.SPLITS[1:] if side not in given]
+    rest = f"; {' and '.join(missing)} are split off what else there is" if missing else ""
+    return given, [f"the column {roles.split} gives {', '.join(sorted(given))}{rest}", *leaks]
+
+
+def _shares_of(per_split: Mapping[tuple[str, str], int]) -> dict[str, float]:
+    """The share of each side in all that is selected."""
+    total = sum(per_split.values())
+    return {
+        each: sum(count for (_, split), count in per_split.items() if split == each) / total for each in objects.SPLITS
+    }
+
+
 def _write_objects(
     database: duckdb.DuckDBPyConnection, settings: Settings, roles: Roles, origin: str, path: str
 ) -> None:
@@ -132,8 +168,11 @@ def _write_objects(
         COPY (
             SELECT key AS object_id, class AS label, label_index, split,
                 CAST(md5_number_lower('shard:' || key) % {settings.shards} AS INTEGER) AS shard,
-                image_uri, "group", title, artist, rights, link{slices}
-            FROM chosen JOIN splits USING ("group") ORDER BY shard, object_id
+                image_uri, "group", title, artist, rights, credit, link{slices}
+            FROM (
+                SELECT chosen.*, CASE WHEN given IN ('validation', 'test') THEN given ELSE splits.split END AS split
+                FROM chosen LEFT JOIN splits USING ("group")
+            ) ORDER BY shard, object_id
         ) TO {literal(path)} (
             FORMAT parquet, COMPRESSION zstd, USE_TMP_FILE false, KV_METADATA {{{objects.SELECTION}: {literal(origin)}}}
         )

@@ -1,20 +1,25 @@
 """The query step's parameters, checked before any work."""
 
 from dataclasses import dataclass
+from pathlib import Path
 
+from components.artifacts.objects import SPLITS
 from components.shared.errors import PipelineError
 from components.shared.parameters import LARGEST, ParameterError, all_between, ascii_line, at_least, choice, refuse
 from components.shared.templates import SIZE, allowed_sizes, check_template
 
 SLICES = "period,department,classification"
+# A file for each collection that has a name: see collections.py.
+MUSEUMS = Path(__file__).parent / "sources" / "museums"
 SOURCES = ("sample", "table", "bigquery", "met", "flickr", "folder")
 # Sources that cannot do without `table`, with what it is.
 _TABLES = {"table": "PATH_OR_URI of a csv, jsonl or parquet file", "folder": "FOLDER, a path or URI (gs, s3, minio)"}
 # Parameters that some sources read and the others would ignore without a word.
+_LISTED = ("table", "pages", "oai", "sparql")  # all but the first only by a collection's name
 _ONLY_FOR = {
     "images_table": ("table", "bigquery"),
     "images_where": ("table",),
-    "columns": ("table", "bigquery"),
+    "columns": (*_LISTED, "bigquery"),
     "keywords": ("flickr",),
     "project": ("bigquery",),
 }
@@ -58,6 +63,8 @@ class Settings:
     max_classes: int = 0
     validation_fraction: float = 0.25
     test_fraction: float = 0.15
+    split_given: str = "auto"
+    split_leaks: str = "report"
     folds: int = 0
     fold: int = 0
     shards: int = 4
@@ -68,6 +75,10 @@ class Settings:
     contact: str = ""
     expected_classes: str = ""
     missing_values: str = "auto"
+    rights: str = "auto"
+
+    # Without a type, or it would be a parameter.
+    sources = tuple(SOURCES)
 
     def __post_init__(self) -> None:
         """Takes `flickr:monkey,crow` apart and checks every value that can be checked without the source.
@@ -78,7 +89,9 @@ class Settings:
         source, _, keywords = self.source.partition(":")
         object.__setattr__(self, "source", source.strip())
         object.__setattr__(self, "keywords", keywords or self.keywords)
-        choice("source", self.source, SOURCES)
+        if not self.is_named:
+            choice("source", self.source, (*self.sources, *_museums()))
+        choice("rights", self.rights, ("auto", "open", "any"))
         if keywords and self.source != "flickr":
             raise refuse("source", f"{source}:{keywords}", "only source=flickr takes keywords after a colon")
         self._check_source()
@@ -86,6 +99,11 @@ class Settings:
         all_between(self, _BETWEEN)
         self._check_classes()
         self._check_split()
+
+    @property
+    def is_named(self) -> bool:
+        """Whether `source` is the name of a collection, or a user's file that describes one."""
+        return self.source not in self.sources and (self.source.endswith(".toml") or self.source in _museums())
 
     @property
     def slice_columns(self) -> tuple[str, ...]:
@@ -142,7 +160,7 @@ class Settings:
         if self.source == "sample" and self.table:
             raise refuse("table", self.table, "source=sample has its own pictures; use source=table or source=folder")
         for name, sources in _ONLY_FOR.items():
-            if getattr(self, name) and self.source not in sources:
+            if getattr(self, name) and self.source not in sources and not self.is_named:
                 others = " or source=".join(sources)
                 use = f"source={self.source} does not read it; use source={others}, or leave it empty"
                 raise refuse(name, getattr(self, name), use)
@@ -150,7 +168,7 @@ class Settings:
         if self.images_where and not self.images_table and self.source == "table":
             raise refuse("images_where", self.images_where, "there is no images_table; where= is for the objects")
         check_template("image_base", self.image_base)
-        if self.sizes and SIZE not in self.image_base:
+        if self.sizes and SIZE not in self.image_base and not self.is_named:
             raise refuse("image_sizes", self.image_sizes, f"image_base has no {SIZE} for which one of them would stand")
 
     def _check_classes(self) -> None:
@@ -165,7 +183,26 @@ class Settings:
         if not self.expected_classes.endswith(".txt") and len(set(split_list(self.expected_classes))) == 1:
             raise refuse("expected_classes", self.expected_classes, "name two classes or more, or none")
 
+    @property
+    def split_sides(self) -> dict[str, str]:
+        """`split_given` as {value in small letters: split}; empty for auto and none. Raises ParameterError."""
+        if self.split_given.strip().lower() in ("auto", "none"):
+            return {}
+        found = {}
+        for item in split_list(self.split_given):
+            value, _, side = (part.strip() for part in item.rpartition("="))
+            if not value or side not in SPLITS:
+                use = (
+                    f"write auto, none, or value=split with the splits {', '.join(SPLITS)}: 0=train,1=validation,2=test"
+                )
+                raise refuse("split_given", self.split_given, use)
+            found[value.lower()] = side
+        return found
+
     def _check_split(self) -> None:
+        if not self.split_sides and not self.split_given.strip():
+            raise refuse("split_given", self.split_given, "write auto, or none to ignore a column split")
+        choice("split_leaks", self.split_leaks, ("report", "remove"))
         shares = ("validation_fraction",) if self.folds else ("validation_fraction", "test_fraction")
         for name in shares:
             if not 0 < getattr(self, name) < 1:
@@ -187,6 +224,10 @@ class Settings:
     def held_out_for_test(self) -> float:
         """Share of the test split: `test_fraction`, or a fold's."""
         return 1 / self.folds if self.folds else self.test_fraction
+
+
+def _museums() -> list[str]:
+    return sorted(path.stem for path in MUSEUMS.glob("*.toml"))
 
 
 def split_list(text: str) -> list[str]:

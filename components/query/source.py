@@ -41,16 +41,21 @@ class Source(Protocol):
 
 
 @runtime_checkable
+class KeepingSource(Source, Protocol):
+    """A source that keeps what was answered at the URI `kept_at`, set before `load`, for a next try."""
+
+    kept_at: str
+
+
+@runtime_checkable
 class AskingSource(Source, Protocol):
     """A source that asks about each object.
 
     Attributes:
-        kept_at: A URI where it may keep answers for a next try, set before `load_pictures`.
         not_asked: After it, the number of objects that were not asked about.
         failed: After it, object id -> reason.
     """
 
-    kept_at: str
     not_asked: int
     failed: dict[str, str]
 

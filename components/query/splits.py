@@ -54,24 +54,34 @@ def asked_shares(settings: Settings) -> dict[str, float]:
     return {"train": 1 - test - validation, "validation": validation, "test": test}
 
 
-def assign_splits(database: duckdb.DuckDBPyConnection, settings: Settings) -> list[Reassignment]:
-    """Creates `splits(group, split)` for the groups of `chosen(class, group)`; returns the exceptions to the hash."""
+def assign_splits(
+    database: duckdb.DuckDBPyConnection, settings: Settings, given: frozenset[str] = frozenset()
+) -> list[Reassignment]:
+    """Creates `splits(group, split)` for the groups of `chosen(class, group)`; returns the exceptions to the hash.
+
+    Args:
+        given: Splits that objects are given in (see given_splits.py): those that are not are split off what is not.
+    """
+    pool = "(SELECT * FROM chosen WHERE given NOT IN ('validation', 'test'))" if given else "chosen"
+    test = 0.0 if "test" in given else settings.test_fraction
+    validation = 0.0 if "validation" in given else settings.validation_fraction
     database.execute(f"""
         CREATE TABLE hashes AS SELECT "group", {unit_hash(f"'{settings.seed}'", "'test'", '"group"')} AS test_hash,
             {unit_hash(f"'{settings.seed}'", "'validation'", '"group"')} AS validation_hash
-        FROM (SELECT DISTINCT "group" FROM chosen)
+        FROM (SELECT DISTINCT "group" FROM {pool})
     """)
     if settings.folds:
         _deal_folds(database, settings)
         return []
     # The second hash is asked only of what the first leaves, so its threshold is the share of the rest.
-    of_rest = settings.validation_fraction / (1 - settings.test_fraction)
+    of_rest = validation / (1 - test)
     database.execute(f"""
-        CREATE TABLE splits AS SELECT "group", CASE WHEN test_hash < {settings.test_fraction!r} THEN 'test'
+        CREATE TABLE splits AS SELECT "group", CASE WHEN test_hash < {test!r} THEN 'test'
             WHEN validation_hash < {of_rest!r} THEN 'validation' ELSE 'train' END AS split
         FROM hashes
     """)
-    return _reassign_groups(database, settings)
+    # In the order in which a class is given its splits.
+    return _reassign_groups(database, pool, {"train": 1 - test - validation, "test": test, "validation": validation})
 
 
 def _deal_folds(database: duckdb.DuckDBPyConnection, settings: Settings) -> None:
@@ -119,9 +129,9 @@ def _deal(rows: list[tuple[str, int, str]], shares: list[float]) -> list[int]:
     return bins
 
 
-def _reassign_groups(database: duckdb.DuckDBPyConnection, settings: Settings) -> list[Reassignment]:
-    wanted = [split for split, share in _shares(settings).items() if share > 0]
-    database.execute('CREATE TEMP TABLE members AS SELECT DISTINCT class, "group" FROM chosen')
+def _reassign_groups(database: duckdb.DuckDBPyConnection, pool: str, shares: dict[str, float]) -> list[Reassignment]:
+    wanted = [split for split, share in shares.items() if share > 0]
+    database.execute(f'CREATE TEMP TABLE members AS SELECT DISTINCT class, "group" FROM {pool}')
     counts: Counter[tuple[str, str]] = Counter()
     for label, split, groups in database.execute(
         'SELECT class, split, count(*) FROM members JOIN splits USING ("group") GROUP BY ALL'
@@ -185,13 +195,4 @@ def _spare_group(groups: Iterable[_Group], counts: Counter, label: str, split: s
         if label in group.labels
         and all(counts[member, group.split] > 1 or (split == "train" and member == label) for member in group.labels)
     ]
-    return min(spare, key=lambda group: group.distance(split), default=None)
-
-
-def _shares(settings: Settings) -> dict[str, float]:
-    """In the order in which a class is given its splits."""
-    return {
-        "train": 1 - settings.test_fraction - settings.validation_fraction,
-        "test": settings.test_fraction,
-        "validation": settings.validation_fraction,
-    }
+    return min(spare, key=lambda group: group.distance(side), default=None)

@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
+from components.query.collections import resolve
 from components.query.settings import Settings
 from components.query.source import open_source
 from components.shared.errors import PipelineError
@@ -28,7 +29,7 @@ def source_state(parameters: Mapping[str, Any], root: str = "") -> str:
         root: Where the run keeps its artifacts.
     """
     try:
-        settings = Settings(**parameters)
+        settings = resolve(Settings(**{**parameters, "rights": "any"}))
         parts = [root, settings.source, open_source(settings).state(), file_state(settings.label_map)]
     except PipelineError as error:
         return f"unknown at {time.time():.0f}: {error}"

@@ -99,7 +99,8 @@ def _losses(selection: Selection) -> list[tuple[int, str]]:
     counts, label = selection.counts, selection.label
     in_small = sum(item.pictures for item in selection.classes if item.left_out)
     return [
-        (counts.source - counts.matching, "objects do not match where"),
+        (counts.source - counts.matching - counts.closed, "objects do not match where"),
+        (counts.closed, "objects have no open image (rights=any takes them)"),
         (counts.no_id, "objects have no id"),
         (counts.no_label, f"objects have no value in {label}"),
         (counts.unmapped, "objects have a value that label_map does not name"),

@@ -52,10 +52,22 @@ class Api:
             QueryError: the API refuses, or answers something else than JSON.
             TransientError: it does not answer, or is still busy after the last try.
         """
+        response = self._request(path, parameters)
+        return None if response is None else self._object(response, path)
+
+    def read(self, path: str, **parameters: object) -> bytes:
+        """What is at `path`, such as XML. Raises QueryError, also where there is nothing, or TransientError."""
+        response = self._request(path, parameters)
+        if response is None or response.status != 200:
+            status = f"{response.status} {response.reason}" if response is not None else "404"
+            raise QueryError(f"{self.name} refuses {self.base}{path}: it answers {status}")
+        return response.data
+
+    def _request(self, path: str, parameters: dict[str, object]) -> urllib3.BaseHTTPResponse | None:
         # Its warnings quote the address, and with it Flickr's key. Not once for all: Kubernetes' client, and KFP's, set
         # the level anew whenever they are configured.
         logging.getLogger("urllib3").setLevel(logging.ERROR)
-        query = f"?{urlencode(parameters)}" if parameters else ""
+        query = f"?{urlencode(parameters, doseq=True)}" if parameters else ""
         # Repeated here and not by urllib3: a repeated request waits for its turn as well.
         only_redirects = urllib3.Retry(connect=0, read=0, status=0, other=0, redirect=3, raise_on_status=False)
         fault = ""
@@ -68,7 +80,7 @@ class Api:
                 time.sleep(_backoff(attempt))
                 continue
             if response.status not in PASSING:
-                return None if response.status == 404 else self._object(response, path)
+                return None if response.status == 404 else response
             fault = f"answers {response.status} after {attempt + 1} tries"
             self._wait(response, attempt)
         raise TransientError(f"{self.name} {fault}; try again later")

@@ -22,7 +22,7 @@ def test_the_sample_gives_the_columns_that_the_other_stages_read(tmp_path: Path)
     )
     schema = pyarrow.parquet.read_schema(tmp_path / "objects")
     assert schema.names == (
-        "object_id label label_index split shard image_uri group title artist rights link "
+        "object_id label label_index split shard image_uri group title artist rights credit link "
         "meta_period meta_department".split()
     )
     assert str(schema.field("label_index").type) == str(schema.field("shard").type) == "int32"

@@ -42,7 +42,15 @@ PAGE_ROWS = 20_000
 LISTERS = 16
 QUEUED_BATCHES = 16
 # What objects.parquet carries beside label, group and slices.
-CARRIED = ("object_id", "title", "artist_display_name", "rights_and_reproduction", "is_public_domain", "link_resource")
+CARRIED = (
+    "object_id",
+    "title",
+    "artist_display_name",
+    "rights_and_reproduction",
+    "is_public_domain",
+    "link_resource",
+    "split",
+)
 
 
 def open_source(settings: Settings) -> "BigQuerySource":

@@ -14,6 +14,7 @@ from pathlib import PurePosixPath
 import duckdb
 import pyarrow
 
+from components.query.given_splits import SPELLINGS, are_splits
 from components.query.pictures import create_pictures
 from components.query.settings import QueryError, Settings
 from components.query.state import file_state
@@ -49,6 +50,8 @@ class FolderSource:
         self.is_local = local is not None
         self.root: str = settings.table.rstrip("/") if local is None else os.path.abspath(local)
         self.learns_folder = settings.label.lower() in ("", "folder")
+        self._sides = {} if settings.split_given.strip().lower() == "none" else settings.split_sides or SPELLINGS
+        self.is_split = False
         self.notes: list[str] = []
 
     def state(self) -> str:
@@ -69,12 +72,14 @@ class FolderSource:
             kind = "is no folder" if os.path.exists(self.root) else "there is no such folder"
             raise QueryError(f"table={self.root}: {kind}; source=folder reads a folder with a folder per class")
         pictures = self._pictures()
+        self._find_split(pictures)
         if not pictures:
             left_out = f"; {'; '.join(self.notes)}" if self.notes else ""
             raise QueryError(f"table={self.root}: there is no picture in this folder{left_out}")
         if self.learns_folder:
             self._check_classes(pictures)
-        database.register("files", pyarrow.Table.from_pylist([self._row(path) for path in pictures], schema=SCHEMA))
+        schema = SCHEMA.append(pyarrow.field("split", pyarrow.string())) if self.is_split else SCHEMA
+        database.register("files", pyarrow.Table.from_pylist([self._row(path) for path in pictures], schema=schema))
         database.execute("CREATE TABLE raw AS SELECT * FROM files")
 
     def load_pictures(self, database: duckdb.DuckDBPyConnection) -> None:
@@ -133,6 +138,11 @@ class FolderSource:
             or head[4:12] in (b"ftypavif", b"ftypavis")
         )
 
+    def _find_split(self, pictures: list[PurePosixPath]) -> None:
+        """Where the folders are train, val and test, what is below them are the classes."""
+        folders = {path.parts[0] for path in pictures if len(path.parts) > 1}
+        self.is_split = are_splits(folders, self._sides)
+
     def _tell_empty(self, pictures: list[PurePosixPath]) -> None:
         if not self.is_local:
             return
@@ -145,13 +155,14 @@ class FolderSource:
             self.notes.append(f"{len(empty)} folders without a picture are no classes: {shown}")
 
     def _check_classes(self, pictures: list[PurePosixPath]) -> None:
-        folders = {path.parts[0] for path in pictures if len(path.parts) > 1}
+        depth = 1 + self.is_split
+        folders = {path.parts[depth - 1] for path in pictures if len(path.parts) > depth}
         if not folders:
             raise QueryError(
                 f"table={self.root}: all {len(pictures):,} pictures lie in the folder itself; put them into a folder "
                 "per class, or list them with their classes in a table (source=table)"
             )
-        if len(folders) == 1 and any(len(path.parts) > 2 for path in pictures):
+        if len(folders) == 1 and not self.is_split and any(len(path.parts) > 2 for path in pictures):
             (folder,) = folders
             raise QueryError(
                 f"table={self.root}: all classes would be one, as all folders are in the folder {folder}; take "
@@ -159,12 +170,14 @@ class FolderSource:
             )
 
     def _row(self, path: PurePosixPath) -> dict[str, str | None]:
-        in_folder = len(path.parts) > 1
+        inner = path.parts[self.is_split :]
+        in_folder = len(inner) > 1
         return {
             # The extension stays: a.jpg and a.png are two pictures.
             "object_id": str(path),
-            "folder": path.parts[0] if in_folder else None,
-            "parent": path.parts[-2] if in_folder else None,
+            "folder": inner[0] if in_folder else None,
+            "parent": inner[-2] if in_folder else None,
+            **({"split": path.parts[0]} if self.is_split and len(path.parts) > 1 else {}),
             "title": path.stem,
             "original_image_url": storage.join(self.root, str(path)),
         }

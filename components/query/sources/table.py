@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 import duckdb
 
+from components.query.collections import Resolved
 from components.query.columns import ADDRESS_COLUMNS, columns_of, comparable
 from components.query.conditions import check_condition, condition_columns
 from components.query.database import first_line, scalar
@@ -38,16 +39,19 @@ class TableSource:
     def load(self, database: duckdb.DuckDBPyConnection) -> None:
         """Creates `raw`, and `raw_images` of a table of pictures."""
         settings = self.settings
-        tables = {"objects": open_table(database, settings.table)}
+        tables = {"objects": self._open_objects(database)}
         if settings.images_table:
             tables["images"] = open_table(database, settings.images_table)
         self.files = tuple(path for table in tables.values() for path in table.paths)
         names = {name: table.names for name, table in tables.items()}
-        check_renamed(settings, names, lambda table, name: tables[table].find(name))
+        check_renamed(settings, names, lambda table, name: tables[table].find(name), self.notes)
         objects = tables["objects"]
         load_table(database, "raw", objects, under_our_names(objects, settings.renamed_in("objects")))
         if settings.images_table:
             self._load_images(database, tables["images"])
+
+    def _open_objects(self, database: duckdb.DuckDBPyConnection) -> TableFile:
+        return open_table(database, self.settings.table)
 
     def _load_images(self, database: duckdb.DuckDBPyConnection, table: TableFile) -> None:
         text = self.settings.images_where
@@ -105,9 +109,14 @@ def under_our_names(table: TableFile, renamed: dict[str, str]) -> list[tuple[str
 
 
 def check_renamed(
-    settings: Settings, tables: Mapping[str, Sequence[str]], find: Callable[[str, str], object] | None = None
+    settings: Settings,
+    tables: Mapping[str, Sequence[str]],
+    find: Callable[[str, str], object] | None = None,
+    notes: list[str] | None = None,
 ) -> None:
     """Raises QueryError if `columns` speaks of a name that is not in its table.
+
+    Of what the file of a collection names, only id and address must be there: `notes` tells of others.
 
     Args:
         tables: The names of the columns of `objects`, and of `images` where there are such.
@@ -115,9 +124,13 @@ def check_renamed(
     """
     lower = {table: {name.lower() for name in names} for table, names in tables.items()}
     find = find or (lambda table, name: name.lower() in lower[table])
-    for table, _, theirs in settings.renamed:
+    stated = isinstance(settings, Resolved) and settings.columns == getattr(settings.collection, "columns", "")
+    for table, ours, theirs in settings.renamed:
         among = [table] if table else list(tables)
         if not any(find(each, theirs) for each in among):
             where = f" in the table of {table}" if table else ""
+            if stated and notes is not None and ours not in ("object_id", *ADDRESS_COLUMNS):
+                notes.append(f"there is no {theirs}{where}, so {ours} is empty")
+                continue
             near = did_you_mean(theirs, [name for each in among for name in tables[each]])
             raise QueryError(f"columns={settings.columns}: there is no column {theirs}{where}{near}")
