@@ -7,7 +7,8 @@
     label_index  int32   its line in labels.txt, from 0
     split        string  one of SPLITS
     shard        int32   which shard of the collection fetches it
-    image_uri    string  where the image is: http(s), gs, s3, a path, or relative to the parameter image_base
+    image_uri    string  where the image is: http(s), gs, s3, a path, or relative to the parameter image_base; of one
+                         that was in the collection's own files, a range of bytes: URI#bytes=OFFSET+LENGTH
     group        string  objects of one group are in one split
     title, artist, rights, credit, link   string  what a person wants to know of it; empty where the source does not say
     meta_<name>  string  a column that the evaluation slices by
@@ -31,7 +32,19 @@ SPLITS = ("train", "validation", "test")
 LABELS = "labels.txt"
 SELECTION = "selection"
 SLICE_PREFIX = "meta_"
+_RANGE = re.compile(r"(.+[.]images)#bytes=(\d{1,18})[+](\d{1,18})", re.DOTALL)
 _SHARD = re.compile(r"(\d{5,})-of-(\d{5,})")
+
+
+def range_address(uri: str, offset: int, length: int) -> str:
+    """The address of `length` bytes from `offset` of the file `uri`."""
+    return f"{uri}#bytes={offset}+{length}"
+
+
+def parse_range(address: str) -> tuple[str, int, int] | None:
+    """File, offset and length of an address of `range_address`; None for any other."""
+    match = _RANGE.fullmatch(address)
+    return (match[1], int(match[2]), int(match[3])) if match else None
 
 
 def shard_name(index: int, shards: int) -> str:

@@ -100,9 +100,9 @@ class Rows:
 def _named(metadata: dict[bytes, bytes] | None) -> tuple[str, ...]:
     """Paths and URIs among the query's parameters; none in a table that the query step did not write."""
     parameters = objects.selection(metadata)["parameters"]
-    if parameters.get("source") not in _SOURCES_WITH_PATHS:
-        return ()
-    return tuple(filter(None, (parameters.get("table"), parameters.get("images_table"))))
+    inside = parameters.get("inside")  # the query step wrote it, and what is there, itself
+    typed = ("table", "images_table") if parameters.get("source") in _SOURCES_WITH_PATHS else ()
+    return tuple(filter(None, (inside, *map(parameters.get, typed))))
 
 
 def _row(ordinal: int, columns: dict) -> Row:

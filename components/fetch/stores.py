@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
+from components.artifacts import objects
 from components.fetch.budget import Claim
 from components.fetch.deadline import Deadline
 from components.fetch.failure import Failure, Retry
@@ -47,6 +48,8 @@ class Stores:
                 raise Failure("deadline", f"not finished within {deadline.seconds:g} s", Retry.NEVER) from error
 
     async def _read(self, place: "_Place", address: str, claim: Claim) -> bytes:
+        if part := objects.parse_range(address):
+            return await self._read_range(place, *part, claim)
         file = await place.call(_file, address)
         if file.size > self._limits.max_bytes:
             raise Failure("too_large", f"{file.size} bytes, more than {self._limits.max_bytes / 2**20:g} MB")
@@ -55,6 +58,16 @@ class Stores:
         data = await place.call(storage.read_bytes, address, 0, file.size, file.version) if file.size else b""
         if len(data) != file.size or (file.checksum and not file.checksum.matches([data])):
             raise Failure("incomplete", f"{len(data)} of {file.size} bytes, or not those stored", Retry.AGAIN)
+        place.host.answered()
+        return data
+
+    async def _read_range(self, place: "_Place", uri: str, offset: int, length: int, claim: Claim) -> bytes:
+        if length > self._limits.max_bytes:
+            raise Failure("too_large", f"{length} bytes, more than {self._limits.max_bytes / 2**20:g} MB")
+        await claim.expect(length)
+        data = await place.call(storage.read_bytes, uri, offset, length) if length else b""
+        if len(data) != length:
+            raise Failure("incomplete", f"{len(data)} of {length} bytes", Retry.AGAIN)
         place.host.answered()
         return data
 

@@ -32,11 +32,13 @@ def describe(
     unanswered: Mapping[str, int],
     classes: Iterable[ClassCount],
     capped: int,
+    inside: str = "",
 ) -> str:
     """JSON: `parameters`, and `funnel`, a list of [what is left, how many, [[why some went, how many], ...]].
 
     The funnel counts objects first, then pictures (an object may have several); its last stage is what is selected.
-    `unanswered` says of how many of the objects `without_picture` nothing is known, and why.
+    `inside` is where images that the collection's own files hold were put. `unanswered` says of how many of the objects
+    `without_picture` nothing is known, and why.
     """
     classes = list(classes)
     parameters = {
@@ -45,6 +47,8 @@ def describe(
     if isinstance(settings, Resolved) and settings.collection:
         stated = ("name", "title", "license", "credit", "terms", "checked", "rate")
         parameters["collection"] = {name: getattr(settings.collection, name) for name in stated}
+    if inside:
+        parameters["inside"] = inside
     funnel = [("objects in the collection", counts.source, []), _labelled(settings, counts)]
     labelled, known = funnel[-1][1], without_picture - sum(unanswered.values())
     funnel.append(("with a picture", labelled - without_picture, [("have no picture", known), *unanswered.items()]))

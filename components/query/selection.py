@@ -14,6 +14,7 @@ from components.query.collections import resolve
 from components.query.database import identifier, literal, open_database, scalar
 from components.query.given_splits import given_sides, separate_leaks
 from components.query.groups import large_groups, separate_classes
+from components.query.inside import place_images
 from components.query.labels import choose_classes
 from components.query.missing import told
 from components.query.origin import describe
@@ -52,6 +53,7 @@ def select(
         without_picture = _join_pictures(database, settings, roles)
         classes = choose_classes(database, settings, roles.label)
         capped = _choose(database, settings)
+        inside = place_images(database, source, f"{objects_uri or objects_path}.images")
         given, leaks = _given(database, settings, roles)
         reassignments = assign_splits(database, settings, given)
         notes = (
@@ -62,7 +64,7 @@ def select(
             *large_groups(database, roles),
         )
         unanswered = {"were not asked about": not_asked, "got no answer": len(failed)}
-        origin = describe(settings, roles, counts, without_picture, unanswered, classes, capped)
+        origin = describe(settings, roles, counts, without_picture, unanswered, classes, capped, inside)
         _write_objects(database, settings, roles, origin, objects_path)
         per_split = _per_split(database, objects_path)
         selection = Selection(
@@ -170,8 +172,9 @@ def _write_objects(
                 CAST(md5_number_lower('shard:' || key) % {settings.shards} AS INTEGER) AS shard,
                 image_uri, "group", title, artist, rights, credit, link{slices}
             FROM (
-                SELECT chosen.*, CASE WHEN given IN ('validation', 'test') THEN given ELSE splits.split END AS split
-                FROM chosen LEFT JOIN splits USING ("group")
+                SELECT chosen.* REPLACE (coalesce(placed.address, image_uri) AS image_uri),
+                    CASE WHEN given IN ('validation', 'test') THEN given ELSE splits.split END AS split
+                FROM chosen LEFT JOIN splits USING ("group") LEFT JOIN placed USING (image_uri)
             ) ORDER BY shard, object_id
         ) TO {literal(path)} (
             FORMAT parquet, COMPRESSION zstd, USE_TMP_FILE false, KV_METADATA {{{objects.SELECTION}: {literal(origin)}}}

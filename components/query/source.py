@@ -1,6 +1,7 @@
 """The interface that every source fills, and the choice of one by name."""
 
 import importlib
+from collections.abc import Iterator
 from typing import Protocol, runtime_checkable
 
 import duckdb
@@ -45,6 +46,14 @@ class KeepingSource(Source, Protocol):
     """A source that keeps what was answered at the URI `kept_at`, set before `load`, for a next try."""
 
     kept_at: str
+
+
+@runtime_checkable
+class HoldingSource(Source, Protocol):
+    """A source that holds the bytes of images: `pictures` has keys for them in the place of addresses."""
+
+    def read_inside(self, database: duckdb.DuckDBPyConnection, wanted: set[str]) -> Iterator[tuple[str, bytes]]:
+        """(key, bytes) of the images with the keys `wanted`. Raises QueryError: one cannot be read."""
 
 
 @runtime_checkable

@@ -195,4 +195,4 @@ def _spare_group(groups: Iterable[_Group], counts: Counter, label: str, split: s
         if label in group.labels
         and all(counts[member, group.split] > 1 or (split == "train" and member == label) for member in group.labels)
     ]
-    return min(spare, key=lambda group: group.distance(side), default=None)
+    return min(spare, key=lambda group: group.distance(split), default=None)

@@ -64,6 +64,23 @@ def test_objects_come_from_the_csv_and_pictures_from_the_api(met: WebApi, table:
     assert met.connections <= 16
 
 
+@pytest.mark.parametrize("image_size, small", [(256, True), (512, False)])
+def test_the_small_image_is_taken_where_it_serves(met: WebApi, table: str, tmp_path: Path, image_size, small) -> None:
+    respond = met.respond
+
+    def with_small(path: str, parameters: dict[str, str]):
+        status, headers, answer = respond(path, parameters)
+        if status == 200 and int(path.rpartition("/")[2]) % 2:
+            answer["primaryImageSmall"] = answer["primaryImage"].replace("images", "small")
+        return status, headers, answer
+
+    met.respond = with_small
+    _, rows = run(tmp_path, source="met", table=table, label="", image_size=image_size)
+    addresses = {row["object_id"]: row["image_uri"] for row in rows}
+    assert addresses["11"] == f"https://{'small' if small else 'images'}.met.test/11.jpg"
+    assert addresses["12"] == "https://images.met.test/12.jpg", "there is no small one"
+
+
 def test_with_a_cap_only_as_many_are_asked_about_as_needed(met: WebApi, table: str, tmp_path: Path) -> None:
     selection, rows = run(tmp_path, source="met", table=table, label="", max_images_per_class=10, max_classes=2)
     assert [item.pictures for item in selection.classes] == [10, 10] and len(rows) == 20

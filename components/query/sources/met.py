@@ -27,6 +27,8 @@ API = "https://collectionapi.metmuseum.org"
 # What The Met asks for: "Please limit request rate to 80 requests per second."
 REQUESTS_PER_SECOND = 80
 CONNECTIONS = 16
+# The image_size that primaryImageSmall (web-large) is taken to serve: the API does not say how large it is.
+SMALL_SERVES = 256
 # Objects asked for between two looks at which classes have enough; then their answers are kept.
 ROUND = 1000
 # So many objects one after the other without an answer are no matter of the objects.
@@ -53,6 +55,7 @@ class MetSource:
         self.settings = replace(settings, table=settings.table or CSV)
         base = os.environ.get(API_VARIABLE, API)
         self.api = Api(base, "The Met's API", REQUESTS_PER_SECOND, settings.contact, CONNECTIONS)
+        self.takes_small = settings.image_size <= SMALL_SERVES
         self.failed: dict[str, str] = {}
         self._failures_in_a_row = 0
 
@@ -80,7 +83,8 @@ class MetSource:
         """
         database.execute("CREATE TABLE pictures (object_id VARCHAR, image_uri VARCHAR, position BIGINT)")
         waiting = self._waiting(database)
-        answers = Answers(self.kept_at)
+        # What was kept for larger images does not serve smaller ones, and the other way round.
+        answers = Answers(f"{self.kept_at}-small" if self.kept_at and self.takes_small else self.kept_at)
         most = self._most_requests(waiting)
         progress = Progress(most, "objects asked about")
         found = dict.fromkeys(waiting, 0)
@@ -152,7 +156,10 @@ class MetSource:
             return None
         self._failures_in_a_row = 0
         further = answer.get("additionalImages")
-        addresses = [answer.get("primaryImage"), *(further if isinstance(further, list) else ())]
+        main, small = answer.get("primaryImage"), answer.get("primaryImageSmall")
+        addresses = [main, *(further if isinstance(further, list) else ())]
+        if self.takes_small and small and isinstance(small, str):
+            addresses[0] = small  # of the further ones the API names no small form
         return list(dict.fromkeys(address for address in addresses if address and isinstance(address, str)))
 
     def _check_failures(self, most: int, answered: int) -> None:

@@ -1,11 +1,12 @@
 """source=table: objects and images in CSV, JSON, Parquet or Excel, packed or not, at a path or a URI."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import duckdb
 
+from components.query import parquet_images
 from components.query.collections import Resolved
-from components.query.columns import ADDRESS_COLUMNS, columns_of, comparable
+from components.query.columns import ADDRESS_COLUMNS, Column, columns_of, comparable
 from components.query.conditions import check_condition, condition_columns
 from components.query.database import first_line, scalar
 from components.query.pictures import base_of, create_pictures, folder_of_table
@@ -31,6 +32,8 @@ class TableSource:
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
         self.notes: list[str] = []
+        self._table: TableFile | None = None
+        self._images: Column | None = None
 
     def state(self) -> str:
         """Of all files."""
@@ -46,7 +49,14 @@ class TableSource:
         names = {name: table.names for name, table in tables.items()}
         check_renamed(settings, names, lambda table, name: tables[table].find(name), self.notes)
         objects = tables["objects"]
-        load_table(database, "raw", objects, under_our_names(objects, settings.renamed_in("objects")))
+        pairs = under_our_names(objects, settings.renamed_in("objects"))
+        self._table, self._images = objects, None
+        if not settings.images_table:
+            self._images = parquet_images.find_images(database, objects, pairs)
+        if self._images:
+            parquet_images.load(database, "raw", objects, pairs, self._images)
+        else:
+            load_table(database, "raw", objects, pairs)
         if settings.images_table:
             self._load_images(database, tables["images"])
 
@@ -76,6 +86,12 @@ class TableSource:
             create_pictures(database, relation, base_of(settings), folder_of_table(settings))
         except duckdb.Error as error:
             raise QueryError(f"cannot read {settings.images_table or settings.table}: {first_line(error)}") from error
+
+    def read_inside(self, database: duckdb.DuckDBPyConnection, wanted: set[str]) -> Iterator[tuple[str, bytes]]:
+        """Of a parquet table with the bytes of its images."""
+        if self._table is None or self._images is None:
+            return iter(())
+        return parquet_images.read(database, self._table, self._images, wanted)
 
     def _matching_images(self, database: duckdb.DuckDBPyConnection) -> str:
         """Creates the table of the images that match `images_where`; returns its name."""
