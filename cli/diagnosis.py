@@ -197,6 +197,9 @@ def images(patient: Patient) -> Iterator[Finding]:
     for reference in references.values():
         if _full(reference) in held:
             continue
+        if patient.target.pull_policy == "Never":  # kubelets tell what they have with a delay, and no more than 50
+            absent.append((reference, "no node lists it yet, and Never pulls none: load it, or wait a minute"))
+            continue
         if "/" not in reference:
             absent.append((reference, "it has no registry and no node lists it: kind load, or --registry/--digests"))
             continue

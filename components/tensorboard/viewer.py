@@ -50,7 +50,8 @@ your UI has that button; or open http://localhost:6006, which shows all runs, af
 
 {forward}
 """
-_FORWARD = "    kubectl -n {namespace} port-forward service/museum-classifier-tensorboard 6006"
+# In two lines: the page beside a run's graph is not wide.
+_FORWARD = "    kubectl -n {namespace} port-forward \\\n        service/museum-classifier-tensorboard 6006"
 
 
 def write_viewer(

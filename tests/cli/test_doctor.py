@@ -274,6 +274,12 @@ def test_a_root_that_is_no_store(doctor, root):
     assert "is no store: give --root s3://BUCKET/PREFIX" in doctor("--root", root)[1]["Store"][0]
 
 
+def test_images_that_are_never_pulled(doctor):
+    status, topics = doctor("--registry", "localhost", "--image-pull-policy", "Never")
+    assert status == 1 and all("no node lists it yet, and Never pulls none" in line for line in topics["Images"])
+    assert doctor("--image-pull-policy", "Never")[1]["Images"][0].startswith("ok the nodes have")
+
+
 def test_images_that_no_node_has(doctor, kube):
     kube.elsewhere["/api/v1/nodes"] = {"items": [{"status": {"allocatable": {}, "images": []}}]}
     status, topics = doctor()

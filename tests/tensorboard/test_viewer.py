@@ -132,7 +132,7 @@ def test_one_click_leads_to_the_curves(step, written, tmp_path):
         page = (tmp_path / "link").read_text()
         # Relative to the page that shows it, so it holds by whatever address and prefix the UI is reached.
         assert f"](apps/tensorboard/proxy/signed.{name}/)" in page
-        assert "kubectl -n kubeflow port-forward service/museum-classifier-tensorboard 6006" in page
+        assert "kubectl -n kubeflow port-forward \\\n        service/museum-classifier-tensorboard 6006\n" in page
         written("gs://bucket/run/logs")  # the step is retried: the viewer is there
         assert (tmp_path / "link").read_text() == page and len(ui.viewers) == 1
 
