@@ -70,10 +70,10 @@ def test_large_jpegs_are_never_decoded_whole(tmp_path):
 # A machine as small as a pod of 2 GiB, on which decoding writes down when it begins and ends.
 SMALL = """
 import os
-from components.fetch import turns
+from components.fetch import semaphore
 from components.shared import imaging
 
-turns.BYTES_PER_HOLDER = 1 << 60
+semaphore.BYTES_PER_HOLDER = 1 << 60
 decode = imaging.EncodedImage.decode
 events = os.open(os.environ["EVENTS"], os.O_CREAT | os.O_WRONLY | os.O_APPEND)
 
