@@ -70,19 +70,19 @@ class Page:
             )
             time.sleep(0.02)
 
-    def choose(self, selector: str, path: Path) -> None:
+    def choose(self, selector: str, *paths: Path) -> None:
         """Chooses a file in an <input type=file>, as the file dialogue would."""
         root = self.send("DOM.getDocument")["root"]["nodeId"]
         node = self.send("DOM.querySelector", nodeId=root, selector=selector)["nodeId"]
-        self.send("DOM.setFileInputFiles", nodeId=node, files=[str(path)])
+        self.send("DOM.setFileInputFiles", nodeId=node, files=[str(path) for path in paths])
 
-    def drop(self, selector: str, path: Path) -> None:
+    def drop(self, selector: str, *paths: Path) -> None:
         """Drags a file from the desktop onto an element."""
         box = self.run(
             "(box => [box.x + box.width / 2, box.y + box.height / 2])"
             f"(document.querySelector('{selector}').getBoundingClientRect())"
         )
-        data = {"items": [], "files": [str(path)], "dragOperationsMask": 1}
+        data = {"items": [], "files": [str(path) for path in paths], "dragOperationsMask": 1}
         for kind in ("dragEnter", "dragOver", "drop"):
             self.send("Input.dispatchDragEvent", type=kind, x=box[0], y=box[1], data=data)
 

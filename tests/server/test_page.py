@@ -109,6 +109,55 @@ def test_by_keyboard_alone(tab, pages, gallery):
     assert tab.run("document.querySelector('details').open")
 
 
+ROWS = "[...document.querySelectorAll('#rows tr')].map(row => [...row.cells].slice(1).map(cell => cell.textContent))"
+
+
+@pytest.mark.parametrize("width", [1200, 400])
+def test_several_at_once_in_a_table(tab, pages, files, width, tmp_path):
+    """Twenty are dropped, one of them is none: each has its row, and the table can be taken along."""
+    tab.open(pages, width, 900)
+    many = [files / f"{colour}.jpg" for colour in ("red", "green", "blue")] * 6 + [
+        files / "notes.txt",
+        files / "red.jpg",
+    ]
+    tab.drop("#drop", *many)
+    tab.wait("document.getElementById('progress').textContent === 'All 20 done'")
+    rows = tab.run(ROWS)
+    assert all(row[0].startswith(path.stem) for row, path in zip(rows, many, strict=True))
+    assert [row[1] for row in rows[:3]] == ["red", "green", "blue"] and "not a picture" in rows[18][1]
+    assert tab.run("document.documentElement.scrollWidth") <= width
+    tab.run("""
+        window.saved = null; URL.createObjectURL = blob => { window.saved = blob; return 'about:blank'; };
+        HTMLAnchorElement.prototype.click = function () { window.savedAs = this.download; };
+        document.getElementById('save').click(); window.saved.text().then(text => { window.text = text; });
+    """)
+    tab.wait("!!window.text")
+    lines = tab.run("window.text").strip().split("\r\n")
+    assert len(lines) == 21 and lines[0].removeprefix("\ufeff").startswith("image,class,probability")
+    assert lines[1].startswith("red") and ",red,0.99" in lines[1] and "not a picture" in lines[19]
+    tab.screenshot(tmp_path / f"several-{width}.png")
+
+
+def test_one_after_several_has_the_page_again(tab, pages, files):
+    tab.open(pages, 1200, 900)
+    tab.choose("#file", files / "red.jpg", files / "green.jpg")
+    tab.wait("document.getElementById('progress').textContent === 'All 2 done'")
+    tab.choose("#photo", files / "blue.jpg")
+    tab.wait(f"{ANSWERED} && {BEST} === 'blue'")
+    assert tab.run("document.getElementById('several').hidden")
+
+
+def test_what_a_screen_reader_and_a_phone_are_told(tab, pages):
+    tab.open(pages, 400, 900)
+    assert tab.run("document.getElementById('photo').getAttribute('capture')") == "environment"
+    unnamed = """[...document.querySelectorAll('input, button, a, [role=region]')].filter(each =>
+        !(each.labels?.length || each.textContent.trim() || each.ariaLabel ||
+          each.getAttribute('aria-labelledby'))).length"""
+    assert tab.run(unnamed) == 0
+    assert tab.run("[...document.querySelectorAll('[role=status], [aria-live]')].length") >= 3
+    assert tab.run("document.getElementById('here').textContent") == f"{pages}/"
+
+
 @pytest.fixture(scope="module")
 def ingress(pages):
     """The URL of the page as an ingress shows it that serves it below /museum/ and takes that path off."""

@@ -1,12 +1,15 @@
 "use strict";
-// Four ways to give a picture (drop, choose, paste, URL), one way to ask: POST /classify with the very bytes.
+// Five ways to give an image (drop, choose, photograph, paste, URL), one way to ask: POST /classify with the very bytes.
 
 const element = id => document.getElementById(id);
 const drop = element("drop"), file = element("file"), preview = element("preview"), answer = element("answer");
+const several = element("several"), AT_ONCE = 2, TRIES = 6;
 const STATES = ["empty", "busy", "error", "result"];
 let asked = null;
 // Behind an ingress the page may lie below a path that the server does not know.
-element("address").textContent = new URL(".", location).href;
+element("address").textContent = element("here").textContent = new URL(".", location).href;
+// What only this machine can open is no address for another.
+element("elsewhere").hidden = /^(localhost|127\.|\[::1\]$)/.test(location.hostname);
 
 function show(state) {
   for (const name of STATES) element(name).hidden = name !== state;
@@ -79,7 +82,122 @@ function give(picture) {
   ask(picture, {"Content-Type": "application/octet-stream"});
 }
 
-file.addEventListener("change", () => { give(file.files[0]); file.value = ""; });
+// One image has the page; several have a table.
+function giveAll(files) {
+  const images = [...files];
+  batch = null;
+  several.hidden = images.length < 2;
+  if (images.length > 1) giveSeveral(images);
+  else give(images[0]);
+}
+
+let batch = null;
+
+function cell(row, text, kind = "td", name = "") {
+  const part = document.createElement(kind);
+  part.textContent = text;
+  part.className = name;
+  row.append(part);
+  return part;
+}
+
+function startRow(image) {
+  const row = document.createElement("tr"), thumbnail = document.createElement("img");
+  thumbnail.alt = "";
+  thumbnail.src = URL.createObjectURL(image);
+  thumbnail.onload = () => URL.revokeObjectURL(thumbnail.src);
+  thumbnail.onerror = () => thumbnail.remove();
+  cell(row, "").append(thumbnail);
+  cell(row, image.name, "th").scope = "row";
+  element("rows").append(row);
+  return row;
+}
+
+// The server says when it is busy; it is asked again then.
+async function askPatiently(image) {
+  for (let tries = 1; ; tries++) {
+    const response = await fetch("classify?top=2", {method: "POST", body: image, headers: {"Content-Type": "application/octet-stream"}});
+    const content = await response.json();
+    if (response.ok) return content.predictions;
+    if (response.status !== 503 || tries === TRIES) throw new Error(content.error);
+    await new Promise(done => setTimeout(done, 1000 * (response.headers.get("Retry-After") || 1) * tries));
+  }
+}
+
+const percent = probability => `${(probability * 100).toFixed(1)} %`;
+
+async function fillRow({image, row, found}) {
+  try {
+    const predictions = found.predictions = await askPatiently(image), [best, next] = predictions;
+    cell(row, best.label, "td", "class");
+    cell(row, percent(best.probability), "td", "number");
+    cell(row, next ? `${next.label} ${percent(next.probability)}` : "");
+  } catch (error) {
+    found.error = error instanceof TypeError ? "The server does not answer." : error.message;
+    cell(row, found.error, "td", "failed").colSpan = 3;
+  }
+}
+
+async function giveSeveral(images) {
+  asked?.abort();
+  hidePicture();
+  show("empty");
+  element("rows").replaceChildren();
+  element("copied").textContent = "";
+  const mine = batch = images.map(image => ({image, row: startRow(image), found: {}})), waiting = [...mine];
+  let done = 0;
+  const tell = () => {
+    if (batch === mine) element("progress").textContent = done < mine.length ? `${done} of ${mine.length} done` : `All ${done} done`;
+  };
+  tell();
+  several.scrollIntoView({block: "nearest"});
+  await Promise.all(Array.from({length: AT_ONCE}, async () => {
+    while (waiting.length && batch === mine) {
+      await fillRow(waiting.shift());
+      done++;
+      tell();
+    }
+  }));
+}
+
+function table() {
+  const line = ({image, found: {predictions: [best, next] = [], error}}) =>
+    [image.name, best?.label ?? "", best?.probability ?? "", next?.label ?? "", next?.probability ?? "", error ?? ""];
+  return [["image", "class", "probability", "next class", "its probability", "error"], ...batch.map(line)];
+}
+
+// A spreadsheet would take what begins like a formula for one.
+const plain = value => typeof value === "string" && /^[=+\-@\t\r]/.test(value) ? `'${value}` : String(value);
+const quoted = value => /[",\n\r]/.test(value) ? `"${value.replaceAll('"', '""')}"` : value;
+
+async function copyText(text, status) {
+  try {
+    await navigator.clipboard.writeText(text);  // only at https:// and on this machine
+  } catch {
+    const area = document.createElement("textarea");
+    area.value = text;
+    document.body.append(area);
+    area.select();
+    document.execCommand("copy");
+    area.remove();
+  }
+  element(status).textContent = "Copied";
+}
+
+element("copy").addEventListener("click", () =>
+  copyText(table().map(line => line.map(value => plain(value).replace(/[\t\r\n]/g, " ")).join("\t")).join("\n"), "copied"));
+element("copy-address").addEventListener("click", () => copyText(element("here").textContent, "address-copied"));
+element("save").addEventListener("click", () => {
+  const text = "\ufeff" + table().map(line => line.map(value => quoted(plain(value))).join(",")).join("\r\n") + "\r\n";
+  const link = document.createElement("a");
+  link.href = URL.createObjectURL(new Blob([text], {type: "text/csv"}));
+  link.download = "classes.csv";
+  link.click();
+  setTimeout(() => URL.revokeObjectURL(link.href), 10000);
+});
+
+for (const input of [file, element("photo")])
+  input.addEventListener("change", () => { if (input.files.length) giveAll(input.files); input.value = ""; });
 preview.addEventListener("error", hidePicture);
 
 for (const name of ["dragenter", "dragover"]) document.addEventListener(name, event => {
@@ -92,13 +210,13 @@ for (const name of ["dragleave", "drop"]) document.addEventListener(name, event 
 });
 document.addEventListener("drop", event => {
   const link = event.dataTransfer.getData("text/uri-list");
-  if (event.dataTransfer.files.length) give(event.dataTransfer.files[0]);
+  if (event.dataTransfer.files.length) giveAll(event.dataTransfer.files);
   else if (link) giveUrl(link);
 });
 
 document.addEventListener("paste", event => {
-  const picture = [...event.clipboardData.files].find(item => item.type.startsWith("image/"));
-  if (picture) { event.preventDefault(); give(picture); }
+  const images = [...event.clipboardData.files].filter(item => item.type.startsWith("image/"));
+  if (images.length) { event.preventDefault(); giveAll(images); }
 });
 
 function giveUrl(url) {
