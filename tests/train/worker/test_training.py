@@ -99,7 +99,9 @@ def test_events_show_the_training(trained):
     assert {"augmented", "validation_confusion"} <= set(tags["tensors"]) and tags["graph"]
     (floors,) = events.Tensors("floors")
     text = floors.tensor_proto.string_val[0].decode()
-    assert "| always the most frequent class | 0." in text and "| nearest training image by colours and layout |" in text
+    assert (
+        "| always the most frequent class | 0." in text and "| nearest training image by colours and layout |" in text
+    )
 
 
 def test_finished_training_is_only_exported_again(trained, dataset, capsys):
