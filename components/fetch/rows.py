@@ -18,7 +18,7 @@ from components.shared.errors import PipelineError
 _BATCH = 1024
 _OBJECT_ID = re.compile(r"[A-Za-z0-9._-]+")
 # On BigQuery `table` is no path.
-_SOURCES_WITH_PATHS = ("table", "folder", "met", "iiif")
+_SOURCES_WITH_PATHS = ("table", "folder", "met", "iiif", "webdataset")
 _NEEDED = ("object_id", "image_uri", "shard")
 
 

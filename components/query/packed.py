@@ -86,7 +86,7 @@ def unpack(folder: str, uri: str, path: str, member: str = "") -> list[Plain]:
 
 
 def _unpack(folder: str, file: Plain, member: str) -> list[Plain]:
-    file = _decompressed(folder, file)
+    file = decompressed(folder, file)
     with open(file.path, "rb") as opened:
         head = opened.read(512)
     if head.startswith(b"PK\x03\x04"):
@@ -163,7 +163,8 @@ def _listed(names: list[str]) -> str:
     return f"there are {', '.join(names[:_SHOWN])}{more}" if names else "there is no table in it"
 
 
-def _decompressed(folder: str, file: Plain) -> Plain:
+def decompressed(folder: str, file: Plain) -> Plain:
+    """`file`, or a copy in `folder` that is not compressed and in UTF-8. Raises OSError, EOFError or UnicodeError."""
     for _ in range(4):  # such as UTF-16 in gzip
         with open(file.path, "rb") as opened:
             head = opened.read(4096)

@@ -11,10 +11,10 @@ from components.shared.templates import SIZE, allowed_sizes, check_template
 SLICES = "period,department,classification"
 # A file for each collection that has a name: see collections.py.
 MUSEUMS = Path(__file__).parent / "sources" / "museums"
-SOURCES = ("sample", "table", "bigquery", "met", "flickr", "folder", "iiif")
+SOURCES = ("sample", "table", "bigquery", "met", "flickr", "folder", "iiif", "webdataset")
 # Sources that cannot do without `table`, with what it is.
 _TABLES = {"table": "PATH_OR_URI of a csv, jsonl or parquet file", "folder": "FOLDER, a path or URI (gs, s3, minio)"}
-_TABLES |= {"iiif": "PATH_OR_URI of a IIIF manifest or collection"}
+_TABLES |= {"iiif": "PATH_OR_URI of a IIIF manifest or collection", "webdataset": "PATH_OR_URI of tar files, x-*.tar"}
 # Parameters that some sources read and the others would ignore without a word.
 _LISTED = ("table", "pages", "oai", "sparql")  # all but the first only by a collection's name
 _ONLY_FOR = {

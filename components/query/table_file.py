@@ -35,6 +35,8 @@ _REFUSED = {
 # Types that DuckDB reads out of JSON's strings, and writes otherwise than they stand there.
 _OF_STRINGS = ("date", "time", "timestamp", "timestamp with time zone", "timestamp_ns", "uuid", "interval")
 _PATTERN = re.compile(r"[*?[]")
+_NUMBERS = re.compile(r"\{(\d{1,9})\.\.(\d{1,9})\}")
+_MOST_FILES = 100_000
 
 
 @dataclass(frozen=True)
@@ -77,7 +79,7 @@ class TableFile:
 
 def open_table(database: duckdb.DuckDBPyConnection, uri: str) -> TableFile:
     """The table at `uri`, downloaded, unpacked and described. Raises QueryError or StorageError."""
-    files = tuple(file for part in _expanded(uri) for file in _plain(database, part))
+    files = tuple(file for part in expanded(uri) for file in _plain(database, part))
     kinds = {_kind(file) for file in files}
     if len(kinds) > 1:
         raise QueryError(f"cannot read {uri}: its files are of several kinds: {', '.join(sorted(kinds))}; name one")
@@ -95,7 +97,7 @@ def open_table(database: duckdb.DuckDBPyConnection, uri: str) -> TableFile:
 
 def table_state(uri: str) -> str:
     """See state.file_state: of each file that the pattern `uri` stands for. Raises StorageError."""
-    return " ".join(file_state(split_member(part, _exists)[0]) for part in _expanded(uri))
+    return " ".join(file_state(split_member(part, _exists)[0]) for part in expanded(uri))
 
 
 def load_table(
@@ -171,8 +173,13 @@ def _with_strings(kind: DuckDBPyType) -> str:
     return "VARCHAR" if kind.id in _OF_STRINGS else str(kind)
 
 
-def _expanded(uri: str) -> Iterator[str]:
-    """`uri`, or the files that it is a pattern of, sorted. Raises QueryError: there is none."""
+def expanded(uri: str) -> Iterator[str]:
+    """`uri`, or the files that it is a pattern of, sorted: `x_*.csv`, `x-{000..009}.tar`. Raises QueryError: none."""
+    if (numbers := _NUMBERS.search(uri)) and not _exists(uri):
+        first, last = numbers[1], numbers[2]
+        for number in range(int(first), min(int(last), int(first) + _MOST_FILES) + 1):
+            yield from expanded(f"{uri[: numbers.start()]}{number:0{len(first)}d}{uri[numbers.end() :]}")
+        return
     outer, member = split_member(uri, _exists)
     if not _PATTERN.search(outer) or _exists(outer):
         yield uri
@@ -211,10 +218,10 @@ def _exists(uri: str) -> bool:
 
 def _plain(database: duckdb.DuckDBPyConnection, uri: str) -> list[Plain]:
     outer, member = split_member(uri, _exists)
-    return unpack(folder_of(database), outer, _local(database, outer), member)
+    return unpack(folder_of(database), outer, local_copy(database, outer), member)
 
 
-def _local(database: duckdb.DuckDBPyConnection, uri: str) -> str:
+def local_copy(database: duckdb.DuckDBPyConnection, uri: str) -> str:
     """The local path of `uri`, downloaded first if it is elsewhere."""
     path = storage.local_path(uri)
     if path is None:

@@ -15,6 +15,8 @@ import duckdb
 import pyarrow
 
 from components.query.given_splits import SPELLINGS, are_splits
+from components.query.image_archives import is_archive, members, open_archive
+from components.query.inside import PREFIX
 from components.query.pictures import create_pictures
 from components.query.settings import QueryError, Settings
 from components.query.state import file_state
@@ -33,8 +35,8 @@ SCHEMA = pyarrow.schema(
 
 
 def open_source(settings: Settings) -> "FolderSource":
-    """The folder at `settings.table`."""
-    return FolderSource(settings)
+    """The folder at `settings.table`, or the one in an archive."""
+    return ArchiveSource(settings) if is_archive(settings.table) else FolderSource(settings)
 
 
 class FolderSource:
@@ -49,6 +51,7 @@ class FolderSource:
         local = storage.local_path(settings.table)
         self.is_local = local is not None
         self.root: str = settings.table.rstrip("/") if local is None else os.path.abspath(local)
+        self.settings_table = settings.table
         self.learns_folder = settings.label.lower() in ("", "folder")
         self._sides = {} if settings.split_given.strip().lower() == "none" else settings.split_sides or SPELLINGS
         self.is_split = False
@@ -68,9 +71,7 @@ class FolderSource:
 
     def load(self, database: duckdb.DuckDBPyConnection) -> None:
         """Creates `raw`, a row per picture. Raises QueryError if there is none, or all are of one class."""
-        if self.is_local and not os.path.isdir(self.root):
-            kind = "is no folder" if os.path.exists(self.root) else "there is no such folder"
-            raise QueryError(f"table={self.root}: {kind}; source=folder reads a folder with a folder per class")
+        self._open(database)
         pictures = self._pictures()
         self._find_split(pictures)
         if not pictures:
@@ -82,6 +83,11 @@ class FolderSource:
         database.register("files", pyarrow.Table.from_pylist([self._row(path) for path in pictures], schema=schema))
         database.execute("CREATE TABLE raw AS SELECT * FROM files")
 
+    def _open(self, database: duckdb.DuckDBPyConnection) -> None:
+        if self.is_local and not os.path.isdir(self.root):
+            kind = "is no folder" if os.path.exists(self.root) else "there is no such folder"
+            raise QueryError(f"table={self.root}: {kind}; source=folder reads a folder with a folder per class")
+
     def load_pictures(self, database: duckdb.DuckDBPyConnection) -> None:
         """One picture an object."""
         create_pictures(database, "objects", base=self.root)
@@ -91,7 +97,7 @@ class FolderSource:
 
     def _pictures(self) -> list[PurePosixPath]:
         """The pictures below the root; `notes` says what else there is."""
-        names = sorted(self._local_files() if self.is_local else self._remote_files())
+        names = sorted(self._names())
         readable = [name for name in names if _is_utf8(name)]
         if len(readable) < len(names):
             first = next(name for name in names if not _is_utf8(name))
@@ -116,6 +122,9 @@ class FolderSource:
         self._tell_empty(pictures)
         return pictures
 
+    def _names(self) -> Iterator[str]:
+        return self._local_files() if self.is_local else self._remote_files()
+
     def _local_files(self) -> Iterator[str]:
         """Names below the root, those in linked folders among them; a link that leads back is not followed."""
         seen = set()
@@ -130,13 +139,19 @@ class FolderSource:
         return (file.uri.removeprefix(self.root).lstrip("/") for file in storage.list_files(self.root))
 
     def _is_picture(self, path: PurePosixPath) -> bool:
-        head = storage.read_bytes(storage.join(self.root, str(path)), 0, _HEAD)
+        head = self._head(path)
         return (
             head.startswith((b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"GIF8", b"II*\0", b"MM\0*"))
             or (head[:4] == b"RIFF" and head[8:12] == b"WEBP")
             or (head[:2] == b"BM" and head[6:10] == b"\0\0\0\0")
             or head[4:12] in (b"ftypavif", b"ftypavis")
         )
+
+    def _head(self, path: PurePosixPath) -> bytes:
+        return storage.read_bytes(storage.join(self.root, str(path)), 0, _HEAD)
+
+    def _address(self, path: PurePosixPath) -> str:
+        return storage.join(self.root, str(path))
 
     def _find_split(self, pictures: list[PurePosixPath]) -> None:
         """Where the folders are train, val and test, what is below them are the classes."""
@@ -179,8 +194,40 @@ class FolderSource:
             "parent": inner[-2] if in_folder else None,
             **({"split": path.parts[0]} if self.is_split and len(path.parts) > 1 else {}),
             "title": path.stem,
-            "original_image_url": storage.join(self.root, str(path)),
+            "original_image_url": self._address(path),
         }
+
+
+class ArchiveSource(FolderSource):
+    """The same of the folders in a zip or tar archive: the images are taken out of it, and none is asked for."""
+
+    def __init__(self, settings: Settings) -> None:
+        super().__init__(settings)
+        self.is_local = False
+        self._path = ""
+        self._heads: dict[str, bytes] = {}
+
+    def state(self) -> str:
+        """Of the archive."""
+        return file_state(self.settings_table)
+
+    def read_inside(self, database: duckdb.DuckDBPyConnection, wanted: set[str]) -> Iterator[tuple[str, bytes]]:
+        """In the order in which they are stored."""
+        named = ((PREFIX + name.removeprefix("./"), data) for name, data in members(self._path))
+        return ((key, data) for key, data in named if key in wanted)
+
+    def _open(self, database: duckdb.DuckDBPyConnection) -> None:
+        self._path = open_archive(database, self.settings_table)
+        self._heads = {name.removeprefix("./"): data[:_HEAD] for name, data in members(self._path)}
+
+    def _names(self) -> Iterator[str]:
+        return iter(self._heads)
+
+    def _head(self, path: PurePosixPath) -> bytes:
+        return self._heads[str(path)]
+
+    def _address(self, path: PurePosixPath) -> str:
+        return PREFIX + str(path)
 
 
 def _is_hidden(path: PurePosixPath) -> bool:
