@@ -16,7 +16,7 @@ import pytest
 
 from components.shared.storage import storage
 from tests.fakes.bigquery_server import serve_bigquery
-from tests.fakes.museums import FlickrPhotos, WebApi, met_objects, photo, serve
+from tests.fakes.museums import Answer, FlickrPhotos, WebApi, met_objects, photo, serve
 from tests.helpers.pictures import NUMBERS, class_of, folder_of_pictures, jpeg
 from tests.helpers.tables import write_csv
 
@@ -25,7 +25,7 @@ STAGES = ["query", "fetch", "assemble", "tensorboard", "train", "evaluate", "ser
 TINY = ["shards=1", "epochs=1", "image_size=32", "min_images_per_class=2", "batch_size=8"]
 TINY += ["min_accuracy=0", "must_beat_guessing=false"]
 MANY = 16  # shards for two dozen objects: some get none
-SCHEMES = {"bigquery": {"http", "gs"}, "flickr": {"http"}, "local_folder": set()}
+SCHEMES = {"bigquery": {"http", "gs"}, "flickr": {"http"}, "local_folder": set(), "own_file": {"http"}}
 
 
 @pytest.fixture(scope="module")
@@ -115,6 +115,27 @@ def local_folder(folder: Path) -> list[str]:
     return ["source=folder", f"table={folder}", f"shards={MANY}"]
 
 
+@pytest.fixture
+def own_file(pictures: str, tmp_path: Path) -> Iterator[list[str]]:
+    """A collection described by a user's file: an API in pages of ten; what is not open would not be there."""
+
+    def respond(path: str, parameters: dict[str, str]) -> Answer:
+        start = int(parameters.get("offset", 0))
+        numbers = [*NUMBERS, 1001, 1002][start : start + 10]
+        items = [{"id": n, "culture": class_of(n), "free": n < 1000, "file": f"{class_of(n)}/{n}"} for n in numbers]
+        return 200, {}, {"items": items}
+
+    with serve(respond) as (_, host):
+        entries = {
+            "title": "Mine", "kind": "pages", "checked": "2026-11-29: here", "table": host, "records": "items",
+            "offset": "offset", "columns": "object_id=id,original_image_url=file", "label": "culture",
+            "image_base": f"{pictures}/{{}}.jpg", "open": "free = true", "license": "CC0 1.0",
+        }  # fmt: skip
+        lines = [*(f"{name} = {json.dumps(value)}\n" for name, value in entries.items()), "size = 10\nrate = 100\n"]
+        (tmp_path / "mine.toml").write_text("".join(lines))
+        yield [f"source={tmp_path / 'mine.toml'}"]
+
+
 def command(*arguments: object) -> subprocess.CompletedProcess:
     line = [sys.executable, "pipeline.py", *map(str, arguments)]
     return subprocess.run(line, cwd=ROOT, capture_output=True, text=True)
@@ -167,6 +188,7 @@ ATTRIBUTES = [
     ("bigquery", "culture", ["where=cultur = 'x'"], "there is no column cultur (did you mean culture?)"),
     ("met", "culture", ["images_table=x.csv"], "source=met does not read it"),
     ("flickr", "keyword", ["keywords=,"], "source=flickr needs two words or more"),
+    ("own_file", "culture", ["rights=all"], "rights=all is not allowed"),
     ("local_folder", "folder", ["table=nowhere"], "there is no such folder"),
     ("table", "culture", ["columns=object_id=nonsense"], "there is no column nonsense"),
 ]

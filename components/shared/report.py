@@ -96,10 +96,17 @@ def table(columns: Sequence[str], rows: Iterable[Sequence[object]], sortable: bo
 def parameters(values: Mapping[str, object]) -> Markup:
     """Those that are set, in two columns; the names of the others."""
     unset = [name for name, value in values.items() if value in (None, "")]
-    shown = [(name, str(value)) for name, value in values.items() if name not in unset]
+    shown = [(name, _shown(value)) for name, value in values.items() if name not in unset]
     half = (len(shown) + 1) // 2
     columns = [table(["parameter", "value"], rows, sortable=False) for rows in (shown[:half], shown[half:]) if rows]
     return beside(*columns) + (_block("aside", text=f"Not set: {', '.join(unset)}") if unset else Markup())
+
+
+def _shown(value: object) -> str:
+    """A value on one line; what belongs together in it parted by semicolons, without what is not set."""
+    if isinstance(value, Mapping):
+        return "; ".join(f"{name}: {inner}" for name, inner in value.items() if inner)
+    return str(value)
 
 
 def bars(rows: Sequence[tuple[str, float, str]], whole: float = 0) -> Markup:
