@@ -96,13 +96,13 @@ def table(columns: Sequence[str], rows: Iterable[Sequence[object]], sortable: bo
 def parameters(values: Mapping[str, object]) -> Markup:
     """Those that are set, in two columns; the names of the others."""
     unset = [name for name, value in values.items() if value in (None, "")]
-    shown = [(name, _shown(value)) for name, value in values.items() if name not in unset]
+    shown = [(name, _on_one_line(value)) for name, value in values.items() if name not in unset]
     half = (len(shown) + 1) // 2
     columns = [table(["parameter", "value"], rows, sortable=False) for rows in (shown[:half], shown[half:]) if rows]
     return beside(*columns) + (_block("aside", text=f"Not set: {', '.join(unset)}") if unset else Markup())
 
 
-def _shown(value: object) -> str:
+def _on_one_line(value: object) -> str:
     """A value on one line; what belongs together in it parted by semicolons, without what is not set."""
     if isinstance(value, Mapping):
         return "; ".join(f"{name}: {inner}" for name, inner in value.items() if inner)
