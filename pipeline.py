@@ -114,7 +114,7 @@ def pipeline(
     """From a museum collection to a served image classifier.
 
     Args:
-        data_source: sample, table, bigquery, met, flickr, folder, iiif, webdataset, or a collection: nga, cleveland, my.toml.
+        data_source: sample, table, bigquery, met, flickr, folder, iiif, webdataset, or a collection: nga, my.toml.
         data_table: Objects: path, URI (csv, jsonl, parquet), BigQuery table or folder; empty for the source's default.
         data_images_table: Table of images (object_id, original_image_url); empty if the objects carry them.
         data_images_where: SQL condition on the rows of data_images_table, such as: viewtype = 'primary'.

@@ -31,7 +31,7 @@ class Pages:
 
 
 class Answers:
-    """Object id -> addresses of its pictures (none: it has none), in files of JSON lines below the folder `uri`.
+    """Object id -> addresses of its images (none: it has none), in files of JSON lines below the folder `uri`.
 
     Args:
         uri: A folder; what an earlier try left there is read. Empty to keep nothing.

@@ -22,9 +22,9 @@ class Attribute:
     Attributes:
         values: Distinct values, empty ones not counted.
         objects: Objects that have a value.
-        classes: Values with at least the asked number of pictures.
-        covered: Pictures in those classes.
-        top: (value, pictures) of the largest values, largest first.
+        classes: Values with at least the asked number of images.
+        covered: Images in those classes.
+        top: (value, images) of the largest values, largest first.
     """
 
     name: str
@@ -35,7 +35,7 @@ class Attribute:
     top: tuple[tuple[str, int], ...]
 
     def examples(self) -> list[str]:
-        """The largest values, long ones cut, each with its pictures in brackets."""
+        """The largest values, long ones cut, each with its images in brackets."""
         return [f"{_short(value)} ({number:,})" for value, number in self.top]
 
 
@@ -45,8 +45,8 @@ class Attributes:
 
     Attributes:
         objects: Objects that match `where`.
-        minimum: Pictures that make a value a class.
-        unit: What is counted for a class: `pictures`, or `objects` where the source does not say who has pictures.
+        minimum: Images that make a value a class.
+        unit: What is counted for a class: `pictures`, or `objects` where the source does not say who has images.
         items: Attributes with at least one value.
         empty: Names of columns without any value.
     """
@@ -83,8 +83,8 @@ def describe_objects(database: duckdb.DuckDBPyConnection, settings: Settings, wi
     """The attributes of the table `objects`.
 
     Args:
-        settings: Says how many pictures make a value a class, and what counts as no value.
-        with_pictures: Count pictures (of the table `pictures`), not objects.
+        settings: Says how many images make a value a class, and what counts as no value.
+        with_pictures: Count images (of the table `pictures`), not objects.
     """
     weight = "count(*)"
     if with_pictures:
@@ -101,7 +101,7 @@ def describe_objects(database: duckdb.DuckDBPyConnection, settings: Settings, wi
 
 
 def arrange(objects: int, minimum: int, with_pictures: bool, items: list[Attribute]) -> Attributes:
-    """Sorts: what can be learned first, by the number of pictures outside the largest class."""
+    """Sorts: what can be learned first, by the number of images outside the largest class."""
 
     def rank(item: Attribute) -> tuple[bool, int, str]:
         is_learnable = item.classes >= 2

@@ -171,7 +171,7 @@ def _choice_of_list(column: Column) -> tuple[str, str, str, str]:
     if inner.id in ("list", "array", "map", "union", "struct") or str(inner) in ("JSON", "BLOB"):
         return "", "", "", reason
     if column.name.lower() in ADDRESS_COLUMNS:
-        # An object may have several pictures; a cell with several addresses is parted where they are read.
+        # An object may have several images; a cell with several addresses is parted where they are read.
         return "", f"array_to_string({sql}, chr(10))", "", ""
     return f"{sql} IS NULL OR len({sql}) <= 1", f"CAST({sql}[1] AS VARCHAR)", "", reason
 

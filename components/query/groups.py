@@ -8,14 +8,14 @@ from components.query.collection import Roles
 from components.query.database import row, scalar
 from components.query.settings import Settings
 
-# A group with so large a share of all pictures makes the size of a split a matter of one throw.
+# A group with so large a share of all images makes the size of a split a matter of one throw.
 LARGE_SHARE = 0.1
-# ... but not where there are few pictures anyway.
+# ... but not where there are few images anyway.
 LEAST_PICTURES = 10
 
 
 def large_groups(database: duckdb.DuckDBPyConnection, roles: Roles) -> list[str]:
-    """A warning for each group of `chosen` that makes up much of all its pictures."""
+    """A warning for each group of `chosen` that makes up much of all its images."""
     rows = database.execute(
         """
         SELECT "group", count(*) AS size, sum(size) OVER () AS total FROM chosen GROUP BY "group"

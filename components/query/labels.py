@@ -19,7 +19,7 @@ from components.shared.values import clean, spelled
 
 @dataclass(frozen=True)
 class ClassCount:
-    """A class, its pictures, and why it was left out (empty: it was kept)."""
+    """A class, its images, and why it was left out (empty: it was kept)."""
 
     name: str
     pictures: int
@@ -72,7 +72,7 @@ def choose_classes(database: duckdb.DuckDBPyConnection, settings: Settings, labe
         Every class of `candidates`, kept or not, largest first.
 
     Raises:
-        QueryError: fewer than two classes are left, or a class that was asked for has no picture.
+        QueryError: fewer than two classes are left, or a class that was asked for has no image.
     """
     counted = database.execute(
         "SELECT class, count(*) AS pictures FROM candidates GROUP BY class ORDER BY pictures DESC, class"
@@ -149,7 +149,7 @@ def _csv_rows(uri: str) -> Iterator[tuple[int, list[str]]]:
 
 
 def _check_wanted(database: duckdb.DuckDBPyConnection, settings: Settings, label: str, present: set[str]) -> None:
-    """A class that the map names is wanted: that it has no picture is not to be found out after training."""
+    """A class that the map names is wanted: that it has no image is not to be found out after training."""
     if not settings.label_map:
         return
     wanted = {row[0] for row in database.execute("SELECT DISTINCT class FROM label_map").fetchall()}

@@ -36,7 +36,7 @@ def describe(
 ) -> str:
     """JSON: `parameters`, and `funnel`, a list of [what is left, how many, [[why some went, how many], ...]].
 
-    The funnel counts objects first, then pictures (an object may have several); its last stage is what is selected.
+    The funnel counts objects first, then images (an object may have several); its last stage is what is selected.
     `inside` is where images that the collection's own files hold were put. `unanswered` says of how many of the objects
     `without_picture` nothing is known, and why.
     """

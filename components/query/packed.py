@@ -144,7 +144,7 @@ def _chosen(uri: str, member: str, names: list[str]) -> list[str]:
 
 
 def is_table(name: str) -> bool:
-    """Whether a file of this name may be a table: not what macOS puts beside each file, and no picture."""
+    """Whether a file of this name may be a table: not what macOS puts beside each file, and no image."""
     path = PurePosixPath(name)
     hidden = any(part.startswith(".") or part == "__MACOSX" for part in path.parts)
     return not hidden and (ending(name) in FORMATS or ending(name) in WORKBOOKS)

@@ -1,4 +1,4 @@
-"""From a table's picture addresses to `pictures(object_id, image_uri, position)`."""
+"""From a table's image addresses to `pictures(object_id, image_uri, position)`."""
 
 import os
 
@@ -11,7 +11,7 @@ from components.shared.addresses import AROUND
 from components.shared.storage import storage
 from components.shared.templates import IMAGE_REQUEST, PLACE, is_iiif, is_template, sized
 
-# Where several stand in a cell: before a scheme, behind the ending of a picture's name, as an array of JSON or Python.
+# Where several stand in a cell: before a scheme, behind the ending of an image's name, as an array of JSON or Python.
 _PICTURE = r"[.](?i:jpe?g|png|tiff?|gif|webp|jp2|bmp|avif)"
 _AFTER_PICTURE = rf"({_PICTURE})\s*[;,]\s*"
 _ARRAY = r"\s*\[.*\]\s*"
@@ -21,7 +21,7 @@ _BEFORE_SCHEME = r"[;,\s]+([A-Za-z][A-Za-z0-9+.-]+://)"
 def create_pictures(database: duckdb.DuckDBPyConnection, relation: str, base: str, folder: str = "") -> None:
     """Creates `pictures` from `relation`, which has object_id and at least one of ADDRESS_COLUMNS.
 
-    An object's pictures are numbered from 0: the primary one first (`is_primary`), then in the order of their cell if
+    An object's images are numbered from 0: the primary one first (`is_primary`), then in the order of their cell if
     that has several addresses, then by address, so that the order of the rows does not matter. An address given twice
     counts once.
 

@@ -1,7 +1,7 @@
 """The query step: from a source to `objects.parquet`, `labels.txt`, the shards' names and a profile.
 
 Works in DuckDB, table after table: raw → objects (match `where`) → labelled (have a class) → candidates (have a
-picture) → chosen (in a kept class, within the cap) → splits → objects.parquet.
+image) → chosen (in a kept class, within the cap) → splits → objects.parquet.
 """
 
 from collections.abc import Mapping
@@ -88,7 +88,7 @@ def select(
 
 
 def _join_pictures(database: duckdb.DuckDBPyConnection, settings: Settings, roles: Roles) -> int:
-    """Creates `candidates`: a row per picture, with its final id. Returns the number of objects without a picture."""
+    """Creates `candidates`: a row per image, with its final id. Returns the number of objects without an image."""
     # Ids become names of files, tar members and URLs. What had to be changed gets a hash, so that no two become one.
     database.execute(r"""
         CREATE TABLE candidates AS
@@ -123,7 +123,7 @@ def _examples(database: duckdb.DuckDBPyConnection, table: str) -> str:
 def _choose(database: duckdb.DuckDBPyConnection, settings: Settings) -> int:
     """Creates `chosen`: the candidates of kept classes, each class capped. Returns the number beyond the cap.
 
-    First one picture of each object, then further ones. Which is drawn by hash, so that a cap leaves a fair sample and
+    First one image of each object, then further ones. Which is drawn by hash, so that a cap leaves a fair sample and
     a larger collection does not draw anew.
     """
     if not settings.max_images_per_class:

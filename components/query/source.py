@@ -17,7 +17,7 @@ class Source(Protocol):
         label: The column to learn when the user names none.
         applies_where: `load` gives only objects that match `where`; else it is still to be applied to `raw`.
         total: Objects before `where`, where the source knows that without counting `raw`.
-        pictures_are_complete: `load_pictures` gives the pictures of all objects, not just of those with a label.
+        pictures_are_complete: `load_pictures` gives the images of all objects, not just of those with a label.
 
     A source whose relations read local files after `load` has `files`, their paths; one that left something out says so
     in `notes`, a sentence each.

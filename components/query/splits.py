@@ -102,7 +102,7 @@ def _deal_folds(database: duckdb.DuckDBPyConnection, settings: Settings) -> None
 
 
 def _homes(database: duckdb.DuckDBPyConnection, hash_column: str) -> list[tuple[str, int, str]]:
-    """(commonest class, pictures, group), class by class, the largest groups first and equal ones by hash."""
+    """(commonest class, images, group), class by class, the largest groups first and equal ones by hash."""
     return database.execute(f"""
         SELECT first(class ORDER BY pictures DESC, class) AS home, CAST(sum(pictures) AS BIGINT) AS size, "group"
         FROM (SELECT "group", class, count(*) AS pictures FROM chosen GROUP BY ALL) JOIN hashes USING ("group")

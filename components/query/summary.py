@@ -19,10 +19,10 @@ class Selection:
     Attributes:
         shards: Names of the shards that have objects, such as `00000-of-00004`.
         classes: Every class found, largest first; `left_out` says why one was not kept.
-        per_split: (class, split) -> pictures.
+        per_split: (class, split) -> images.
         counts: Objects on the way to a class.
-        without_picture: Objects that have a class and no picture.
-        capped: Pictures beyond `max_images_per_class`.
+        without_picture: Objects that have a class and no image.
+        capped: Images beyond `max_images_per_class`.
         reassignments: Groups that are in another split than their hash says.
         not_asked: Objects that have a class and that the source was not asked about: the class is full, or too small.
         failed: Object id -> why the source gave no answer about it.
@@ -74,7 +74,7 @@ class Selection:
         }
 
     def first_line(self) -> str:
-        """How many pictures, classes, shards and objects."""
+        """How many images, classes, shards and objects."""
         splits = ", ".join(f"{self.pictures(split):,} {split}" for split in SPLITS)
         return (
             f"{sum(self.per_split.values()):,} pictures in {len(self.labels)} classes of {self.label} "

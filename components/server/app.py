@@ -21,7 +21,7 @@ from components.server.settings import ServerSettings
 from components.server.upload import read_picture
 
 FOLDER = Path(__file__).parent
-# Only pictures may come from elsewhere (the preview of a URL that a person gave); scripts and styles never.
+# Only images may come from elsewhere (the preview of a URL that a person gave); scripts and styles never.
 PAGE_POLICY = (
     "default-src 'self'; img-src 'self' blob: data: http: https:; "
     "base-uri 'none'; form-action 'self'; frame-ancestors 'none'"
@@ -61,7 +61,7 @@ async def page(asked: Asked) -> Response:
 
 
 async def classify(asked: Asked) -> Response:
-    """The likeliest labels of one picture: a file, raw bytes or `{"url": ...}`."""
+    """The likeliest labels of one image: a file, raw bytes or `{"url": ...}`."""
     top = _top(asked.query_params.get("top", "5"))
     async with asked.received() as body:
         [row] = await asked.predict([await read_picture(asked, body)])

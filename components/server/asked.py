@@ -39,7 +39,7 @@ class Service:
         self.fetching = 0
 
     def fetch_ended(self) -> None:
-        """A picture was fetched by its URL, or could not be."""
+        """An image was fetched by its URL, or could not be."""
         self.fetching -= 1
 
 

@@ -24,9 +24,9 @@ class Prediction:
 
 
 class Engine:
-    """Lets at most `queue` requests in, and one picture at a time to the classifier, in the order of arrival.
+    """Lets at most `queue` requests in, and one image at a time to the classifier, in the order of arrival.
 
-    Decoding happens in the picture's turn too: so a worker holds one decoded picture, however many wait.
+    Decoding happens in the image's turn too: so a worker holds one decoded image, however many wait.
     """
 
     def __init__(self, classifier: Classifier, monitor: Monitor, queue: int) -> None:
@@ -54,9 +54,9 @@ class Engine:
         """Probabilities, [len(images), classes] float32; `counted`: whether the monitor counts them.
 
         Raises:
-            RequestError: one is no picture (413, 415, 422).
+            RequestError: one is no image (413, 415, 422).
         """
-        # A turn for each picture: who has many goes back to the end of the line after each.
+        # A turn for each image: who has many goes back to the end of the line after each.
         loop = asyncio.get_running_loop()
         rows = np.stack([await loop.run_in_executor(self._thread, self._predict_one, image) for image in images])
         if counted:

@@ -32,7 +32,7 @@ class RequestError(Exception):
 
 
 def from_image_error(error: ImageError) -> RequestError:
-    """The answer to a picture that is none."""
+    """The answer to an image that is none."""
     status, message = _IMAGE_ERRORS.get(error.reason, (422, "the picture is damaged and cannot be read"))
     return RequestError(status, message, error.reason)
 

@@ -141,7 +141,7 @@ def _v2_paths(model: str) -> Schema:
 
 
 def _example_picture() -> str:
-    """A picture that can be sent as it stands: so the examples in the document are requests that work."""
+    """An image that can be sent as it stands: so the examples in the document are requests that work."""
     return base64.b64encode(imaging.encode_jpeg(np.full((16, 16, 3), 128, np.uint8), 50)).decode()
 
 

@@ -1,4 +1,4 @@
-"""What of a picture is looked at before it is decoded."""
+"""What of an image is looked at before it is decoded."""
 
 import io
 import warnings

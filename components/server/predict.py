@@ -22,13 +22,13 @@ def predict_files(model: Classifier, images: list[str]) -> list[Ranking]:
     The URLs are the user's own, so they may lead into a private network.
 
     Raises:
-        PipelineError: one of `images` cannot be read or is no picture; the message names it.
+        PipelineError: one of `images` cannot be read or is no image; the message names it.
     """
     return [_ranking(model, image, functools.partial(_read, image)) for image in images]
 
 
 def predict_bytes(model: Classifier, data: bytes, name: str) -> Ranking:
-    """The same of a picture's own bytes; `name` is for messages. Raises PipelineError."""
+    """The same of an image's own bytes; `name` is for messages. Raises PipelineError."""
     return _ranking(model, name, lambda: _limited(data))
 
 

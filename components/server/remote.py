@@ -1,4 +1,4 @@
-"""Fetches a picture by its URL, for a stranger: only http(s), only public addresses, with limits of size and time."""
+"""Fetches an image by its URL, for a stranger: only http(s), only public addresses, with limits of size and time."""
 
 import concurrent.futures
 import contextlib

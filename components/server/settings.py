@@ -20,7 +20,7 @@ class ServerSettings:
         workers: processes, each with one single-threaded engine; 0 for one per core.
         queue: requests that may wait or run in one worker; further ones are answered 503.
         sha256: digest that the model must have (components.artifacts.classifier.digest); empty for any.
-        test_accuracy: share of the test pictures that the model had right, for the page; None if it is not known. The
+        test_accuracy: share of the test images that the model had right, for the page; None if it is not known. The
             model's card cannot say it: it is written before the evaluation.
         read_seconds: how long a client may take to send its request.
         answer_seconds: how long an answer may take, from the first byte of the request on; then it is 503.

@@ -1,4 +1,4 @@
-"""The picture in a request: a form's file, the raw body, or JSON with a URL or base64. Always bytes, never a name."""
+"""The image in a request: a form's file, the raw body, or JSON with a URL or base64. Always bytes, never a name."""
 
 import asyncio
 import base64
@@ -26,7 +26,7 @@ _fetchers = ThreadPoolExecutor(FETCHES, "fetcher")
 
 
 async def read_picture(asked: Asked, body: bytes) -> bytes:
-    """The bytes of the one picture in `body`. What they are is found by their content, not by type or name.
+    """The bytes of the one image in `body`. What they are is found by their content, not by type or name.
 
     Raises:
         RequestError: there is none or more than one, or its URL cannot be fetched.
@@ -104,7 +104,7 @@ class _Form:
 
 
 def from_form(content_type: str, body: bytes) -> bytes:
-    """The one picture in a form: its file that is not empty, or else a part without a file name.
+    """The one image in a form: its file that is not empty, or else a part without a file name.
 
     Raises:
         RequestError: 400, there is none or more than one, or it is no form.

@@ -48,10 +48,10 @@ async def histogram(asked: Asked) -> Response:
 
 
 async def predict(asked: Asked) -> Response:
-    """Probabilities of `instances` (a row each) or `inputs` (columns): pictures as `{"b64": "..."}`.
+    """Probabilities of `instances` (a row each) or `inputs` (columns): images as `{"b64": "..."}`.
 
     As TensorFlow Serving answers for the SavedModel: `probabilities` and `labels`, a list of all classes for each
-    picture. A row also has the likeliest `label` and its `probability`.
+    image. A row also has the likeliest `label` and its `probability`.
     """
     checked_model(asked)
     engine = asked.engine
@@ -80,7 +80,7 @@ routes = [
 
 
 def _read(body: bytes) -> tuple[dict, list[bytes]]:
-    """The request's JSON, and its pictures. Raises RequestError 400."""
+    """The request's JSON, and its images. Raises RequestError 400."""
     content = parse_json(body)
     _check_signature(content)
     return content, _pictures(content)

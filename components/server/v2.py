@@ -26,7 +26,7 @@ async def live(asked: Asked) -> Response:
 
 
 async def ready(asked: Asked) -> Response:
-    """A worker answers only after it has predicted a real picture: so whoever gets an answer here, it is yes."""
+    """A worker answers only after it has predicted a real image: so whoever gets an answer here, it is yes."""
     return JSONResponse({"ready": True})
 
 
@@ -50,7 +50,7 @@ async def model_ready(asked: Asked) -> Response:
 
 
 async def infer(asked: Asked) -> Response:
-    """Classifies the pictures of the one input, a BYTES tensor of encoded files (base64 in JSON)."""
+    """Classifies the images of the one input, a BYTES tensor of encoded files (base64 in JSON)."""
     name, engine = checked_model(asked), asked.engine
     async with asked.received() as body:
         length = asked.headers.get("inference-header-content-length")
@@ -82,7 +82,7 @@ routes = [
 
 
 def _read(body: bytes, header_length: str | None) -> tuple[dict, list[bytes]]:
-    """The request's JSON, and its pictures. Raises RequestError 400."""
+    """The request's JSON, and its images. Raises RequestError 400."""
     text, binary = tensors.split_body(body, header_length)
     content = parse_json(text)
     if not isinstance(content.get("id", ""), str):

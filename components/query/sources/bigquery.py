@@ -60,7 +60,7 @@ def open_source(settings: Settings) -> "BigQuerySource":
 
 
 class BigQuerySource:
-    """Objects and picture addresses in two BigQuery tables, joined and filtered there."""
+    """Objects and image addresses in two BigQuery tables, joined and filtered there."""
 
     label = "culture"
     applies_where = True
@@ -119,7 +119,7 @@ class BigQuerySource:
         database.execute("CREATE VIEW raw AS SELECT * EXCLUDE (addresses) FROM results")
 
     def load_pictures(self, database: duckdb.DuckDBPyConnection) -> None:
-        """The addresses; for a picture without one, what the bucket holds under the object's id."""
+        """The addresses; for an image without one, what the bucket holds under the object's id."""
         database.execute(
             "CREATE TABLE addresses AS SELECT object_id, unnest(addresses) AS original_image_url FROM results"
         )

@@ -24,7 +24,7 @@ def renamed(table: str, columns: dict[str, str]) -> str:
 
 
 def objects_with_addresses(matching_objects: str, images: str, addresses: list[str]) -> str:
-    """A row per object, with the list `addresses`: '' for a picture that has none; `images` is `renamed`, or empty."""
+    """A row per object, with the list `addresses`: '' for an image that has none; `images` is `renamed`, or empty."""
     address = f"COALESCE({', '.join(f'NULLIF(TRIM({quoted(name)}), {_EMPTY})' for name in addresses)}, {_EMPTY})"
     if not images:
         return f"SELECT matching.*, [{address}] AS addresses FROM ({matching_objects}) AS matching"

@@ -19,7 +19,7 @@ REQUESTS_PER_SECOND = 5
 PER_PAGE = 500
 # Of one search Flickr gives out the first 4,000 photos; further pages repeat the last.
 MOST_PHOTOS = 4000
-# Those that let anyone show and change a picture. https://www.flickr.com/services/api/flickr.photos.licenses.getInfo
+# Those that let anyone show and change an image. https://www.flickr.com/services/api/flickr.photos.licenses.getInfo
 LICENSES = {
     "4": "CC BY 2.0",
     "5": "CC BY-SA 2.0",
@@ -85,7 +85,7 @@ class FlickrSource:
             progress.update(note=f"{len(photos)} photos of {keyword}")
 
     def load_pictures(self, database: duckdb.DuckDBPyConnection) -> None:
-        """One picture a photo."""
+        """One image a photo."""
         create_pictures(database, "objects", base="")
 
     def describe_attributes(self, settings: Settings) -> None:
@@ -101,7 +101,7 @@ class FlickrSource:
             pages = int(answer["pages"])
             for photo in answer["photo"]:
                 if str(photo["id"]) not in photos and shown < self.most:
-                    # One without an address is kept as well: it is counted as an object without a picture.
+                    # One without an address is kept as well: it is counted as an object without an image.
                     photos[str(photo["id"])] = photo
                     shown += bool(_address(photo))
             page += 1

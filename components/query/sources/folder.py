@@ -1,6 +1,6 @@
 """source=folder: a folder per class, local or in a bucket.
 
-A file with the usual ending of a picture is taken for one, and the fetch step reads it; of any other the content
+A file with the usual ending of an image is taken for one, and the fetch step reads it; of any other the content
 decides. What is left out is said.
 """
 
@@ -22,7 +22,7 @@ from components.query.settings import QueryError, Settings
 from components.query.state import file_state
 from components.shared.storage import storage
 
-# Taken for pictures by their names: the fetch step reads them, and tells what each one is.
+# Taken for images by their names: the fetch step reads them, and tells what each one is.
 EXTENSIONS = {".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".gif", ".tif", ".tiff", ".bmp", ".avif"}
 # Folders that cameras' cards, file servers and programs make, with thumbnails and deleted files in them.
 SYSTEM_FOLDERS = {"@eadir", "@recycle", "#recycle", "#snapshot", "$recycle.bin", "__macosx", "lost+found"}
@@ -40,7 +40,7 @@ def open_source(settings: Settings) -> "FolderSource":
 
 
 class FolderSource:
-    """Pictures in folders. Columns: `folder` (the first below the root: the class), `parent` (the picture's own)."""
+    """Images in folders. Columns: `folder` (the first below the root: the class), `parent` (the image's own)."""
 
     label = "folder"
     applies_where = False
@@ -70,7 +70,7 @@ class FolderSource:
         return digest.hexdigest()
 
     def load(self, database: duckdb.DuckDBPyConnection) -> None:
-        """Creates `raw`, a row per picture. Raises QueryError if there is none, or all are of one class."""
+        """Creates `raw`, a row per image. Raises QueryError if there is none, or all are of one class."""
         self._open(database)
         pictures = self._pictures()
         self._find_split(pictures)
@@ -89,14 +89,14 @@ class FolderSource:
             raise QueryError(f"table={self.root}: {kind}; source=folder reads a folder with a folder per class")
 
     def load_pictures(self, database: duckdb.DuckDBPyConnection) -> None:
-        """One picture an object."""
+        """One image an object."""
         create_pictures(database, "objects", base=self.root)
 
     def describe_attributes(self, settings: Settings) -> None:
         """Described after listing."""
 
     def _pictures(self) -> list[PurePosixPath]:
-        """The pictures below the root; `notes` says what else there is."""
+        """The images below the root; `notes` says what else there is."""
         names = sorted(self._names())
         readable = [name for name in names if _is_utf8(name)]
         if len(readable) < len(names):
@@ -188,7 +188,7 @@ class FolderSource:
         inner = path.parts[self.is_split :]
         in_folder = len(inner) > 1
         return {
-            # The extension stays: a.jpg and a.png are two pictures.
+            # The extension stays: a.jpg and a.png are two images.
             "object_id": str(path),
             "folder": inner[0] if in_folder else None,
             "parent": inner[-2] if in_folder else None,

@@ -1,4 +1,4 @@
-"""source=met: The Met's open-access CSV, and its collection API for the addresses of the pictures. No credentials.
+"""source=met: The Met's open-access CSV, and its collection API for the addresses of the images. No credentials.
 
 https://metmuseum.github.io
 """
@@ -41,7 +41,7 @@ def open_source(settings: Settings) -> "MetSource":
 
 
 class MetSource:
-    """The Met: objects from its CSV (column names as on BigQuery: object_id, culture), pictures from its API."""
+    """The Met: objects from its CSV (column names as on BigQuery: object_id, culture), images from its API."""
 
     label = "culture"
     applies_where = False
@@ -73,7 +73,7 @@ class MetSource:
         load_table(database, "raw", table, [(theirs, ours) for ours, theirs in columns.items()])
 
     def load_pictures(self, database: duckdb.DuckDBPyConnection) -> None:
-        """Asks the API about objects in the public domain (it has no pictures of others) until each class is full.
+        """Asks the API about objects in the public domain (it has no images of others) until each class is full.
 
         With `max_images_per_class` that is far fewer requests than objects: classes too small to be kept are not asked
         about, and of each other class as many as it needs, in the order in which the cap would take them.
@@ -100,7 +100,7 @@ class MetSource:
         self.not_asked = scalar(database, "SELECT count(*) FROM labelled") - asked
 
     def describe_attributes(self, settings: Settings) -> None:
-        """Described from the CSV: objects are counted, as only the API knows who has pictures."""
+        """Described from the CSV: objects are counted, as only the API knows who has images."""
 
     def _waiting(self, database: duckdb.DuckDBPyConnection) -> dict[str, list[str]]:
         """Class -> ids still to ask about, the next one last; of the largest `max_classes`."""
@@ -145,7 +145,7 @@ class MetSource:
             answers.keep(dict(got))
 
     def _addresses(self, object_id: str) -> list[str] | None:
-        """URLs of the object's pictures, the main one first; None, and an entry in `failed`, without an answer."""
+        """URLs of the object's images, the main one first; None, and an entry in `failed`, without an answer."""
         if self._failures_in_a_row >= MOST_FAILURES_IN_A_ROW:
             return None
         try:

@@ -29,7 +29,7 @@ class SampleSource:
         return ""
 
     def load(self, database: duckdb.DuckDBPyConnection) -> None:
-        """Creates `raw` with The Met's 43 columns and the pictures' addresses."""
+        """Creates `raw` with The Met's 43 columns and the images' addresses."""
         rows = [
             {**row, "original_image_url": f"sample:{self.seed}/{row['object_id']}"} for row in sample.rows(self.seed)
         ]
@@ -38,7 +38,7 @@ class SampleSource:
         database.execute("CREATE TABLE raw AS SELECT * FROM sample_rows")
 
     def load_pictures(self, database: duckdb.DuckDBPyConnection) -> None:
-        """One picture an object."""
+        """One image an object."""
         create_pictures(database, "objects", base="")
 
     def describe_attributes(self, settings: Settings) -> None:

@@ -21,7 +21,7 @@ def open_source(settings: Settings) -> "TableSource":
 
 
 class TableSource:
-    """A table of objects; the pictures' addresses in it or in a second table."""
+    """A table of objects; the images' addresses in it or in a second table."""
 
     label = "culture"
     applies_where = False
@@ -40,7 +40,7 @@ class TableSource:
         return " ".join(table_state(uri) for uri in (self.settings.table, self.settings.images_table) if uri)
 
     def load(self, database: duckdb.DuckDBPyConnection) -> None:
-        """Creates `raw`, and `raw_images` of a table of pictures."""
+        """Creates `raw`, and `raw_images` of a table of images."""
         settings = self.settings
         tables = {"objects": self._open_objects(database)}
         if settings.images_table:
