@@ -26,6 +26,7 @@ from components.shared.errors import PipelineError
 from components.shared.storage import storage
 
 BACKLOG = 2048
+SEND_BUFFER = 65_536
 # File descriptors that are not for connections: libraries, the model, URLs being fetched.
 OTHER_FILES = 100
 # Numbers of mallopt(3), the same in every glibc.
@@ -149,6 +150,8 @@ def _listening(settings: ServerSettings) -> Iterator[socket.socket]:
     with listener:
         try:
             listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            # Of each connection, which takes it from here: what the kernel keeps for clients that do not read.
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER)
             listener.bind(address)
             # Bound is not enough to find out: with the option above two may be, if neither listens yet.
             listener.listen(1)

@@ -13,7 +13,7 @@ _BEGINNINGS = {
     "body": _POST + b"Content-Length: 60000\r\n\r\n",
     "large body": _POST + b"Content-Length: 10000000\r\n\r\n",
     "chunks": _POST + b"Transfer-Encoding: chunked\r\n\r\n",
-    "answer": b"GET /openapi.json HTTP/1.1\r\nHost: a\r\n\r\n" * 12,
+    "answer": b"GET /openapi.json HTTP/1.1\r\nHost: a\r\n\r\n" * 16,
 }
 _DRIPS = {"head": b"a", "body": b"a", "large body": b"a", "chunks": b"1\r\na\r\n"}
 

@@ -3,6 +3,9 @@
 import contextlib
 import socket
 import statistics
+import subprocess
+import sys
+import tempfile
 import time
 
 import pytest
@@ -20,19 +23,19 @@ CLASSIFY = b"POST /classify HTTP/1.1\r\nHost: a\r\nContent-Length: %d\r\n\r\n" %
 @pytest.mark.parametrize("number", [100, pytest.param(1000, marks=pytest.mark.slow)])
 def test_slow_clients_of_every_kind_at_once_take_nothing_from_others(classifier_dir, number):
     """The threads of former servers were theirs: 150 slow heads, and a probe took 12 s."""
-    with local.running_server(classifier_dir, "--workers", "2") as url, contextlib.ExitStack() as stack:
-        alone = _median(url, CLASSIFY)
-        before = processes.resident(url)
-        drips = [stack.enter_context(slow_clients.connected(url, kind, number)) for kind in slow_clients.KINDS]
-        times = []
-        # A machine that has other work measures that now and then.
-        for _ in range(5):
-            for drip in drips:
-                drip()
-            times.append((max(_median(url, probe) for probe in PROBES), _median(url, CLASSIFY) / alone))
-        grown = processes.resident(url) - before
+    with local.running_server(classifier_dir, "--workers", "2") as url:
+        alone, before, times = [_median(url, CLASSIFY)], processes.resident(url), []
+        with contextlib.ExitStack() as stack:
+            drips = [stack.enter_context(slow_clients.connected(url, kind, number)) for kind in slow_clients.KINDS]
+            for _ in range(5):
+                for drip in drips:
+                    drip()
+                times.append((max(_median(url, probe) for probe in PROBES), _median(url, CLASSIFY)))
+            grown = processes.resident(url) - before
+        alone.append(_median(url, CLASSIFY))
+    # The best of five: a machine that has other work measures that now and then.
     assert min(probe for probe, _ in times) < 0.1, times
-    assert min(ratio for _, ratio in times) < 2, times
+    assert min(classify for _, classify in times) < 2 * max(alone), (times, alone)
     assert grown < 30_000_000 + number * len(slow_clients.KINDS) * 30_000, f"{grown / 1e6:.0f} MB"
 
 
@@ -79,19 +82,13 @@ def test_the_next_request_has_its_limit_too(impatient, first):
         else:
             client.sendall(b"\r\n")
         got = b"".join(iter(lambda: client.recv(4096), b""))
-    assert got.startswith(b"HTTP/1.1 408") if first else got == b""
+    assert b"HTTP/1.1 408" in got if first else got == b""
 
 
 def test_an_answer_that_nobody_reads_is_given_up(impatient):
-    """It is larger than what the kernel keeps for a connection."""
-    body = b'{"instances": [%s]}' % b", ".join([b'{"b64": "/9j/"}'] * 200)
-    with contextlib.ExitStack() as stack:
-        clients = [stack.enter_context(slow_clients._client(impatient, "answer")) for _ in range(60)]
-        for client in clients:
-            with contextlib.suppress(OSError):
-                client.send(slow_clients._BEGINNINGS["answer"])
-        assert requests.post(f"{impatient}/v1/models/museum-classifier:predict", data=body).status_code in (415, 422)
-        [worker] = processes.workers(impatient)
+    """Sixteen documents are more than what the kernel keeps for a connection."""
+    [worker] = processes.workers(impatient)
+    with slow_clients.connected(impatient, "answer", 60):
         port, until = int(impatient.rpartition(":")[2]), time.monotonic() + 30
         while processes.connections(worker, port):
             assert time.monotonic() < until, "they are still held"
@@ -109,6 +106,23 @@ def test_early_bodies_are_not_a_place_in_the_queue(classifier_dir):
             # All the room for large bodies is taken, by those that send none: a newcomer gets that of one of them.
             large = RED + bytes(2_000_000)
             assert requests.post(f"{url}/classify", data=large).status_code == 200
+
+
+def test_of_too_many_connections_the_longest_idle_are_closed(classifier_dir):
+    """A process that may open 160 files keeps 60 connections: the newest, so that a newcomer is served."""
+    port = local.free_port()
+    command = f"ulimit -n 160; exec {sys.executable} -m components.server --model {classifier_dir} --workers 1"
+    with tempfile.TemporaryFile() as log, contextlib.ExitStack() as stack:
+        bash = ["bash", "-c", f"{command} --host 127.0.0.1 --port {port}"]
+        server = subprocess.Popen(bash, stdout=log, stderr=log)
+        stack.callback(server.wait, 30)
+        stack.callback(server.terminate)
+        url = f"http://127.0.0.1:{port}"
+        local.wait_until_ready(url, server, log)
+        clients = [stack.enter_context(slow_clients._client(url, "silent")) for _ in range(200)]
+        assert slow_clients.ask(url, PROBES[0])[0] == slow_clients.ask(url, CLASSIFY)[0] == 200
+        [worker] = processes.workers(url)
+        assert processes.connections(worker, port) <= 60 < len(clients)
 
 
 def test_pipelined_requests_are_answered_in_order_and_not_without_end(impatient):
