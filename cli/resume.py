@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 from cli import runs, wiring
-from components.artifacts import dataset
 from components.shared.storage import storage
 
 DATASET = "assemble/dataset"  # below the run's artifacts
@@ -61,6 +60,8 @@ def take_back(run: runs.Run, first: str, keep_pictures: bool = True) -> None:
 
 
 def _is_unfit(folder: Path) -> bool:
+    from components.artifacts import dataset
+
     return (folder / dataset.FILE_NAME).exists() and dataset.load(str(folder)).check["outcome"] == "fail"
 
 
