@@ -90,7 +90,7 @@ def test_every_stages_values_are_checked(pipeline, tmp_path, assignment, words):
     [
         (["run"], "tensorflow"),
         (["attributes"], "duckdb"),
-        (["inspect", "."], "pyarrow"),
+        (["inspect", "."], "numpy"),
         (["predict", "--model", ".", "picture.jpg"], "numpy"),
     ],
 )
