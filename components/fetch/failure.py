@@ -30,12 +30,19 @@ UNREACHABLE = frozenset({"host_down", "refused", "dns", "timeout"})
 # Of the statuses below 500, those that say something of us or of this moment, not of the image.
 _PASSING_STATUSES = frozenset({"http_401", "http_403", "http_407", "http_408", "http_425", "http_429"})
 
+_SOON = frozenset({"host_down", "refused", "timeout", "storage", "http_408", "http_425", "http_429"})
+
 
 def may_pass(reason: str) -> bool:
     """Whether an object that failed for `reason` is worth another try in a later run with the same settings."""
     if reason.startswith("http_"):
         return reason.startswith("http_5") or reason in _PASSING_STATUSES
     return reason != OK and reason not in FINAL_REASONS
+
+
+def passes_soon(reason: str) -> bool:
+    """Whether it is the host's or the store's trouble of this moment: in a few minutes the object may well be had."""
+    return reason.startswith("http_5") or reason in _SOON
 
 
 def is_lifted(reason: str, settings: Settings) -> bool:

@@ -18,13 +18,13 @@ import pyarrow.parquet as pq
 
 from components.artifacts.image_shard import LOG_COLUMNS, LOG_NAME, MADE_BY, OK, PARAMETERS, log_schema, tar_name
 from components.fetch import parts, pool
-from components.fetch.failure import UNREACHABLE, is_lifted, may_pass
+from components.fetch.failure import UNREACHABLE, is_lifted, may_pass, passes_soon
 from components.fetch.outcome import Outcome
 from components.fetch.rows import Row, Rows
 from components.fetch.settings import Limits, Settings, ShardSettings
 from components.shared import parquet
 from components.shared.cores import available_cores
-from components.shared.errors import PipelineError
+from components.shared.errors import PipelineError, TransientError
 from components.shared.progress import Progress
 from components.shared.storage import storage
 
@@ -39,6 +39,10 @@ _LINE_SCHEMA = pa.schema([it.with_type(pa.string()) if it.name == "thumbnail" el
 
 class FetchError(PipelineError):
     """Too many images could not be had."""
+
+
+class HostTrouble(FetchError, TransientError):
+    """Too many images could not be had now: without those that may come in a few minutes it would not be too many."""
 
 
 @dataclass(frozen=True)
@@ -115,7 +119,9 @@ def fetch_shard(
         work.write_log()
     summary = work.summary(time.monotonic() - started)
     if too_many := _too_many(summary, settings.max_failed_fraction, rows.total):
-        raise FetchError(_failed_text(summary, too_many, work.publish_log()))
+        lasting = sum(count for reason, count in summary.reasons.items() if not passes_soon(reason))
+        kind = FetchError if lasting > settings.max_failed_fraction * rows.total else HostTrouble
+        raise kind(_failed_text(summary, too_many, work.publish_log()))
     work.finish()
     return summary
 

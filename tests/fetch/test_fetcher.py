@@ -17,7 +17,7 @@ from components.fetch.failure import Failure
 from components.fetch.fetcher import FetchError, fetch_shard
 from components.fetch.objects import located
 from components.shared import cores, imaging, sample
-from components.shared.errors import PipelineError
+from components.shared.errors import PipelineError, TransientError
 from tests.fakes.image_server import Server, jpeg
 from tests.helpers.fetch_settings import fetch_settings
 from tests.helpers.fetched_shards import QUICK, SHARD, read_log, read_tar, write_objects
@@ -127,6 +127,17 @@ def test_a_shard_that_is_too_many_for_the_whole_fails(tmp_path):
         addresses = {f"o{k}": f"{server.url}/status/404/{k}" for k in range(5)}
         with pytest.raises(FetchError, match="5 of 5 pictures .* max_failed_fraction=0.2 of all 24"):
             fetch(tmp_path, addresses, others=19, image_base=server.url, max_failed_fraction=0.2)
+
+
+@pytest.mark.parametrize(("path", "passes"), [("/status/503", True), ("/status/404", False)])
+def test_what_the_step_tries_again_by_itself(tmp_path, path, passes):
+    """A museum that is away for some minutes ends no run; one that has no such pictures does at once."""
+    limits = replace(QUICK, attempts=1)
+    with Server() as server:
+        addresses = {f"o{k}": f"{server.url}{path if k else '/ok/0'}" for k in range(4)}
+        with pytest.raises(FetchError) as caught:
+            fetch(tmp_path, addresses, limits, image_base=server.url, max_failed_fraction=0.2)
+    assert isinstance(caught.value, TransientError) == passes
 
 
 def test_a_shard_whose_host_is_down_fails(tmp_path):
