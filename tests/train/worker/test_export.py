@@ -28,7 +28,10 @@ TOLERANCE = 2e-4
 TOLERANCES = {"efficientnet_v2_s": 2e-3}
 SMALL = ("simple_cnn", "mobilenet_025")  # the others are only converted in the slow run
 # Half a minute and more each, or built as one that is converted in any case.
-LARGE = ("inception_resnet_v2", "efficientnet_v2_s", "resnet101", "convnext_tiny", "vgg19", "mobilenet_v3_large")
+LARGE = (
+    "inception_resnet_v2", "efficientnet_v2_b0", "efficientnet_v2_s", "resnet101", "convnext_tiny", "vgg19",
+    "mobilenet", "mobilenet_075", "mobilenet_050", "mobilenet_v3_large",
+)  # fmt: skip
 
 
 def _marks(name: str) -> list:

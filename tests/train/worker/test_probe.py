@@ -174,6 +174,7 @@ def test_the_nearest_training_example_is_by_angle():
     assert probe.nearest(train_features, np.array([7, 9]), np.array([[5, 1], [1, 5]], np.float32)).tolist() == [7, 9]
 
 
+@pytest.mark.slow
 def test_of_very_many_examples_a_part_decides_and_the_others_are_seen_once(weights, dataset, tmp_path, monkeypatch):
     monkeypatch.setattr(probe, "DECIDING", 60)
     computed, of = {}, Features.of
