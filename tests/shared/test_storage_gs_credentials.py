@@ -6,7 +6,7 @@ import traceback
 
 import pytest
 
-from components.serve.objects import surroundings
+from components.serve.objects import inherited
 from components.shared.storage import access, storage
 from components.shared.storage.access import gs_credentials, pod_environment
 from tests.fakes.google_server import MARK
@@ -72,7 +72,7 @@ def test_the_server_reads_with_what_the_step_passes_on(pod, google, monkeypatch)
     pod["configmaps/kfp-launcher"] = launcher(default=named("sa.json"))
     pod["secrets/gcp"] = secret(**{"sa.json": google.account("steps@test")})
     step = {"metadata": {}, "spec": {"containers": [{"name": "main"}]}}
-    around = surroundings(step, pod_environment("gs://bucket/model"), own_account=True)
+    around = inherited(step, pod_environment("gs://bucket/model"), own_account=True)
     reference = {"secretKeyRef": {"name": "gcp", "key": "sa.json"}}
     assert around.environment == [{"name": "GS_CREDENTIALS_JSON", "valueFrom": reference}]
     value = base64.b64decode(pod["secrets/gcp"]["data"]["sa.json"]).decode()
@@ -84,7 +84,7 @@ def test_the_server_reads_with_what_the_step_passes_on(pod, google, monkeypatch)
     # And a step that has the variable itself hands it on as it has it.
     assert pod_environment("gs://bucket/model") == []
     step["spec"]["containers"][0]["env"] = around.environment
-    assert surroundings(step, [], own_account=True).environment == around.environment
+    assert inherited(step, [], own_account=True).environment == around.environment
 
 
 @pytest.mark.parametrize("damage", ["cut", "list", "field", "pem"])

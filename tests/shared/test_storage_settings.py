@@ -190,7 +190,7 @@ def test_kfps_store_and_one_of_the_users_own_at_once(pod, s3_endpoint, monkeypat
 
 
 def test_a_server_gets_the_launchers_store_where_the_steps_own_secret_does_not_exist(pod, monkeypatch):
-    from components.serve.objects import surroundings
+    from components.serve.objects import inherited
 
     pod["configmaps/kfp-launcher"] = {
         "data": {
@@ -203,7 +203,7 @@ def test_a_server_gets_the_launchers_store_where_the_steps_own_secret_does_not_e
     step = {"metadata": {}, "spec": {"containers": [{"name": "main", "env": environment}]}}
 
     def key() -> dict:
-        around = surroundings(step, pod_environment("s3://bucket/key"), own_account=True)
+        around = inherited(step, pod_environment("s3://bucket/key"), own_account=True)
         (found,) = [entry for entry in around.environment if entry["name"] == "AWS_ACCESS_KEY_ID"]
         return found["valueFrom"]["secretKeyRef"]
 
