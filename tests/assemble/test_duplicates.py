@@ -216,6 +216,7 @@ def test_of_other_collections_few_pictures_are_taken_for_copies():
     assert all(one.startswith("person/") and other.startswith("person/") for one, other in copies - houses)
 
 
+@pytest.mark.slow
 def test_thousands_of_copies_of_one_picture_do_not_explode(tmp_path):
     """3,000 re-encoded placeholders have 4.5 million pairs; the one in test stays. 1,250 of 1,500 blank ones are equal
     files."""

@@ -41,6 +41,7 @@ def test_guessing(targets, answers, classes, beaten, reason):
     assert re.search(reason, str(found)), str(found)
 
 
+@pytest.mark.slow
 def test_answers_dealt_at_random_pass_hardly_ever():
     """Of 200 models that know nothing, on splits of all sizes and shapes, at most one in twenty."""
     random, passed = np.random.default_rng(7), 0

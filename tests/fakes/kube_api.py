@@ -187,7 +187,8 @@ class _Handler(BaseHTTPRequestHandler):
         self.end_headers()
         try:
             for chunk in chunks:
-                self.wfile.write(b"%x\r\n%s\r\n" % (len(chunk), chunk))
+                if chunk:  # an empty one would be the end, and the real end the start of the next answer
+                    self.wfile.write(b"%x\r\n%s\r\n" % (len(chunk), chunk))
                 self.wfile.flush()
             self.wfile.write(b"0\r\n\r\n")
         except ConnectionError:  # the client left, or the test cuts the line

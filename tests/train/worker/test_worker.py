@@ -147,6 +147,7 @@ def test_stopped_while_tensorflow_is_imported(make_settings, dataset, tmp_path):
     assert worker.lines[-1].startswith("preempted: stopped ") and "nothing is lost" in worker.lines[-1]
 
 
+@pytest.mark.slow
 def test_onednn_bf16_multiplies_in_bfloat16(make_settings, dataset, tmp_path, monkeypatch):
     monkeypatch.delenv("ONEDNN_DEFAULT_FPMATH_MODE", raising=False)
     monkeypatch.setenv("ONEDNN_VERBOSE", "1")  # oneDNN tells each operation and how it may calculate
