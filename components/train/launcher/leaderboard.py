@@ -101,7 +101,7 @@ def _lead(winner: Entry, others: Sequence[Entry]) -> str:
     """Which model to take and what it costs, and which one answers faster without being clearly worse."""
     text = (
         f"{winner.model} goes on to the evaluation: {percent(winner.accuracy)} of the validation pictures are right, "
-        f"at {_cost(winner)} per picture"
+        f"at {_cost(winner)}"
     )
     trained = [entry for entry in others if not entry.error]
     if not trained:
@@ -121,7 +121,7 @@ def _lead(winner: Entry, others: Sequence[Entry]) -> str:
 
 
 def _cost(entry: Entry) -> str:
-    return f"{entry.latency:.1f} ms and {entry.size / 1e6:.1f} MB"
+    return f"{entry.latency:.1f} ms per picture and {entry.size / 1e6:.1f} MB"
 
 
 def _row(entry: Entry) -> list[object]:

@@ -147,7 +147,7 @@ def test_the_leaderboard_ranks_and_names_what_failed(tmp_path):
     leaderboard.save([broken, slow, fast], str(tmp_path / "board.html"))
     page = (tmp_path / "board.html").read_text()
     assert page.index(">fast<") < page.index(">slow<")
-    assert "90.0\u00a0% of the validation pictures are right, at 1.0 ms and 1.0 MB per picture, as with slow" in page
+    assert "90.0\u00a0% of the validation pictures are right, at 1.0 ms per picture and 1.0 MB, as with slow" in page
     assert "broken could not be trained: out of &lt;memory&gt;" in page
 
 
