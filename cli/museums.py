@@ -14,7 +14,7 @@ def main(options: argparse.Namespace) -> int:
     if not console.is_terminal:
         console = Console(width=160)
     table = Table(box=None, title="Collections by name: source=NAME", title_justify="left")
-    for heading in ("name", "whose", "works", "open images", "labels worth learning", "checked", "needs"):
+    for heading in ("name", "whose", "works", "open images", "labels worth learning", "documentation read", "needs"):
         table.add_column(heading, justify="right" if heading == "works" else "left", overflow="fold")
     for name in collections.names():
         found = collections.load(name)

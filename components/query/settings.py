@@ -91,7 +91,7 @@ class Settings:
         object.__setattr__(self, "source", source.strip())
         object.__setattr__(self, "keywords", keywords or self.keywords)
         if not self.is_named:
-            choice("source", self.source, (*self.sources, *_museums()))
+            choice("source", self.source, tuple(dict.fromkeys((*self.sources, *_museums()))))
         choice("rights", self.rights, ("auto", "open", "any"))
         if keywords and self.source != "flickr":
             raise refuse("source", f"{source}:{keywords}", "only source=flickr takes keywords after a colon")

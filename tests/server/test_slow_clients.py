@@ -12,6 +12,7 @@ import pytest
 import requests
 
 from components.serve import local
+from components.server import bodies
 from tests.helpers import processes, slow_clients
 from tests.helpers.colour_model import picture
 
@@ -92,7 +93,7 @@ def test_an_answer_that_nobody_reads_is_given_up(impatient):
         port, until = int(impatient.rpartition(":")[2]), time.monotonic() + 30
         while processes.connections(worker, port):
             assert time.monotonic() < until, "they are still held"
-            time.sleep(0.1)
+            time.sleep(0.1)  # a poll; the deadline is above
 
 
 def test_early_bodies_are_not_a_place_in_the_queue(classifier_dir):
@@ -100,10 +101,10 @@ def test_early_bodies_are_not_a_place_in_the_queue(classifier_dir):
     with local.running_server(classifier_dir, "--workers", "1", "--queue", "2") as url:
         with slow_clients.connected(url, "body", 3):
             assert requests.post(f"{url}/classify", data=RED).status_code == 200
-        time.sleep(1.1)
         with slow_clients.connected(url, "large body", 16):
-            time.sleep(1.1)
-            # All the room for large bodies is taken, by those that send none: a newcomer gets that of one of them.
+            # All the room for large bodies is taken, by those that send none: a newcomer gets that of one of them once
+            # it is slow, which only time makes it.
+            time.sleep(bodies.SLOW_SECONDS + 0.1)
             large = RED + bytes(2_000_000)
             assert requests.post(f"{url}/classify", data=large).status_code == 200
 
