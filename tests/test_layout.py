@@ -58,6 +58,7 @@ def names_of_artifacts() -> tuple[set[str], list[set[str]]]:
     from components.artifacts import (
         classifier,
         dataset,
+        embeddings,
         image_shard,
         index,
         objects,
@@ -70,7 +71,7 @@ def names_of_artifacts() -> tuple[set[str], list[set[str]]]:
     files = {objects.LABELS, image_shard.LOG_NAME, dataset.FILE_NAME, dataset.EXAMPLES, predictions.TABLE}
     files |= {predictions.REFERENCE, classifier.TFLITE, classifier.KERAS, classifier.CARD, verdict.FILE_NAME}
     files |= {value for name, value in vars(service).items() if name.endswith(("LABEL", "ANNOTATION"))}
-    files.add(objects.SLICE_PREFIX)
+    files |= {objects.SLICE_PREFIX, embeddings.FILE_NAME}
     return files, [set(image_shard.LOG_COLUMNS), set(index.MEASURED.names), set(records.SCHEMA), set(objects.SPLITS)]
 
 
