@@ -23,16 +23,11 @@ from collections.abc import Callable
 import numpy as np
 
 from components.artifacts.objects import LABELS, read_labels
-from components.shared import imaging
-from components.shared.errors import PipelineError
+from components.shared import engines, imaging
+from components.shared.engines import ENGINES, LITE_ENGINES, ModelError
 from components.shared.storage import storage
 
 SAVED_MODEL, KERAS, TFLITE, CARD = "1", "model.keras", "model.tflite", "model_card.json"
-ENGINES = ("litert", "savedmodel")
-
-
-class ModelError(PipelineError):
-    """A folder that is no classifier: none or two models, a file missing, or parts that do not fit each other."""
 
 
 class Classifier:
@@ -41,7 +36,7 @@ class Classifier:
     Attributes:
         labels: the classes, in the order of the probabilities.
         card: what `model_card.json` says.
-        engine: one of ENGINES.
+        engine: one of components.shared.engines.ENGINES.
         digest: SHA-256 over the model's files: the version of this classifier.
     """
 
@@ -81,7 +76,7 @@ class Classifier:
 
     def _prepared(self, image: bytes) -> np.ndarray | bytes:
         stored = self.card["stored_size"]
-        if self.engine == "litert":
+        if self.engine in LITE_ENGINES:
             return imaging.model_input(image, stored, self.card.get("view", "center"))
         # The SavedModel decodes and crops by itself. It gets the stored image, lossless, so that formats which
         # TensorFlow cannot decode work too and the resizing is the same one.
@@ -158,11 +153,22 @@ def _load_local(directory: str, engine: str) -> Classifier:
     card, labels = read_card(directory), read_labels(os.path.join(directory, LABELS))
     if card.get("labels", labels) != labels:
         raise ModelError(f"{LABELS} and {CARD} in {directory} name different labels: they are not of one model")
-    model = os.path.join(directory, needed[0])
-    run, classes = _litert(model, card) if engine == "litert" else _saved_model(os.path.dirname(model))
-    if classes not in (None, len(labels)):
-        raise ModelError(f"{model} has {classes} classes, but {LABELS} has {len(labels)} lines")
-    return Classifier(labels, card, engine, digest(directory, engine), run)
+    network = _network(os.path.join(directory, needed[0]), card["stored_size"], engine)
+    if network.classes not in (None, len(labels)):
+        raise ModelError(f"{needed[0]} in {directory} has {network.classes} classes, "
+                         f"but {LABELS} has {len(labels)} lines")  # fmt: skip
+    return Classifier(labels, card, engine, digest(directory, engine), network.run)
+
+
+def _network(path: str, stored_size: int, engine: str) -> engines.Network:
+    """The model's file in an engine; ModelError where it does not fit the size of the stored images."""
+    if engine not in LITE_ENGINES:
+        return engines.load(os.path.dirname(path), engine)
+    network, size = engines.load(path, engine), imaging.input_size(stored_size)
+    if network.shape != (1, size, size, 3):
+        shape = " x ".join(map(str, network.shape))
+        raise ModelError(f"{path} takes {shape}, but stored_size {stored_size} in {CARD} gives {size} pixels")
+    return network
 
 
 def _needed(names: list[str] | dict, engine: str, where: str) -> list[str]:
@@ -185,65 +191,6 @@ def _needed(names: list[str] | dict, engine: str, where: str) -> list[str]:
 
 def _local_names(directory: str) -> list[str]:
     return [os.path.relpath(file.uri, directory) for file in storage.list_files(directory)]
-
-
-def _litert(path: str, card: dict) -> tuple[Callable[[np.ndarray], np.ndarray], int]:
-    """The model as a function from [M, M, 3] uint8 to [classes] float32, and its number of classes."""
-    from ai_edge_litert.interpreter import Interpreter
-
-    try:
-        # One thread: the server runs one engine a core, which serves more than one engine on all cores.
-        interpreter = Interpreter(model_path=path, num_threads=1)
-        interpreter.allocate_tensors()
-    except (ValueError, RuntimeError) as error:
-        raise ModelError(f"{path} is no LiteRT model: {error}") from error
-    source, target = interpreter.get_input_details()[0], interpreter.get_output_details()[0]
-    size = imaging.input_size(card["stored_size"])
-    if list(source["shape"]) != [1, size, size, 3]:
-        shape = " x ".join(map(str, source["shape"]))
-        raise ModelError(f"{path} takes {shape}, but stored_size {card['stored_size']} in {CARD} gives {size} pixels")
-
-    def run(pixels: np.ndarray) -> np.ndarray:
-        interpreter.set_tensor(source["index"], _quantized(pixels, source)[None])
-        interpreter.invoke()
-        return _real(interpreter.get_tensor(target["index"]), target)[0]
-
-    return run, int(target["shape"][-1])
-
-
-def _quantized(pixels: np.ndarray, details: dict) -> np.ndarray:
-    scale, zero = details["quantization"]
-    if not scale or details["dtype"] == np.float32:
-        return pixels.astype(details["dtype"])
-    limits = np.iinfo(details["dtype"])
-    return np.clip(np.round(pixels / scale) + zero, limits.min, limits.max).astype(details["dtype"])
-
-
-def _real(values: np.ndarray, details: dict) -> np.ndarray:
-    scale, zero = details["quantization"]
-    return values if not scale or values.dtype == np.float32 else (values.astype(np.float32) - zero) * scale
-
-
-def _saved_model(path: str) -> tuple[Callable[[bytes], np.ndarray], int | None]:
-    """The SavedModel as a function from an encoded image to [classes] float32, and its classes if it says."""
-    try:
-        import tensorflow as tf
-    except ImportError as error:
-        raise ModelError("engine savedmodel needs TensorFlow, which is not installed; use litert") from error
-    try:
-        # TensorFlow takes [ ] * ? and \ in a path for a pattern: it gets another name of the folder.
-        with tempfile.TemporaryDirectory(prefix="classifier-") as folder:
-            link = os.path.join(folder, "model")
-            os.symlink(os.path.abspath(path), link)
-            signature = tf.saved_model.load(link).signatures["serving_default"]
-    except (OSError, KeyError) as error:
-        raise ModelError(f"{path} is no SavedModel with the signature serving_default: {error}") from error
-    name = next(iter(signature.structured_input_signature[1]))
-
-    def run(picture: bytes) -> np.ndarray:
-        return signature(**{name: tf.constant([picture])})["probabilities"].numpy()[0]
-
-    return run, signature.structured_outputs["probabilities"].shape[-1]
 
 
 def _png(pixels: np.ndarray) -> bytes:

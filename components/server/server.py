@@ -16,12 +16,12 @@ from functools import partial
 import uvicorn
 
 from components.artifacts import classifier
-from components.artifacts.classifier import ModelError
 from components.server.balance import Acceptor, Balance
 from components.server.connection import IDLE_SECONDS, MAX_CONNECTIONS, Connection
 from components.server.settings import ServerSettings
 from components.server.workers import Workers
 from components.shared.cores import available_cores
+from components.shared.engines import ModelError
 from components.shared.errors import PipelineError
 from components.shared.storage import storage
 

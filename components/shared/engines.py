@@ -1,0 +1,143 @@
+"""What runs a model's file: LiteRT, OpenVINO, which reads the same file, or TensorFlow."""
+
+import os
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+from components.shared.errors import PipelineError
+
+LITERT, OPENVINO, OPENVINO_BF16, SAVED_MODEL = "litert", "openvino", "openvino-bf16", "savedmodel"
+# Those that take a .tflite file.
+LITE_ENGINES = (LITERT, OPENVINO, OPENVINO_BF16)
+ENGINES = (*LITE_ENGINES, SAVED_MODEL)
+
+
+class ModelError(PipelineError):
+    """A folder that is no classifier: none or two models, a file missing, or parts that do not fit each other."""
+
+
+@dataclass(frozen=True)
+class Network:
+    """A loaded model.
+
+    Attributes:
+        run: from pixels [M, M, 3] uint8 (a SavedModel: an encoded image) to [classes] float32.
+        shape: of the input, [1, M, M, 3]; empty for a SavedModel.
+        classes: length of the answer; None if the file does not say.
+    """
+
+    run: Callable[..., np.ndarray]
+    shape: tuple[int, ...]
+    classes: int | None
+
+
+def load(path: str, engine: str) -> Network:
+    """The model at `path` in one of ENGINES; each runs in one thread, that of its caller.
+
+    One thread: a server runs one engine per core, which serves more than one engine on all cores.
+
+    Raises:
+        ModelError: the engine is not installed, or cannot load the file.
+    """
+    if engine == LITERT:
+        return _litert(path)
+    if engine == SAVED_MODEL:
+        return _saved_model(path)
+    if engine in LITE_ENGINES:
+        return _openvino(path, "bf16" if engine == OPENVINO_BF16 else "f32")
+    raise ValueError(engine)
+
+
+def computes_bf16() -> bool:
+    """Whether OpenVINO is installed and this processor computes bfloat16 by itself.
+
+    Only for a process that does not fork afterwards: OpenVINO's threads do not survive it.
+    """
+    try:
+        import openvino
+    except ImportError:
+        return False
+    return "BF16" in openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+
+
+def _litert(path: str) -> Network:
+    from ai_edge_litert.interpreter import Interpreter
+
+    try:
+        interpreter = Interpreter(model_path=path, num_threads=1)
+        interpreter.allocate_tensors()
+    except (ValueError, RuntimeError) as error:
+        raise ModelError(f"{path} is no LiteRT model: {error}") from error
+    source, target = interpreter.get_input_details()[0], interpreter.get_output_details()[0]
+
+    def run(pixels: np.ndarray) -> np.ndarray:
+        interpreter.set_tensor(source["index"], _quantized(pixels, source)[None])
+        interpreter.invoke()
+        return _real(interpreter.get_tensor(target["index"]), target)[0]
+
+    return Network(run, tuple(map(int, source["shape"])), int(target["shape"][-1]))
+
+
+def _quantized(pixels: np.ndarray, details: dict) -> np.ndarray:
+    scale, zero = details["quantization"]
+    if not scale or details["dtype"] == np.float32:
+        return pixels.astype(details["dtype"])
+    limits = np.iinfo(details["dtype"])
+    return np.clip(np.round(pixels / scale) + zero, limits.min, limits.max).astype(details["dtype"])
+
+
+def _real(values: np.ndarray, details: dict) -> np.ndarray:
+    scale, zero = details["quantization"]
+    return values if not scale or values.dtype == np.float32 else (values.astype(np.float32) - zero) * scale
+
+
+def _openvino(path: str, precision: str) -> Network:
+    try:
+        import openvino
+    except ImportError as error:
+        raise ModelError("engine openvino is not installed: pip install openvino, or use litert") from error
+    options = {
+        "INFERENCE_PRECISION_HINT": precision,
+        "INFERENCE_NUM_THREADS": 1,
+        "NUM_STREAMS": 1,
+        # Pinned, the engines of all workers would share the first core.
+        "ENABLE_CPU_PINNING": False,
+    }
+    try:
+        compiled = openvino.Core().compile_model(path, "CPU", options)
+        request, source, target = compiled.create_infer_request(), compiled.input(0), compiled.output(0)
+        shape, classes = tuple(source.shape), int(target.shape[-1])
+    except RuntimeError as error:
+        raise ModelError(f"OpenVINO cannot load {path}: {str(error).splitlines()[0]}; use litert") from error
+    if source.element_type != openvino.Type.f32:
+        raise ModelError(f"{path} takes {source.element_type.get_type_name()}: only litert runs it")
+
+    def run(pixels: np.ndarray) -> np.ndarray:
+        request.infer({0: pixels.astype(np.float32)[None]}, share_inputs=True)
+        return request.get_output_tensor(0).data[0].copy()
+
+    return Network(run, shape, classes)
+
+
+def _saved_model(path: str) -> Network:
+    try:
+        import tensorflow as tf
+    except ImportError as error:
+        raise ModelError("engine savedmodel needs TensorFlow, which is not installed; use litert") from error
+    try:
+        # TensorFlow takes [ ] * ? and \ in a path for a pattern: it gets another name of the folder.
+        with tempfile.TemporaryDirectory(prefix="classifier-") as folder:
+            link = os.path.join(folder, "model")
+            os.symlink(os.path.abspath(path), link)
+            signature = tf.saved_model.load(link).signatures["serving_default"]
+    except (OSError, KeyError) as error:
+        raise ModelError(f"{path} is no SavedModel with the signature serving_default: {error}") from error
+    name = next(iter(signature.structured_input_signature[1]))
+
+    def run(picture: bytes) -> np.ndarray:
+        return signature(**{name: tf.constant([picture])})["probabilities"].numpy()[0]
+
+    return Network(run, (), signature.structured_outputs["probabilities"].shape[-1])
