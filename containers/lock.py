@@ -21,7 +21,7 @@ LOCKS = {
     "data/requirements.lock": (["query", "fetch", "convert", "assemble", "gcs", "s3", "bigquery"], ["tensorboard"]),
     "train/requirements-cpu.lock": (["train", "evaluate", "fetch", "gcs", "s3"], []),
     "train/requirements-gpu.lock": (["train", "evaluate", "fetch", "gcs", "s3"], []),
-    "serve/requirements.lock": (["serve", "gcs", "s3"], []),
+    "serve/requirements.lock": (["serve", "openvino", "gcs", "s3"], []),
 }
 
 

@@ -8,6 +8,7 @@ A classifier is a folder (or its URI) that train writes:
     labels.txt       the classes, in the order of the probabilities
     model_card.json  name, created, labels, stored_size and input_size (pixels), temperature, snapshot and data (what
                      it was trained on), metrics, parameters, parameter_count, training, versions, intended_use
+    samples.zip      up to SAMPLE_IMAGES stored images of the validation split: a server tries a faster engine on them
 
 All forms give the same answers. One of the first two, labels and card are enough to load it.
 """
@@ -18,7 +19,8 @@ import json
 import os
 import tempfile
 import threading
-from collections.abc import Callable
+import zipfile
+from collections.abc import Callable, Iterable
 
 import numpy as np
 
@@ -28,6 +30,7 @@ from components.shared.engines import ENGINES, LITE_ENGINES, ModelError
 from components.shared.storage import storage
 
 SAVED_MODEL, KERAS, TFLITE, CARD = "1", "model.keras", "model.tflite", "model_card.json"
+SAMPLES, SAMPLE_IMAGES = "samples.zip", 64
 
 
 class Classifier:
@@ -103,7 +106,7 @@ def load(directory: str, engine: str = "litert") -> Classifier:
 def download(uri: str, directory: str, engine: str = "litert") -> None:
     """Copies of the classifier at `uri` the files that `engine` needs into `directory`. Raises as `load` does."""
     sizes = {file.uri.removeprefix(uri.rstrip("/") + "/"): file.size for file in storage.list_files(uri)}
-    for name in _needed(sizes, engine, uri):
+    for name in [*_needed(sizes, engine, uri), *(name for name in [SAMPLES] if name in sizes)]:
         target = os.path.join(directory, name)
         os.makedirs(os.path.dirname(target), exist_ok=True)
         storage.download(storage.join(uri, name), target)
@@ -135,6 +138,25 @@ def write_card(directory: str, card: dict) -> None:
     """Writes the model card of a local classifier. Raises OSError."""
     with open(os.path.join(directory, CARD), "w", encoding="utf-8") as file:
         file.write(json.dumps(card, indent=1, ensure_ascii=False) + "\n")
+
+
+def write_samples(directory: str, images: Iterable[bytes]) -> None:
+    """Writes encoded images (JPEG) beside a local classifier. Raises OSError."""
+    with zipfile.ZipFile(os.path.join(directory, SAMPLES), "w") as archive:
+        for number, image in enumerate(images):
+            archive.writestr(zipfile.ZipInfo(f"{number:02}.jpg"), image)
+
+
+def read_samples(directory: str) -> list[bytes]:
+    """The encoded images beside a local classifier; none where there is no such file. Raises ModelError."""
+    path = os.path.join(directory, SAMPLES)
+    if not os.path.exists(path):
+        return []
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return [archive.read(name) for name in archive.namelist()[:SAMPLE_IMAGES]]
+    except (OSError, zipfile.BadZipFile) as error:
+        raise ModelError(f"cannot read {path}: {error}") from error
 
 
 def sizes(directory: str) -> tuple[int, int]:

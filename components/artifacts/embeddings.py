@@ -57,8 +57,7 @@ def write(directory: str, model: str, works: "pa.Table", vectors: np.ndarray) ->
     (of any length; they may lie on disk: ROWS of them are read at a time).
     """
     import pyarrow as pa
-    from pyarrow import compute
-    from pyarrow import parquet
+    from pyarrow import compute, parquet
 
     width = vectors.shape[1]
     schema = _schema(width)

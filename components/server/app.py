@@ -110,6 +110,7 @@ def _origin(classifier: Classifier) -> str:
         "Architecture": card.get("parameters", {}).get("model", ""),
         "data set": str(card.get("snapshot", ""))[:12],
         "version": classifier.digest[:12],
+        "engine": classifier.engine,
     }
     return " · ".join(f"{name} {value}" for name, value in parts.items() if value)
 

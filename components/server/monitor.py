@@ -52,7 +52,7 @@ class Window:
 class Monitor:
     """Counts for one worker process; what it reports covers all of them."""
 
-    def __init__(self, window: Window, slot: int, labels: list[str], version: str) -> None:
+    def __init__(self, window: Window, slot: int, labels: list[str], version: str, engine: str) -> None:
         self._window, self._slot, self._labels, self._version = window, slot, labels, version
         registry = CollectorRegistry()
         self.requests = Counter(
@@ -75,9 +75,13 @@ class Monitor:
             registry=registry,
         )
         information = Gauge(
-            "classifier_model_info", "The model in service.", ["version"], registry=registry, multiprocess_mode="max"
+            "classifier_model_info",
+            "The model in service, and what runs it.",
+            ["version", "engine"],
+            registry=registry,
+            multiprocess_mode="max",
         )
-        information.labels(version).set(1)
+        information.labels(version, engine).set(1)
 
     def count(self, rows: np.ndarray) -> None:
         """Counts predictions: probabilities, [n, classes]."""

@@ -1,6 +1,7 @@
 """The server: one process per core, each with an event loop and an engine of its own."""
 
 import ctypes
+import dataclasses
 import errno
 import logging
 import os
@@ -17,9 +18,11 @@ import uvicorn
 
 from components.artifacts import classifier
 from components.server.balance import Acceptor, Balance
+from components.server.choice import choose
 from components.server.connection import IDLE_SECONDS, MAX_CONNECTIONS, Connection
 from components.server.settings import ServerSettings
 from components.server.workers import Workers
+from components.shared import engines
 from components.shared.cores import available_cores
 from components.shared.engines import ModelError
 from components.shared.errors import PipelineError
@@ -73,8 +76,9 @@ def run(settings: ServerSettings) -> None:
     with _listening(settings) as listener, _temporary(None) as copy, _scratch():
         logging.basicConfig(format="%(levelname)s %(name)s: %(message)s", stream=sys.stderr)
         directory = _local_model(settings, copy)
-        if settings.engine == "litert":
-            # One error here instead of one from each worker. TensorFlow is not loaded: it does not survive the fork.
+        settings = dataclasses.replace(settings, engine=choose(directory, settings.engine))
+        if settings.engine == engines.LITERT:
+            # One error here instead of one from each worker. The others are not loaded: they do not survive the fork.
             classifier.load(directory, settings.engine).check()
         number = settings.workers or available_cores()
         from components.server.monitor import Window  # see _scratch
@@ -100,7 +104,7 @@ def _serve(settings: ServerSettings, directory: str, window, shared: tuple, slot
     except ModelError as error:
         print(f"error: {error}", file=sys.stderr, flush=True)
         raise SystemExit(os.EX_CONFIG) from error
-    monitor = Monitor(window, slot, model.labels, model.digest[:12])
+    monitor = Monitor(window, slot, model.labels, model.digest[:12], model.engine)
     application = app.create(settings, Engine(model, monitor, settings.queue), monitor)
     config = uvicorn.Config(
         application,

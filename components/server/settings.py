@@ -17,6 +17,7 @@ class ServerSettings:
     Attributes:
         model: folder or URI of the classifier.
         name: name of the model in the V1 and V2 protocols.
+        engine: what runs the model: see components.server.choice.
         workers: processes, each with one single-threaded engine; 0 for one per core.
         queue: requests that may wait or run in one worker; further ones are answered 503.
         sha256: digest that the model must have (components.artifacts.classifier.digest); empty for any.
@@ -31,7 +32,7 @@ class ServerSettings:
 
     model: str
     name: str = "museum-classifier"
-    engine: str = "litert"
+    engine: str = "auto"
     host: str = "0.0.0.0"
     port: int = 8080
     workers: int = 0

@@ -74,7 +74,7 @@ def test_a_turn_that_does_not_come_in_time_is_not_handed_out_later():
 def test_a_request_has_one_deadline_however_many_pictures_it_has(classifier_dir):
     """The time was for each picture: 256 of them could outlast the pod's grace period."""
     model = classifier.load(classifier_dir)
-    monitor = Monitor(Window(1), 0, model.labels, model.digest[:12])
+    monitor = Monitor(Window(1), 0, model.labels, model.digest[:12], model.engine)
     settings = ServerSettings(classifier_dir, name="colours", answer_seconds=0.1, max_upload=10**9)
     large = base64.b64encode(colour_model.picture("red", 2000, 1500, quality=10)).decode()
     body = json.dumps({"instances": [{"b64": large}] * 200}).encode()

@@ -139,7 +139,14 @@ def _save(model: keras.Model, outcome: Outcome, result: TrainingResult, output: 
     extra = {}
     if session.settings.quantize == "int8":
         extra = _quantize(model, temperature, session, os.path.join(output, TFLITE))
+    classifier.write_samples(output, _samples(session.validation))
     _write_card(outcome, result, extra, output)
+
+
+def _samples(validation: Examples) -> Iterator[bytes]:
+    """Stored images from all over the validation split."""
+    number = min(len(validation), classifier.SAMPLE_IMAGES)
+    return (validation.encoded(int(row)) for row in np.linspace(0, len(validation) - 1, number))
 
 
 def logits(model: keras.Model, examples: Examples, size: int, batch_size: int, view: str = "center") -> np.ndarray:
