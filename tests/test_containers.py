@@ -36,13 +36,14 @@ WITHOUT = {
         "starlette",
         "uvicorn",
         "ai_edge_litert",
+        "openvino",
         "tensorflow",
         "keras",
         "prometheus_client",
         "werkzeug",
         "matplotlib",
     },
-    "train": {"duckdb"},
+    "train": {"duckdb", "openvino"},
     "serve": {"tensorflow", "kubernetes", "pyarrow", "matplotlib"},
 }
 # Imported only where they are used, so that importing the image's own modules would not miss what they need.
@@ -50,7 +51,7 @@ LAZY = {
     "data": ["pyarrow.parquet", "boto3", "google.cloud.storage", "google.cloud.bigquery", "tensorboard.program"],
     "train": ["matplotlib.backends.backend_agg", "matplotlib.backends.backend_svg", "pyarrow.parquet", "boto3",
               "google.cloud.storage", "tensorflow", "ai_edge_litert.interpreter", "sklearn.metrics"],
-    "serve": ["boto3", "google.cloud.storage", "ai_edge_litert.interpreter"],
+    "serve": ["boto3", "google.cloud.storage", "ai_edge_litert.interpreter", "openvino"],
 }  # fmt: skip
 BASE_IMAGE = os.environ.get("BASE_IMAGE", "localhost/debian-python:bookworm")
 # Megabytes over the base image.
