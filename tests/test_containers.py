@@ -55,7 +55,7 @@ LAZY = {
 }  # fmt: skip
 BASE_IMAGE = os.environ.get("BASE_IMAGE", "localhost/debian-python:bookworm")
 # Megabytes over the base image.
-LIMITS = {"data": 600, "train": 2200, "serve": 250}
+LIMITS = {"data": 600, "train": 2200, "serve": 350}
 # Outside a cluster the last step tries the server in its own process, and the data image has no server: not here.
 SAMPLE = {"fetch_shards": 2, "train_epochs": 3, "fetch_image_size": 64, "serve_enabled": False}
 SAMPLE |= {"eval_min_accuracy": 0.0, "eval_must_beat_guessing": False, "eval_max_class_regression": 1.0}
