@@ -2,8 +2,10 @@
 
 A classifier is a folder (or its URI) that train writes:
 
-    model.tflite     pixels [1, M, M, 3], 0 to 255, to probabilities [1, classes] float32; what the server runs
-    1/               SavedModel for TensorFlow Serving: encoded images to probabilities and labels, preprocessing inside
+    model.tflite     pixels [1, M, M, 3], 0 to 255, to probabilities [1, classes] and features [1, width], float32;
+                     what the server runs
+    1/               SavedModel for TensorFlow Serving: encoded images to probabilities and labels, preprocessing
+                     inside; another signature returns `features` [batch, width] too
     model.keras      pixels to logits, to train on with
     labels.txt       the classes, in the order of the probabilities
     model_card.json  name, created, labels, stored_size and input_size (pixels), temperature, snapshot and data (what
@@ -54,12 +56,23 @@ class Classifier:
         Raises:
             imaging.ImageError: one of them is no image; nothing was predicted.
         """
+        return self.look(images)[0]
+
+    def look(self, images: list[bytes]) -> tuple[np.ndarray, np.ndarray]:
+        """The probabilities, and the features that the head read: [len(images), width] float32, both from one pass.
+
+        The width is 0 where a model of an earlier release gives no features.
+
+        Raises:
+            imaging.ImageError: one of them is no image; nothing was predicted.
+        """
         pictures = [self._prepared(image) for image in images]
-        rows = np.empty([len(images), len(self.labels)], np.float32)
         with self._lock:
-            for row, picture in zip(rows, pictures):
-                row[:] = self._run(picture)
-        return rows
+            found = [self._run(picture) for picture in pictures]
+        if not found:
+            return np.empty([0, len(self.labels)], np.float32), np.empty([0, 0], np.float32)
+        rows, features = zip(*found)
+        return np.stack(rows).astype(np.float32, copy=False), np.stack(features)
 
     def ranking(self, row: np.ndarray, top: int | None = None) -> list[tuple[str, float]]:
         """The `top` likeliest labels (None: all) of one row of probabilities, best first; of equals the first label.

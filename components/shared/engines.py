@@ -13,6 +13,10 @@ LITERT, OPENVINO, OPENVINO_BF16, SAVED_MODEL = "litert", "openvino", "openvino-b
 # Those that take a .tflite file.
 LITE_ENGINES = (LITERT, OPENVINO, OPENVINO_BF16)
 ENGINES = (*LITE_ENGINES, SAVED_MODEL)
+# Signature and output of a SavedModel that also gives the features; of a .tflite file they are the second output.
+FEATURES = "features"
+_NO_FEATURES = np.empty(0, np.float32)
+Answer = tuple[np.ndarray, np.ndarray]
 
 
 class ModelError(PipelineError):
@@ -24,12 +28,13 @@ class Network:
     """A loaded model.
 
     Attributes:
-        run: from pixels [M, M, 3] uint8 (a SavedModel: an encoded image) to [classes] float32.
+        run: from pixels [M, M, 3] uint8 (a SavedModel: an encoded image) to probabilities [classes] and features
+            [width] float32; width is 0 where the file gives none.
         shape: of the input, [1, M, M, 3]; empty for a SavedModel.
         classes: length of the answer; None if the file does not say.
     """
 
-    run: Callable[..., np.ndarray]
+    run: Callable[..., Answer]
     shape: tuple[int, ...]
     classes: int | None
 
@@ -71,14 +76,15 @@ def _litert(path: str) -> Network:
         interpreter.allocate_tensors()
     except (ValueError, RuntimeError) as error:
         raise ModelError(f"{path} is no LiteRT model: {error}") from error
-    source, target = interpreter.get_input_details()[0], interpreter.get_output_details()[0]
+    source, targets = interpreter.get_input_details()[0], interpreter.get_output_details()[:2]
 
-    def run(pixels: np.ndarray) -> np.ndarray:
+    def run(pixels: np.ndarray) -> Answer:
         interpreter.set_tensor(source["index"], _quantized(pixels, source)[None])
         interpreter.invoke()
-        return _real(interpreter.get_tensor(target["index"]), target)[0]
+        row, *features = (_real(interpreter.get_tensor(target["index"]), target)[0] for target in targets)
+        return row, features[0] if features else _NO_FEATURES
 
-    return Network(run, tuple(map(int, source["shape"])), int(target["shape"][-1]))
+    return Network(run, tuple(map(int, source["shape"])), int(targets[0]["shape"][-1]))
 
 
 def _quantized(pixels: np.ndarray, details: dict) -> np.ndarray:
@@ -115,9 +121,12 @@ def _openvino(path: str, precision: str) -> Network:
     if source.element_type != openvino.Type.f32:
         raise ModelError(f"{path} takes {source.element_type.get_type_name()}: only litert runs it")
 
-    def run(pixels: np.ndarray) -> np.ndarray:
+    outputs = range(min(len(compiled.outputs), 2))
+
+    def run(pixels: np.ndarray) -> Answer:
         request.infer({0: pixels.astype(np.float32)[None]}, share_inputs=True)
-        return request.get_output_tensor(0).data[0].copy()
+        row, *features = (request.get_output_tensor(number).data[0].copy() for number in outputs)
+        return row, features[0] if features else _NO_FEATURES
 
     return Network(run, shape, classes)
 
@@ -132,12 +141,14 @@ def _saved_model(path: str) -> Network:
         with tempfile.TemporaryDirectory(prefix="classifier-") as folder:
             link = os.path.join(folder, "model")
             os.symlink(os.path.abspath(path), link)
-            signature = tf.saved_model.load(link).signatures["serving_default"]
+            signatures = tf.saved_model.load(link).signatures
+            signature = signatures[FEATURES] if FEATURES in signatures else signatures["serving_default"]
     except (OSError, KeyError) as error:
         raise ModelError(f"{path} is no SavedModel with the signature serving_default: {error}") from error
     name = next(iter(signature.structured_input_signature[1]))
 
-    def run(picture: bytes) -> np.ndarray:
-        return signature(**{name: tf.constant([picture])})["probabilities"].numpy()[0]
+    def run(picture: bytes) -> Answer:
+        found = signature(**{name: tf.constant([picture])})
+        return found["probabilities"].numpy()[0], found[FEATURES].numpy()[0] if FEATURES in found else _NO_FEATURES
 
     return Network(run, (), signature.structured_outputs["probabilities"].shape[-1])

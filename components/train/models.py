@@ -185,6 +185,14 @@ def build(
     return Network(base, head, keras.Model(pixels, head(base(pixels)), name=name))
 
 
+def with_features(model: "keras.Model") -> "keras.Model":
+    """The network's `model` from pixels to [logits, features] instead of logits alone; it shares the weights."""
+    import keras
+
+    features = model.get_layer("base")(model.input)
+    return keras.Model(model.input, [model.get_layer("head")(features), features], name=model.name)
+
+
 def last_width(base: "keras.Model") -> int:
     """How many of the base's features, the first ones, are the last layer's mean."""
     return int(pre_trained_part(base).output_shape[0][-1])

@@ -15,6 +15,8 @@ import tensorflow as tf
 from components.artifacts import classifier, objects
 from components.artifacts.classifier import KERAS, SAVED_MODEL, TFLITE
 from components.shared.calibration import fit_temperature, negative_log_likelihood
+from components.shared.engines import FEATURES
+from components.train import models
 from components.train.result import TrainingResult
 from components.train.worker import batches, lite
 from components.train.worker.floors import PROBE, Floor
@@ -159,28 +161,35 @@ def logits(model: keras.Model, examples: Examples, size: int, batch_size: int, v
 def save_saved_model(
     model: keras.Model, labels: Sequence[str], stored_size: int, temperature: float, path: str, view: str = "center"
 ) -> None:
-    """Writes a SavedModel whose signature takes encoded images: `image_bytes` [batch] string.
+    """Writes a SavedModel whose signatures take encoded images: `image_bytes` [batch] string.
 
-    It returns `probabilities` [batch, classes] float32 and `labels` [batch, classes] string (a row per image, as
-    TensorFlow Serving's row format wants). Images are decoded, resized to a short side of `stored_size` and cropped
-    as in components.shared.imaging; what TensorFlow cannot do are EXIF orientation and colour profiles.
+    serving_default returns `probabilities` [batch, classes] float32 and `labels` [batch, classes] string (a row per
+    image, as TensorFlow Serving's row format wants), FEATURES those and `features`. Images are decoded, resized to a
+    short side of `stored_size` and cropped as in components.shared.imaging; what TensorFlow cannot do are EXIF
+    orientation and colour profiles.
     """
     size = int(model.input_shape[1])
     module = tf.Module()
-    module.model = model
+    module.model = joined = models.with_features(model)
+    encoded = tf.TensorSpec([None], tf.string, name="image_bytes")
 
-    @tf.function(input_signature=[tf.TensorSpec([None], tf.string, name="image_bytes")])
-    def serve(image_bytes: tf.Tensor) -> dict[str, tf.Tensor]:
+    @tf.function(input_signature=[encoded])
+    def look(image_bytes: tf.Tensor) -> dict[str, tf.Tensor]:
         images = tf.map_fn(
             lambda data: model_input(data, stored_size, size, view),
             image_bytes,
             fn_output_signature=tf.TensorSpec([size, size, 3], tf.float32),
         )
-        scores = model(images, training=False)
+        scores, features = joined(images, training=False)
         rows = tf.tile(tf.constant([list(labels)]), [tf.shape(image_bytes)[0], 1])
-        return {"probabilities": tf.nn.softmax(scores / temperature), "labels": rows}
+        return {"probabilities": tf.nn.softmax(scores / temperature), "labels": rows, FEATURES: features}
 
-    tf.saved_model.save(module, path, signatures={"serving_default": serve})
+    @tf.function(input_signature=[encoded])
+    def serve(image_bytes: tf.Tensor) -> dict[str, tf.Tensor]:
+        found = look(image_bytes)
+        return {name: found[name] for name in ("probabilities", "labels")}
+
+    tf.saved_model.save(module, path, signatures={"serving_default": serve, FEATURES: look})
 
 
 def model_input(data: tf.Tensor, stored_size: int, size: int, view: str = "center") -> tf.Tensor:
@@ -209,8 +218,12 @@ def model_input(data: tf.Tensor, stored_size: int, size: int, view: str = "cente
 
 
 def tflite(model: keras.Model, temperature: float, representative: Iterator[np.ndarray] | None = None) -> bytes:
-    """The model as tflite (see lite.convert): pixels [1, M, M, 3] to calibrated probabilities [1, classes] float32."""
-    return lite.convert(model, lambda scores: tf.nn.softmax(scores / temperature), representative)
+    """The model as tflite (see lite.convert): pixels to probabilities [1, classes], calibrated, and features."""
+
+    def finish(values: tuple[tf.Tensor, tf.Tensor]) -> tuple[tf.Tensor, tf.Tensor]:
+        return tf.nn.softmax(values[0] / temperature), values[1]
+
+    return lite.convert(models.with_features(model), finish, representative)
 
 
 def _quantize(model: keras.Model, temperature: float, session: Session, path: str) -> dict[str, float]:

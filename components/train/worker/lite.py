@@ -3,6 +3,7 @@
 import queue
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import keras
 import numpy as np
@@ -11,10 +12,10 @@ import tensorflow as tf
 
 def convert(
     model: keras.Model,
-    finish: Callable[[tf.Tensor], tf.Tensor] = tf.identity,
+    finish: Callable[[Any], Any] = tf.identity,
     representative: Iterator[np.ndarray] | None = None,
 ) -> bytes:
-    """The model as tflite: pixels [1, M, M, 3] 0..255 (uint8) to `finish` of its outputs, float32.
+    """The model as tflite: pixels [1, M, M, 3] 0..255 (uint8) to `finish` of its outputs, float32, in that order.
 
     With `representative` images ([1, M, M, 3] float32) weights and activations are int8.
     """
@@ -26,7 +27,7 @@ def convert(
     others = [tf.constant(v.numpy()) for v in model.non_trainable_variables]
 
     @tf.function(input_signature=[tf.TensorSpec([1, size, size, 3], kind, name="pixels")])
-    def serve(pixels: tf.Tensor) -> tf.Tensor:
+    def serve(pixels: tf.Tensor) -> Any:
         values, _ = model.stateless_call(trained, others, tf.cast(pixels, tf.float32), training=False)
         return finish(values)
 

@@ -82,6 +82,17 @@ def answers_of_each_form(
     }
 
 
+def test_features_come_with_the_answer(tmp_path):
+    image_size = models.smallest_image_size("simple_cnn", pre_trained=False)
+    model, encoded = with_lively_answers("simple_cnn", image_size), pictures(image_size)
+    answers = answers_of_each_form(model, image_size, encoded, tmp_path)
+    expected = model.get_layer("base")(pixels(encoded, image_size), training=False).numpy()
+    for engine in ("litert", "savedmodel"):
+        rows, features = classifier.load(str(tmp_path), engine).look(encoded)
+        assert rows == pytest.approx(answers["keras"], abs=TOLERANCE), engine
+        assert features == pytest.approx(expected, rel=1e-3, abs=1e-3), engine
+
+
 @pytest.mark.parametrize("name", [pytest.param(name, marks=_marks(name)) for name in ZOO])
 def test_forms_agree(name, tmp_path):
     image_size = models.smallest_image_size(name, pre_trained=False)
@@ -105,7 +116,7 @@ def test_int8_answers_as_float_does(name, tmp_path):
     assert len(content) < 0.5 * sum(weight.numpy().nbytes for weight in model.weights) + 100_000
     interpreter = Interpreter(model_content=content)
     interpreter.allocate_tensors()
-    (source,), (target,) = interpreter.get_input_details(), interpreter.get_output_details()
+    (source,), (target, _) = interpreter.get_input_details(), interpreter.get_output_details()
     rows = []
     for picture in inputs.astype(np.uint8):
         interpreter.set_tensor(source["index"], picture[None])
