@@ -198,4 +198,8 @@ def test_below_a_path_of_an_ingress(tab, ingress, files):
 def test_nothing_comes_from_elsewhere(tab, pages):
     tab.open(pages, 1200, 900)
     loaded = tab.run("performance.getEntriesByType('resource').map(entry => entry.name)")
-    assert {address.removeprefix(pages) for address in loaded} == {"/static/page.css", "/static/page.js"}
+    assert {address.removeprefix(pages) for address in loaded} == {
+        "/static/page.css",
+        "/static/page.js",
+        "/static/classify.js",
+    }

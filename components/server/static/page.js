@@ -1,9 +1,10 @@
-"use strict";
-// Five ways to give an image (drop, choose, photograph, paste, URL), one way to ask: POST /classify with the very bytes.
+// Five ways to give an image (drop, choose, photograph, paste, URL), one way to ask: classify.js.
+
+import {classify, ready} from "./classify.js";
 
 const element = id => document.getElementById(id);
 const drop = element("drop"), file = element("file"), preview = element("preview"), answer = element("answer");
-const several = element("several"), AT_ONCE = 2, TRIES = 6;
+const several = element("several"), AT_ONCE = 2;
 const STATES = ["empty", "busy", "error", "result"];
 let asked = null;
 // Behind an ingress the page may lie below a path that the server does not know.
@@ -60,26 +61,23 @@ function showAnswer({predictions, version}, milliseconds) {
   show("result");
 }
 
-async function ask(body, headers) {
+async function ask(image) {
   asked?.abort();
   const mine = asked = new AbortController();
   show("busy");
   const started = performance.now();
   try {
-    const response = await fetch(`classify?top=${answer.dataset.top}`, {method: "POST", body, headers, signal: mine.signal});
-    const content = await response.json();
-    if (response.ok) showAnswer(content, performance.now() - started);
-    else showError(content.error);
+    const content = await classify(image, answer.dataset.top, {signal: mine.signal});
+    if (asked === mine) showAnswer(content, performance.now() - started);
   } catch (error) {
-    if (error.name !== "AbortError") showError("The server does not answer. Is it still running?");
+    if (asked === mine && error.name !== "AbortError") showError(error.message);
   }
 }
 
 function give(picture) {
   if (!picture) return;
   showPicture(URL.createObjectURL(picture));
-  // The name stays here: the server is sent the bytes and nothing else.
-  ask(picture, {"Content-Type": "application/octet-stream"});
+  ask(picture);
 }
 
 // One image has the page; several have a table.
@@ -113,33 +111,23 @@ function startRow(image) {
   return row;
 }
 
-// The server says when it is busy; it is asked again then.
-async function askPatiently(image) {
-  for (let tries = 1; ; tries++) {
-    const response = await fetch("classify?top=2", {method: "POST", body: image, headers: {"Content-Type": "application/octet-stream"}});
-    const content = await response.json();
-    if (response.ok) return content.predictions;
-    if (response.status !== 503 || tries === TRIES) throw new Error(content.error);
-    await new Promise(done => setTimeout(done, 1000 * (response.headers.get("Retry-After") || 1) * tries));
-  }
-}
-
 const percent = probability => `${(probability * 100).toFixed(1)} %`;
 
 async function fillRow({image, row, found}) {
   try {
-    const predictions = found.predictions = await askPatiently(image), [best, next] = predictions;
+    const {predictions} = await classify(image, 2, {patient: true}), [best, next] = found.predictions = predictions;
     cell(row, best.label, "td", "class");
     cell(row, percent(best.probability), "td", "number");
     cell(row, next ? `${next.label} ${percent(next.probability)}` : "");
   } catch (error) {
-    found.error = error instanceof TypeError ? "The server does not answer." : error.message;
+    found.error = error.message;
     cell(row, found.error, "td", "failed").colSpan = 3;
   }
 }
 
 async function giveSeveral(images) {
   asked?.abort();
+  asked = null;
   hidePicture();
   show("empty");
   element("rows").replaceChildren();
@@ -221,7 +209,8 @@ document.addEventListener("paste", event => {
 
 function giveUrl(url) {
   showPicture(url);
-  ask(JSON.stringify({url}), {"Content-Type": "application/json"});
+  ask(url);
 }
 
 element("by-url")?.addEventListener("submit", event => { event.preventDefault(); giveUrl(element("url").value.trim()); });
+ready.catch(error => showError(error.message));

@@ -1,0 +1,26 @@
+// Where the served page has its answers from: POST /classify. The exported page has another file of this name.
+
+const TRIES = 6;
+const NO_ANSWER = "The server does not answer. Is it still running?";
+
+export const ready = Promise.resolve();
+
+// {predictions: [{label, probability}, ...], version} of an image (Blob) or the address of one, the `top` likeliest.
+// A busy server is asked again by who is `patient`. Throws Error with words for a person, and AbortError.
+export async function classify(image, top, {signal, patient = false} = {}) {
+  const byUrl = typeof image === "string";
+  // A file's name stays here: the server is sent the bytes and nothing else.
+  const body = byUrl ? JSON.stringify({url: image}) : image;
+  const headers = {"Content-Type": byUrl ? "application/json" : "application/octet-stream"};
+  for (let tries = 1; ; tries++) {
+    const response = await fetch(`classify?top=${top}`, {method: "POST", body, headers, signal}).catch(unreachable);
+    const content = await response.json().catch(unreachable);
+    if (response.ok) return content;
+    if (!patient || response.status !== 503 || tries === TRIES) throw new Error(content.error);
+    await new Promise(done => setTimeout(done, 1000 * (response.headers.get("Retry-After") || 1) * tries));
+  }
+}
+
+function unreachable(error) {
+  throw error.name === "AbortError" ? error : new Error(NO_ANSWER);
+}
