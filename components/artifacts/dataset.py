@@ -15,7 +15,7 @@ import hashlib
 import json
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from components.artifacts import objects, records
@@ -53,7 +53,8 @@ class Split:
 @dataclass(frozen=True)
 class DatasetInfo:
     """`dataset.json`: `snapshot` is the hash of the content, `stored_size` the short side of an image in pixels,
-    `selection` where objects went before the images were fetched: (what is left, how many, [(why, how many)])."""
+    `selection` where objects went before the images were fetched: (what is left, how many, [(why, how many)]), `path`
+    where it was loaded from."""
 
     snapshot: str
     labels: tuple[str, ...]
@@ -63,6 +64,7 @@ class DatasetInfo:
     parameters: dict[str, Any]
     check: dict[str, Any]
     selection: tuple[Any, ...] = ()
+    path: str = ""
 
     def excluded_ids(self, split: str) -> frozenset[str]:
         """Objects in the record files of `split` that a reader must skip."""
@@ -86,7 +88,7 @@ def load(path: str) -> DatasetInfo:
     if not isinstance(content, dict) or content.get("format") != FORMAT:
         raise PipelineError(f"{uri} is not a data set of format {FORMAT}: is it the dataset.json of an assemble step?")
     try:
-        return _info(content)
+        return replace(_info(content), path=path)
     except (KeyError, TypeError, ValueError) as error:
         raise PipelineError(
             f"{uri} is incomplete or was changed ({type(error).__name__}: {error}): run the assemble step again"

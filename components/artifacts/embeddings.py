@@ -5,7 +5,7 @@ sorted by object_id:
 
     object_id  string
     vector     fixed_size_list<float16>[width], the pooled features before the classifier's head, with unit length: the
-               dot product of two is their cosine. Classifier.look computes the same vector of any image.
+               dot product of two is their cosine. `unit` of what Classifier.look gives of an image is the same vector.
     label      string  the name of the class that it was labelled with
     split      string  one of components.artifacts.objects.SPLITS
     title, artist, rights, credit, link  string, as in objects.parquet; empty where the source does not say

@@ -1,6 +1,6 @@
 """tf.data over an Order: encoded images (or cached features) to batches on the device."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -75,6 +75,14 @@ def images(
     pictures = several.unbatch().map(_decoder(geometry), num_parallel_calls=2 * threads, deterministic=True)
     # A batch operation has threads of its own.
     return pictures.batch(each, drop_remainder=True).map(_finisher(geometry), 2, deterministic=True).prefetch(2)
+
+
+def one_pass(examples: Examples, size: int, batch_size: int, view: str = "center") -> Iterator[tf.Tensor]:
+    """`examples` in their order as uint8 batches, not augmented; the last batch is filled up."""
+    order = Order(examples.labels, batch_size)
+    geometry = Geometry(size, int(examples.labels.max()) + 1, view=view)
+    for batch, *_ in images(examples, order, Share(0, 1, 1), geometry).take(order.steps):
+        yield batch
 
 
 def features(

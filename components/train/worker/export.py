@@ -18,9 +18,9 @@ from components.shared.calibration import fit_temperature, negative_log_likeliho
 from components.shared.engines import FEATURES
 from components.train import models
 from components.train.result import TrainingResult
-from components.train.worker import batches, lite
+from components.train.worker import batches, embed, lite
 from components.train.worker.floors import PROBE, Floor
-from components.train.worker.input_pipeline import Examples, Order
+from components.train.worker.input_pipeline import Examples
 from components.train.worker.loop import Outcome
 from components.train.worker.probe import Probe, better
 from components.train.worker.session import Session
@@ -143,6 +143,8 @@ def _save(model: keras.Model, outcome: Outcome, result: TrainingResult, output: 
         extra = _quantize(model, temperature, session, os.path.join(output, TFLITE))
     classifier.write_samples(output, _samples(session.validation))
     _write_card(outcome, result, extra, output)
+    known = outcome.probe.features if outcome.probe and not result.metrics["best_epoch"] else None
+    embed.write(session, model.get_layer("base"), known, output)
 
 
 def _samples(validation: Examples) -> Iterator[bytes]:
@@ -154,7 +156,7 @@ def _samples(validation: Examples) -> Iterator[bytes]:
 def logits(model: keras.Model, examples: Examples, size: int, batch_size: int, view: str = "center") -> np.ndarray:
     """[n, classes] float32: the model's raw scores of all `examples`."""
     predict = tf.function(lambda images: model(tf.cast(images, tf.float32), training=False))
-    parts = [predict(images).numpy() for images in _pictures(examples, size, batch_size, view)]
+    parts = [predict(images).numpy() for images in batches.one_pass(examples, size, batch_size, view)]
     return np.concatenate(parts)[: len(examples)]
 
 
@@ -232,7 +234,7 @@ def _quantize(model: keras.Model, temperature: float, session: Session, path: st
     before = tflite_probabilities(path, session.validation, size, session.view)
     pictures = (
         picture
-        for batch in _pictures(session.train, size, 1, session.view)
+        for batch in batches.one_pass(session.train, size, 1, session.view)
         for picture in [batch.numpy().astype(np.float32)]
     )
     chosen = [picture for picture, _ in zip(pictures, range(CALIBRATION_PICTURES))]
@@ -254,19 +256,11 @@ def tflite_probabilities(
     interpreter.allocate_tensors()
     source, target = interpreter.get_input_details()[0]["index"], interpreter.get_output_details()[0]["index"]
     rows = []
-    for picture, _ in zip(_pictures(examples, size, 1, view), range(min(most, len(examples)))):
+    for picture, _ in zip(batches.one_pass(examples, size, 1, view), range(min(most, len(examples)))):
         interpreter.set_tensor(source, picture.numpy())
         interpreter.invoke()
         rows.append(interpreter.get_tensor(target)[0].copy())
     return np.stack(rows)
-
-
-def _pictures(examples: Examples, size: int, batch_size: int, view: str = "center") -> Iterator[tf.Tensor]:
-    """One pass over `examples` as uint8 batches; the last batch is filled up."""
-    order = Order(examples.labels, batch_size)
-    geometry = batches.Geometry(size, int(examples.labels.max()) + 1, view=view)
-    for images, *_ in batches.images(examples, order, batches.Share(0, 1, 1), geometry).take(order.steps):
-        yield images
 
 
 def _write_card(outcome: Outcome, result: TrainingResult, extra: Mapping[str, float], output: str) -> None:

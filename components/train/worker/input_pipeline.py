@@ -31,6 +31,7 @@ class Examples:
         labels: [n] int32, class indexes.
         sizes: [n, 2] int32, height and width in pixels of the stored images.
         files, offsets, lengths: [n] int, where the encoded image lies; `maps` are the open files.
+        ids: [n] object, the object_ids.
     """
 
     labels: np.ndarray
@@ -39,6 +40,7 @@ class Examples:
     offsets: np.ndarray
     lengths: np.ndarray
     maps: tuple[mmap.mmap, ...]
+    ids: np.ndarray
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -52,6 +54,7 @@ class Examples:
             files=self.files[rows],
             offsets=self.offsets[rows],
             lengths=self.lengths[rows],
+            ids=self.ids[rows],
         )
 
     def encoded(self, index: int) -> bytes:
@@ -74,23 +77,31 @@ def load(info: DatasetInfo, split: str, folder: str, check: Callable[[str], None
             f"the data set has no examples in its {split} split: raise its fraction or the number of objects"
         )
     excluded = info.excluded_ids(split)
-    rows: list[tuple[int, int, int, int, int, int]] = []
-    maps = []
-    progress = Progress(sum(file.records for file in part.files), f"{split} records read")
-    for number, path in enumerate(_local_copies(part.files, split, folder, check)):
-        check("reading record files")
-        uri = part.files[number].uri
-        maps.append(_map(path))
-        for record, offset in _scan(maps[-1], uri):
-            progress.update()
-            if record.object_id not in excluded:
-                rows.append((record.label_index, record.height, record.width, number, offset, len(record.encoded)))
-    if not rows:
+    every = load_all(info, split, folder, check)
+    kept = [row for row, name in enumerate(every.ids) if name not in excluded]
+    if not kept:
         raise PipelineError(f"all examples of the {split} split are excluded: see the data report")
-    columns = np.array(rows, np.int64)
+    return every if len(kept) == len(every) else every.subset(np.array(kept))
+
+
+def load_all(info: DatasetInfo, split: str, folder: str, check: Callable[[str], None] = lambda doing: None) -> Examples:
+    """As `load`, with those that are excluded, and perhaps none at all."""
+    part_files = info.splits[split].files if split in info.splits else ()
+    rows: list[tuple[int, int, int, int, int, int]] = []
+    ids: list[str] = []
+    maps = []
+    progress = Progress(sum(file.records for file in part_files), f"{split} records read")
+    for number, path in enumerate(_local_copies(part_files, split, folder, check)):
+        check("reading record files")
+        maps.append(_map(path))
+        for record, offset in _scan(maps[-1], part_files[number].uri):
+            progress.update()
+            ids.append(record.object_id)
+            rows.append((record.label_index, record.height, record.width, number, offset, len(record.encoded)))
+    columns = np.array(rows, np.int64).reshape(-1, 6)
     files, offsets, lengths = columns[:, 3:].T
     labels, sizes = columns[:, 0].astype(np.int32), columns[:, 1:3].astype(np.int32)
-    return Examples(labels, sizes, files, offsets, lengths, tuple(maps))
+    return Examples(labels, sizes, files, offsets, lengths, tuple(maps), np.array(ids, object))
 
 
 def _local_copies(

@@ -41,11 +41,15 @@ def convert(
 
 
 class Runner:
-    """The tflite model `content`, one interpreter per thread: an image each is faster than all threads for one."""
+    """The tflite model `content`, one interpreter per thread: an image each is faster than all threads for one.
 
-    def __init__(self, content: bytes, threads: int) -> None:
+    `output` says which of its outputs is wanted.
+    """
+
+    def __init__(self, content: bytes, threads: int, output: int = 0) -> None:
         from ai_edge_litert.interpreter import Interpreter
 
+        self._output = output
         self._pool = ThreadPoolExecutor(threads)
         self._idle: queue.SimpleQueue[Interpreter] = queue.SimpleQueue()
         for _ in range(threads):
@@ -62,6 +66,6 @@ class Runner:
         try:
             interpreter.set_tensor(interpreter.get_input_details()[0]["index"], image[None])
             interpreter.invoke()  # without Python's lock
-            return interpreter.get_tensor(interpreter.get_output_details()[0]["index"]).copy()
+            return interpreter.get_tensor(interpreter.get_output_details()[self._output]["index"]).copy()
         finally:
             self._idle.put(interpreter)

@@ -6,12 +6,14 @@ cross-validation over training and validation split together; the test split is 
 on is fitted on both; its accuracy is told by the one that was fitted on the training split alone.
 """
 
+import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 
 import numpy as np
 
+from components.artifacts import embeddings
 from components.shared.calibration import negative_log_likelihood
 from components.train import models
 from components.train.settings import AUTO, Settings
@@ -49,6 +51,7 @@ class Probe:
         train: accuracy and loss of `trained` on its own split.
         tried: cross-validated accuracy of each alternative, by its name, in the order in which they were compared.
         nearest: [n] bool, for the validation split: whether the nearest training example, by cosine, has the label.
+        features: [n, width] float16 that `final` was fitted on: training split, then validation split.
     """
 
     choice: Choice
@@ -59,6 +62,7 @@ class Probe:
     held_out_labels: np.ndarray
     train: tuple[float, float]
     nearest: np.ndarray
+    features: np.ndarray
     tried: dict[str, float] = field(default_factory=dict)
 
     def accuracy(self, labels: np.ndarray) -> float:
@@ -77,7 +81,8 @@ def fit(session: Session, features: Features) -> Probe:
     regression.check(trials.read(Choice(models.Reading()), deciding=True), session.train.labels, session.info.labels)
     choice, path = trials.decide(session.settings)
     labels, count = session.train.labels, len(session.train)
-    train, validation = trials.read(choice)[:count], trials.read(choice)[count:]
+    features_read = trials.read(choice)
+    train, validation = features_read[:count], features_read[count:]
     trained = trials.fitted(choice, count)
     logits = trained.logits(train)
     return Probe(
@@ -89,8 +94,19 @@ def fit(session: Session, features: Features) -> Probe:
         held_out_labels=path.labels,
         train=(float((logits.argmax(axis=1) == labels).mean()), negative_log_likelihood(logits, labels)),
         nearest=nearest(train, labels, validation) == session.validation.labels,
+        features=_on_disk(features_read, session.folder),
         tried=trials.tried,
     )
+
+
+def _on_disk(values: np.ndarray, folder: str) -> np.ndarray:
+    """`values` [n, width] as float16 in a file without a name in `folder`: they are not needed before the export."""
+    with tempfile.TemporaryFile(dir=folder) as file:
+        kept = np.memmap(file, np.float16, "w+", shape=values.shape)
+    for first in range(0, len(values), regression.CHUNK):
+        part = values[first : first + regression.CHUNK]
+        kept[first : first + len(part)] = embeddings.unit(part)
+    return kept
 
 
 def nearest(train: np.ndarray, labels: np.ndarray, queries: np.ndarray) -> np.ndarray:

@@ -34,6 +34,7 @@ class Session:
         reading: what a regression's head reads of the frozen network; None where the head is trained by steps.
         view: what the network is shown of an image that is not augmented: its "center", or the "whole".
         checkpoints: URI of the folder of this training's checkpoints.
+        folder: local folder of this attempt, where copies of record files lie.
         stop: whether SIGTERM came.
     """
 
@@ -48,6 +49,7 @@ class Session:
     builder_options: Mapping[str, Any]
     weights_hash: str
     checkpoints: str
+    folder: str
     stop: StopRequest
     reading: models.Reading | None = None
     view: str = "center"
@@ -131,6 +133,7 @@ def open_session(settings: Settings, info: DatasetInfo, checkpoints: str, folder
         builder_options=options,
         weights_hash=weights.digest(path),
         checkpoints=checkpoints,
+        folder=folder,
         stop=stop,
         reading=reading,
     )

@@ -19,6 +19,7 @@ from components.train.worker.interruption import Preempted, StopRequest
 from components.train.worker.lite import Runner, convert
 from tests.helpers.stripes import stripes
 from tests.helpers.train_settings import settings as small
+from tests.helpers.vectors import assert_vectors_are_those_of_the_model
 
 MODEL = "mobilenet_025"
 
@@ -72,6 +73,10 @@ def test_all_forms_of_the_model_answer_alike(probed, dataset):
     # TensorFlow's own resizing differs by one level of 255 here and there, to which these random filters are sensitive.
     assert saved == pytest.approx(lite, abs=0.1)
     assert np.isfinite(scores).all() and scores.std() > 0.1
+
+
+def test_the_vectors_that_the_regression_had_are_kept_and_the_others_computed(probed, dataset):
+    assert_vectors_are_those_of_the_model(str(probed[1] / "classifier"), dataset)
 
 
 @pytest.mark.parametrize("height, width", [(40, 53), (61, 40), (40, 40)])

@@ -16,6 +16,7 @@ from components.train.result import TrainingResult
 from components.train.worker import training
 from tests.helpers.stripes import LABELS, STORED_SIZE, stripes
 from tests.helpers.train_settings import settings as small
+from tests.helpers.vectors import assert_vectors_are_those_of_the_model
 
 
 def train(settings, dataset, folder):
@@ -55,6 +56,13 @@ def test_three_forms_give_the_same_answers_on_100_pictures(trained, dataset):
     logits = keras.models.load_model(f"{folder}/model.keras").predict(pixels, verbose=0)
     assert np.abs(softmax(logits / lite.card["temperature"]) - answers).max() < 1e-4
     assert (answers.argmax(axis=1) == labels).mean() > 0.9
+
+
+def test_every_image_has_the_vector_that_the_server_computes(trained, dataset):
+    folder = str(trained[0] / "classifier")
+    assert_vectors_are_those_of_the_model(folder, dataset)
+    lite, pictures = classifier.load(folder), validation_pictures(dataset)[0][:4]
+    assert classifier.load(folder, "savedmodel").look(pictures)[1] == pytest.approx(lite.look(pictures)[1], abs=1e-3)
 
 
 def test_saved_model_takes_originals_of_any_size(trained):
