@@ -71,7 +71,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
     for add in (_add_run, _add_compile, _add_submit, _add_museums, _add_attributes, _add_inspect, _add_predict,
-                _add_serve, _add_tensorboard, _add_drift, _add_doctor, _add_status, _add_rollback,
+                _add_similar, _add_serve, _add_tensorboard, _add_drift, _add_doctor, _add_status, _add_rollback,
                 _add_undeploy):  # fmt: skip
         add(commands)
     return parser
@@ -146,6 +146,18 @@ def _add_predict(commands) -> None:
     parser.add_argument("--model", default="", help=MODEL_HELP)
     parser.add_argument("--root", default="runs", help="folder of the runs (default: runs)")
     parser.add_argument("--top", type=int, default=5, help="labels to show (default: 5)")
+    parser.add_argument("--json", action="store_true", help="print a JSON object a line")
+
+
+def _add_similar(commands) -> None:
+    parser = _add(
+        commands, "similar", _similar, "show the works of the model's collection that are most like a picture"
+    )
+    images = "a picture, as for predict: path, URL, - for standard input, a folder or a pattern"
+    parser.add_argument("images", nargs="+", metavar="IMAGE_OR_URL", help=images)
+    parser.add_argument("--model", default="", help=MODEL_HELP)
+    parser.add_argument("--root", default="runs", help="folder of the runs (default: runs)")
+    parser.add_argument("--top", type=int, default=5, help="works to show (default: 5)")
     parser.add_argument("--json", action="store_true", help="print a JSON object a line")
 
 
@@ -269,6 +281,12 @@ def _predict(options) -> int:
     from cli import predict
 
     return predict.predict(_model(options), options.images, options.top, options.json)
+
+
+def _similar(options) -> int:
+    from cli import similar
+
+    return similar.similar(_model(options), options.images, options.top, options.json)
 
 
 def _serve(options) -> int:

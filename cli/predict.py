@@ -19,14 +19,12 @@ def predict(model: str, images: Sequence[str], top: int, as_json: bool) -> int:
     Args:
         images: paths, URLs, folders (all images below them), patterns, and `-` for standard input.
     """
-    from components.artifacts import classifier
     from components.server.predict import LIMIT, predict_bytes, predict_files
 
     if top < 1:
         raise PipelineError(f"--top must be at least 1, not {top}")
-    found = [name for image in images for name in _expanded(image)]
-    with _without_information():
-        loaded = classifier.load(model)
+    found = [name for image in images for name in expanded(image)]
+    loaded = quietly_loaded(model)
     failed = False
     for image in found:
         try:
@@ -40,6 +38,14 @@ def predict(model: str, images: Sequence[str], top: int, as_json: bool) -> int:
             continue
         print(_json(image, answer) if as_json else "\n".join(_lines(image, answer)))
     return int(failed)
+
+
+def quietly_loaded(model: str):
+    """The classifier `model`, without what its engine prints."""
+    from components.artifacts import classifier
+
+    with _without_information():
+        return classifier.load(model)
 
 
 def _json(image: str, answer: list[tuple[str, float]]) -> str:
@@ -62,7 +68,7 @@ def _block() -> str:
     return "█"
 
 
-def _expanded(image: str) -> list[str]:
+def expanded(image: str) -> list[str]:
     """The images that an argument means. Raises PipelineError: a folder or pattern without any."""
     if image == "-" and sys.stdin.isatty():
         raise PipelineError("-: there is nothing on standard input; pipe a picture into it, or give its path")

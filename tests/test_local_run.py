@@ -86,6 +86,24 @@ def test_predict_uses_the_latest_model(root, finished, tmp_path):
     assert values == sorted(values, reverse=True) and sum(values) == pytest.approx(1, abs=1e-3)
 
 
+def test_similar_shows_the_original_of_a_near_duplicate_first(root, finished, tmp_path):
+    from components.artifacts import dataset
+    from components.shared import sample
+
+    index = dataset.read_index(str(root / "tiny" / "artifacts" / "assemble" / "dataset")).to_pylist()
+    planted = [row for row in index if row["reason"] in ("duplicate", "near_duplicate")]
+    assert planted
+    pictures = [tmp_path / f"{row['object_id']}.jpg" for row in planted]
+    for row, path in zip(planted, pictures, strict=True):
+        path.write_bytes(sample.picture(f"sample:1/{row['object_id']}"))
+    done = command("similar", *pictures, "--root", root, "--top", 2, "--json")
+    assert done.returncode == 0, done.stderr
+    works = [json.loads(line)["works"] for line in done.stdout.splitlines()]
+    # The work itself, which is left out of the data set and not of the collection, and the one that it resembles.
+    found = [{work["object_id"] for work in each} for each in works]
+    assert found == [{row["object_id"], row["because_of"]} for row in planted]
+
+
 def test_a_picture_that_is_none_is_said(root, finished, tmp_path):
     (tmp_path / "page.jpg").write_text("<html>")
     done = command("predict", tmp_path / "page.jpg", tmp_path / "absent.jpg", "--root", root)

@@ -12,12 +12,14 @@ from starlette.routing import Mount
 from starlette.staticfiles import StaticFiles
 
 from components.artifacts.classifier import Classifier
+from components.artifacts.works import Works
 from components.server import openapi, v1, v2
 from components.server.asked import Asked, Service, http_error, route
 from components.server.engine import Engine
 from components.server.errors import RequestError
 from components.server.monitor import Monitor
 from components.server.settings import ServerSettings
+from components.server.similar import near, similar, wanted
 from components.server.upload import read_picture
 
 FOLDER = Path(__file__).parent
@@ -29,11 +31,12 @@ PAGE_POLICY = (
 _templates = jinja2.Environment(loader=jinja2.FileSystemLoader(FOLDER / "templates"), autoescape=True)
 
 
-def create(settings: ServerSettings, engine: Engine, monitor: Monitor) -> Starlette:
-    """The application of one worker process."""
+def create(settings: ServerSettings, engine: Engine, monitor: Monitor, works: Works | None = None) -> Starlette:
+    """The application of one worker process; `works` are those that are looked at for similar ones."""
     routes = [
         route("/", page, counted=False),
         route("/classify", classify, "POST"),
+        route("/similar", similar, "POST"),
         route("/openapi.json", description, counted=False),
         route("/metrics", metrics, counted=False),
         Mount("/static", StaticFiles(directory=FOLDER / "static"), name="static"),
@@ -42,7 +45,7 @@ def create(settings: ServerSettings, engine: Engine, monitor: Monitor) -> Starle
     ]
     app = Starlette(routes=routes, exception_handlers={HTTPException: http_error})
     app.router.redirect_slashes = False
-    app.state.service = Service(settings, engine, monitor)
+    app.state.service = Service(settings, engine, monitor, works)
     return app
 
 
@@ -55,6 +58,7 @@ async def page(asked: Asked) -> Response:
         card=classifier.card,
         facts=_facts(classifier, settings.test_accuracy),
         origin=_origin(classifier),
+        works=len(asked.service.works or ()),
         address=f"http://{asked.headers.get('host', '')}",
     )
     return HTMLResponse(text, headers={"Content-Security-Policy": PAGE_POLICY})
@@ -62,23 +66,25 @@ async def page(asked: Asked) -> Response:
 
 async def classify(asked: Asked) -> Response:
     """The likeliest labels of one image: a file, raw bytes or `{"url": ...}`."""
-    top = _top(asked.query_params.get("top", "5"))
+    top, count = _top(asked.query_params.get("top", "5")), wanted(asked, "similar", "0")
     async with asked.received() as body:
-        [row] = await asked.predict([await read_picture(asked, body)])
+        [row], [features] = await asked.look([await read_picture(asked, body)])
     engine = asked.engine
     predictions = [vars(prediction) for prediction in engine.best(row, top)]
     version = engine.classifier.digest[:12]
-    return JSONResponse({"model": asked.settings.name, "version": version, "predictions": predictions})
+    answer = {"model": asked.settings.name, "version": version, "predictions": predictions}
+    return JSONResponse(answer | ({"works": await near(asked, features, count)} if count else {}))
 
 
 async def description(asked: Asked) -> Response:
     """The OpenAPI document."""
-    return Response(_description(asked.settings, tuple(asked.engine.classifier.labels)), media_type="application/json")
+    content = _description(asked.settings, tuple(asked.engine.classifier.labels), bool(asked.service.works))
+    return Response(content, media_type="application/json")
 
 
 @functools.cache
-def _description(settings: ServerSettings, labels: tuple[str, ...]) -> bytes:
-    return json.dumps(openapi.document(settings, list(labels)), ensure_ascii=False).encode()
+def _description(settings: ServerSettings, labels: tuple[str, ...], has_works: bool) -> bytes:
+    return json.dumps(openapi.document(settings, list(labels), has_works), ensure_ascii=False).encode()
 
 
 async def metrics(asked: Asked) -> Response:

@@ -17,6 +17,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from components.artifacts.service import SMOKE_HEADER
+from components.artifacts.works import Works
 from components.server.bodies import Bodies, Body, too_large
 from components.server.engine import Engine
 from components.server.errors import RequestError, busy
@@ -31,8 +32,9 @@ CLIENT_GONE = 499
 class Service:
     """What the views of one worker work with."""
 
-    def __init__(self, settings: ServerSettings, engine: Engine, monitor: Monitor) -> None:
-        self.settings, self.engine, self.monitor = settings, engine, monitor
+    def __init__(self, settings: ServerSettings, engine: Engine, monitor: Monitor, works: Works | None = None) -> None:
+        """`works` are those that /similar answers with."""
+        self.settings, self.engine, self.monitor, self.works = settings, engine, monitor, works
         self.bodies = Bodies(settings.max_upload)
         # JSON and base64 of some megabytes, forms, packed bodies: the event loop must not wait for them.
         self.readers = ThreadPoolExecutor(2, "reader")
@@ -76,6 +78,10 @@ class Asked(Request):
     async def predict(self, images: list[bytes]):
         """Engine.predict, counted unless it is a smoke test."""
         return await self.engine.predict(images, SMOKE_HEADER not in self.headers)
+
+    async def look(self, images: list[bytes]):
+        """Engine.look, counted unless it is a smoke test."""
+        return await self.engine.look(images, SMOKE_HEADER not in self.headers)
 
     async def aside(self, work: Callable, *arguments: Any) -> Any:
         """The result of `work(*arguments)`, which takes long, from a thread."""

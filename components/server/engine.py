@@ -56,20 +56,26 @@ class Engine:
         Raises:
             RequestError: one is no image (413, 415, 422).
         """
+        return (await self.look(images, counted))[0]
+
+    async def look(self, images: list[bytes], counted: bool = True) -> tuple[np.ndarray, np.ndarray]:
+        """As `predict`, and from the same pass the features [len(images), width] float32 (see Classifier.look)."""
         # A turn for each image: who has many goes back to the end of the line after each.
         loop = asyncio.get_running_loop()
-        rows = np.stack([await loop.run_in_executor(self._thread, self._predict_one, image) for image in images])
+        found = [await loop.run_in_executor(self._thread, self._look_at, image) for image in images]
+        rows = np.stack([row for row, _ in found])
         if counted:
             self._monitor.count(rows)
-        return rows
+        return rows, np.stack([features for _, features in found])
 
     def best(self, row: np.ndarray, top: int) -> list[Prediction]:
         """The `top` likeliest labels of one row of probabilities, best first."""
         return [Prediction(label, probability) for label, probability in self.classifier.ranking(row, top)]
 
-    def _predict_one(self, image: bytes) -> np.ndarray:
+    def _look_at(self, image: bytes) -> tuple[np.ndarray, np.ndarray]:
         try:
             check(image)
-            return self.classifier.predict([image])[0]
+            rows, features = self.classifier.look([image])
+            return rows[0], features[0]
         except ImageError as error:
             raise from_image_error(error) from error

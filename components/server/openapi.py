@@ -5,16 +5,17 @@ from typing import Any
 
 import numpy as np
 
-from components.server.settings import MAX_PICTURES, ServerSettings
+from components.server.settings import MAX_PICTURES, MOST_WORKS, ServerSettings
 from components.shared import imaging
 
 Schema = dict[str, Any]
 
 _PROBABILITY = {"type": "number", "minimum": 0, "maximum": 1}
 _BASE64 = {"type": "string", "contentEncoding": "base64", "description": "the file of a picture, in base64"}
+_OF_ONE_PICTURE = (400, 403, 404, 408, 413, 415, 422, 503)
 _REFUSALS = {
     400: "The request is not understood.",
-    404: "There is no such model.",
+    404: "There is no such model, or it has no works to compare with.",
     408: "The request took too long to arrive.",
     413: "Too many bytes or pixels.",
     415: "This is no picture.",
@@ -23,8 +24,11 @@ _REFUSALS = {
 }
 
 
-def document(settings: ServerSettings, labels: list[str]) -> Schema:
-    """OpenAPI 3.1 for this server: the model's own name and labels stand in the paths and examples."""
+def document(settings: ServerSettings, labels: list[str], has_works: bool) -> Schema:
+    """OpenAPI 3.1 for this server: the model's own name and labels stand in the paths and examples.
+
+    `has_works`: whether it has works to compare with.
+    """
     name = settings.name
     return {
         "openapi": "3.1.0",
@@ -36,12 +40,12 @@ def document(settings: ServerSettings, labels: list[str]) -> Schema:
             "description": f"Classifies a picture as one of {len(labels)} classes: {', '.join(labels[:20])}"
             + (", ..." if len(labels) > 20 else "."),
         },
-        "paths": {**_plain_paths(), **_v1_paths(f"/v1/models/{name}"), **_v2_paths(f"/v2/models/{name}")},
+        "paths": {**_plain_paths(has_works), **_v1_paths(f"/v1/models/{name}"), **_v2_paths(f"/v2/models/{name}")},
         "components": {"schemas": {"Error": _object(error={"type": "string"}, reason={"type": "string"})}},
     }
 
 
-def _plain_paths() -> Schema:
+def _plain_paths(has_works: bool) -> Schema:
     prediction = _object(label={"type": "string"}, probability=_PROBABILITY)
     answer = _object(
         model={"type": "string"}, version={"type": "string"}, predictions={"type": "array", "items": prediction}
@@ -62,15 +66,33 @@ def _plain_paths() -> Schema:
         "description": "How many labels to answer with.",
         "schema": {"type": "integer", "minimum": 1, "maximum": 999_999, "default": 5},
     }
-    classify = _operation(
-        "The likeliest labels of one picture.", answer, content, refusals=(400, 403, 408, 413, 415, 422, 503)
-    )
+    answer["properties"] |= {"works": _WORKS} if has_works else {}
+    classify = _operation("The likeliest labels of one picture.", answer, content, refusals=_OF_ONE_PICTURE)
+    similar = {
+        "name": "similar",
+        "in": "query",
+        "description": "How many of the most similar works to answer with, as /similar does; 0 for none.",
+        "schema": {"type": "integer", "minimum": 0, "maximum": MOST_WORKS, "default": 0},
+    }
     return {
-        "/classify": {"post": {**classify, "parameters": [top]}},
+        "/classify": {"post": {**classify, "parameters": [top, similar] if has_works else [top]}},
+        **({"/similar": {"post": _similar(content)}} if has_works else {}),
         "/": {"get": _operation("The page for people.", None, media="text/html")},
         "/metrics": {"get": _operation("Prometheus metrics.", None, media="text/plain")},
         "/openapi.json": {"get": _operation("This document.", {"type": "object"})},
     }
+
+
+def _similar(content: Schema) -> Schema:
+    top = {
+        "name": "top",
+        "in": "query",
+        "description": "How many works to answer with.",
+        "schema": {"type": "integer", "minimum": 0, "maximum": MOST_WORKS, "default": 5},
+    }
+    answer = _object(model={"type": "string"}, version={"type": "string"}, works=_WORKS)
+    summary = "The works of the model's collection that are most like one picture."
+    return {**_operation(summary, answer, content, refusals=_OF_ONE_PICTURE), "parameters": [top]}
 
 
 def _v1_paths(model: str) -> Schema:
@@ -165,6 +187,14 @@ def _operation(
 
 def _object(**properties: Schema) -> Schema:
     return {"type": "object", "properties": properties, "required": list(properties)}
+
+
+_TEXTS = ("object_id", "label", "title", "artist", "credit_line", "link", "thumbnail")
+_WORKS = {
+    "type": "array",
+    "description": "Nearest first; thumbnail is a data URL, link the museum's own page; either may be empty.",
+    "items": _object(similarity={"type": "number"}, **{name: {"type": "string"} for name in _TEXTS}),
+}
 
 
 def _request(**required: Schema) -> Schema:

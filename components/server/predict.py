@@ -2,9 +2,13 @@
 
 import functools
 import os
+import sys
 from collections.abc import Callable
 
+import numpy as np
+
 from components.artifacts.classifier import Classifier
+from components.artifacts.embeddings import unit
 from components.server import remote
 from components.server.errors import RequestError
 from components.server.picture import check
@@ -32,14 +36,24 @@ def predict_bytes(model: Classifier, data: bytes, name: str) -> Ranking:
     return _ranking(model, name, lambda: _limited(data))
 
 
+def look(model: Classifier, image: str) -> np.ndarray:
+    """The unit vector [width] of `image`, - for standard input, or as predict_files takes it. Raises PipelineError."""
+    read = functools.partial(_read, image) if image != "-" else lambda: _limited(sys.stdin.buffer.read(LIMIT + 1))
+    return unit(_looked(model, image, read)[1][0])
+
+
 def _ranking(model: Classifier, image: str, read: Callable[[], bytes]) -> Ranking:
+    rows, _ = _looked(model, image, read)
+    return model.ranking(rows[0])
+
+
+def _looked(model: Classifier, image: str, read: Callable[[], bytes]) -> tuple[np.ndarray, np.ndarray]:
     try:
         data = read()
         check(data)
-        row = model.predict([data])[0]
+        return model.look([data])
     except (RequestError, imaging.ImageError, addresses.AddressError) as error:
         raise PipelineError(f"{image}: {error}") from error
-    return model.ranking(row)
 
 
 def _read(image: str) -> bytes:

@@ -16,7 +16,7 @@ from functools import partial
 
 import uvicorn
 
-from components.artifacts import classifier
+from components.artifacts import classifier, works
 from components.server.balance import Acceptor, Balance
 from components.server.choice import choose
 from components.server.connection import IDLE_SECONDS, MAX_CONNECTIONS, Connection
@@ -84,7 +84,8 @@ def run(settings: ServerSettings) -> None:
         from components.server.monitor import Window  # see _scratch
 
         window, balance = Window(number), Balance(number)
-        work = partial(_serve, settings, directory, window, (listener, balance))
+        known = works.load(directory)  # once, for all workers
+        work = partial(_serve, settings, directory, known, window, (listener, balance))
         listener.listen(BACKLOG)
         host = {"0.0.0.0": "localhost", "::": "localhost"}.get(settings.host, settings.host)
         print(f"serving {settings.name} at http://{host}:{settings.port}/ ({number} workers)", flush=True)
@@ -92,7 +93,9 @@ def run(settings: ServerSettings) -> None:
         Workers(number, work, partial(_forget, balance)).run(listener.close, settings.grace_seconds + 5)
 
 
-def _serve(settings: ServerSettings, directory: str, window, shared: tuple, slot: int) -> None:
+def _serve(
+    settings: ServerSettings, directory: str, known: works.Works | None, window, shared: tuple, slot: int
+) -> None:
     """What one worker does."""
     from components.server import app
     from components.server.engine import Engine
@@ -105,7 +108,7 @@ def _serve(settings: ServerSettings, directory: str, window, shared: tuple, slot
         print(f"error: {error}", file=sys.stderr, flush=True)
         raise SystemExit(os.EX_CONFIG) from error
     monitor = Monitor(window, slot, model.labels, model.digest[:12], model.engine)
-    application = app.create(settings, Engine(model, monitor, settings.queue), monitor)
+    application = app.create(settings, Engine(model, monitor, settings.queue), monitor, known)
     config = uvicorn.Config(
         application,
         http="httptools",
@@ -178,6 +181,7 @@ def _local_model(settings: ServerSettings, copy: str) -> str:
     if directory is None:
         directory = copy
         classifier.download(settings.model, directory, settings.engine)
+        works.download(settings.model, directory)
     if not os.path.isdir(directory):
         raise ModelError(f"there is no folder {directory}: give the folder or URI of a trained classifier")
     found = classifier.digest(directory, settings.engine)

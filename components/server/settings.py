@@ -8,6 +8,8 @@ from components.shared.errors import PipelineError
 MEGABYTE = 1_000_000
 # In one request of the protocols.
 MAX_PICTURES = 256
+# In one answer.
+MOST_WORKS = 100
 
 
 @dataclass(frozen=True)

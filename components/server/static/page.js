@@ -14,6 +14,7 @@ element("elsewhere").hidden = /^(localhost|127\.|\[::1\]$)/.test(location.hostna
 
 function show(state) {
   for (const name of STATES) element(name).hidden = name !== state;
+  if (state !== "result") showWorks();
   answer.setAttribute("aria-busy", state === "busy");
   // On a phone the answer is below the picture.
   if (state === "result" || state === "error") answer.scrollIntoView({block: "nearest"});
@@ -53,10 +54,37 @@ function bar({label, probability}) {
   return item;
 }
 
-function showAnswer({predictions, version}, milliseconds) {
+// Nothing is asked of a museum before somebody follows a link to it.
+function workItem({title, object_id, label, credit_line, link, similarity, thumbnail}) {
+  const item = document.createElement("li"), name = document.createElement(link ? "a" : "span");
+  if (thumbnail) {
+    const picture = document.createElement("img");
+    picture.src = thumbnail;
+    picture.alt = "";
+    item.append(picture);
+  }
+  name.textContent = title || object_id;
+  if (link) Object.assign(name, {href: link, target: "_blank", rel: "noopener noreferrer"});
+  const lines = [[label, "class"], [credit_line, "soft"], [`similarity ${similarity.toFixed(2)}`, "soft"]];
+  item.append(name, ...lines.filter(([text]) => text).map(([text, kind]) => {
+    const line = document.createElement("span");
+    line.textContent = text;
+    line.className = kind;
+    return line;
+  }));
+  return item;
+}
+
+function showWorks(works = []) {
+  element("works").replaceChildren(...works.map(workItem));
+  element("similar").hidden = !works.length;
+}
+
+function showAnswer({predictions, version, works}, milliseconds) {
   element("best").textContent = predictions[0].label;
   element("bars").replaceChildren(...predictions.map(bar));
   element("unsure").hidden = predictions[0].probability > 0.5;
+  showWorks(works);
   element("took").textContent = `Model ${version}, ${Math.round(milliseconds)} ms`;
   show("result");
 }
@@ -67,7 +95,7 @@ async function ask(image) {
   show("busy");
   const started = performance.now();
   try {
-    const content = await classify(image, answer.dataset.top, {signal: mine.signal});
+    const content = await classify(image, answer.dataset.top, {signal: mine.signal, similar: answer.dataset.similar});
     if (asked === mine) showAnswer(content, performance.now() - started);
   } catch (error) {
     if (asked === mine && error.name !== "AbortError") showError(error.message);

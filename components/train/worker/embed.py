@@ -12,7 +12,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from components.artifacts import classifier, dataset, embeddings, objects
+from components.artifacts import classifier, dataset, embeddings, objects, works
 from components.shared.progress import Progress
 from components.train.worker import batches, devices, input_pipeline
 from components.train.worker.input_pipeline import Examples
@@ -47,7 +47,9 @@ def write(session: Session, base: keras.Model, known: np.ndarray | None, output:
                 part[first : first + len(values)] = values
             if new:
                 _compute(session, examples.subset(np.array(new)), split, compute, part, np.array(new))
-        embeddings.write(output, classifier.digest(output), _works(session, parts), vectors)
+        table = _works(session, parts)
+        embeddings.write(output, classifier.digest(output), table, vectors)
+        works.write(output, table, vectors, _stored(list(parts.values())))
 
 
 def _all(session: Session, split: str) -> Examples:
@@ -76,6 +78,17 @@ def _compute(
         progress.update(len(into))
 
 
+def _stored(parts: list[Examples]) -> Callable[[int], bytes]:
+    """The stored image of a row, counted over all `parts`."""
+    ends = np.cumsum([len(examples) for examples in parts])
+
+    def jpeg(row: int) -> bytes:
+        part = int(np.searchsorted(ends, row, side="right"))
+        return parts[part].encoded(row - int(ends[part]) + len(parts[part]))
+
+    return jpeg
+
+
 def _computing(session: Session, base: keras.Model, output: str) -> Callable[[np.ndarray], np.ndarray]:
     """Features [n, width] of images [n, M, M, 3] uint8: on a GPU by `base`, else, and of int8, by the tflite file."""
     if session.settings.gpus and session.settings.quantize == "none":
@@ -90,7 +103,7 @@ def _works(session: Session, parts: dict[str, Examples]):
     import pyarrow as pa
 
     labels = session.info.labels
-    works = pa.table(
+    table = pa.table(
         {
             "object_id": [name for examples in parts.values() for name in examples.ids],
             "label": [labels[index] for examples in parts.values() for index in examples.labels],
@@ -99,7 +112,7 @@ def _works(session: Session, parts: dict[str, Examples]):
     )
     about = dataset.read_index(session.info.path, lambda name: name in ("object_id", *embeddings.ABOUT))
     place = {name: row for row, name in enumerate(about["object_id"].to_pylist())}
-    rows = pa.array([place.get(name) for name in works["object_id"].to_pylist()], pa.int64())
+    rows = pa.array([place.get(name) for name in table["object_id"].to_pylist()], pa.int64())
     for name in set(embeddings.ABOUT) & set(about.column_names):
-        works = works.append_column(name, about[name].take(rows))
-    return works
+        table = table.append_column(name, about[name].take(rows))
+    return table
