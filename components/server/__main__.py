@@ -1,6 +1,7 @@
 """Starts the server: python -m components.server --model DIR_OR_URI --port 8080"""
 
 import argparse
+import os
 import sys
 
 from components.server.choice import CHOICES
@@ -10,6 +11,8 @@ from components.shared.errors import PipelineError
 
 def main(arguments: list[str] | None = None) -> None:
     """Parses the command line and serves until it is told to stop."""
+    # Before NumPy is loaded: workers share the cores, and a product over all works is no faster in more threads.
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     from components.server.server import run
 
     options = vars(_parser().parse_args(arguments))
