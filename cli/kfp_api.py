@@ -5,11 +5,13 @@ import re
 import time
 import urllib.error
 import urllib.request
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from http.client import HTTPException
 from typing import Any
 from urllib.parse import quote, urlencode
 
+from cli.workflow import uncompressed
 from components.shared.errors import PipelineError
 
 SECONDS = 15
@@ -26,12 +28,13 @@ class KfpApi:
         """The JSON at `path`. Raises OSError (HTTPError among them), and ValueError if it is none."""
         return json.loads(self.text(path, **query))
 
-    def text(self, path: str, **query: str) -> str:
+    def text(self, path: str, method: str = "GET", **query: str) -> str:
         """The body at `path`. Raises OSError."""
         url = f"{self.host.rstrip('/')}/{path}" + (f"?{urlencode(query)}" if query else "")
         headers = {"Authorization": f"Bearer {self.token}"} if self.token else {}
         try:
-            with urllib.request.urlopen(urllib.request.Request(url, headers=headers), timeout=SECONDS) as response:
+            request = urllib.request.Request(url, headers=headers, method=method)
+            with urllib.request.urlopen(request, timeout=SECONDS) as response:
                 return response.read().decode(errors="replace")
         except HTTPException as error:  # a server that is stopped while it answers
             raise ConnectionError(f"{self.host} broke off its answer: {error!r}") from error
@@ -65,6 +68,36 @@ class KfpApi:
         """The run's Argo Workflow as JSON; empty before Argo has begun. Raises OSError, ValueError."""
         runtime = self.get(f"apis/v1beta1/runs/{quote(run_id)}").get("pipeline_runtime") or {}
         return runtime.get("workflow_manifest", "")
+
+    def workflow_text(self, run_id: str) -> str:
+        """The Workflow as text, with its nodes also where Argo keeps them compressed. Raises OSError, ValueError."""
+        return uncompressed(self.workflow(run_id))
+
+    def runs(self, namespace: str = "") -> Iterator[dict[str, Any]]:
+        """All runs, archived ones too. Raises OSError, ValueError."""
+        return self._pages("apis/v2beta1/runs", "runs", namespace)
+
+    def recurring_runs(self, namespace: str = "") -> Iterator[dict[str, Any]]:
+        """All recurring runs. Raises OSError, ValueError."""
+        return self._pages("apis/v2beta1/recurringruns", "recurringRuns", namespace)
+
+    def delete_run(self, run_id: str) -> None:
+        """Makes KFP forget the run, and its cache what the run's steps made. Raises OSError."""
+        try:
+            self.text(f"apis/v2beta1/runs/{quote(run_id)}", "DELETE")
+        except urllib.error.HTTPError as error:
+            if error.code != 404:
+                raise
+
+    def _pages(self, path: str, name: str, namespace: str) -> Iterator[dict[str, Any]]:
+        query = {"page_size": "100"} | ({"namespace": namespace} if namespace else {})
+        token = ""
+        while True:
+            page = self.get(path, **query, **({"page_token": token} if token else {}))
+            yield from page.get(name) or ()
+            token = page.get("next_page_token", "")
+            if not token:
+                return
 
     def log(self, run_id: str, pod: str, namespace: str, started: str) -> str:
         """What the pod printed: from itself or, where it is gone, from Argo's archive. Raises OSError."""

@@ -70,8 +70,8 @@ def _parser() -> argparse.ArgumentParser:
         prog="pipeline.py", description="From a museum collection to a served image classifier."
     )
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
-    for add in (_add_run, _add_compile, _add_submit, _add_museums, _add_attributes, _add_inspect, _add_predict,
-                _add_similar, _add_serve, _add_tensorboard, _add_drift, _add_doctor, _add_status, _add_rollback,
+    for add in (_add_run, _add_compile, _add_submit, _add_attributes, _add_inspect, _add_predict,
+                _add_similar, _add_serve, _add_tensorboard, _add_drift, _add_simple, _add_status, _add_rollback,
                 _add_undeploy):  # fmt: skip
         add(commands)
     return parser
@@ -121,12 +121,6 @@ def _add_submit(commands) -> None:
 
 def _add_attributes(commands) -> None:
     _add(commands, "attributes", _attributes, "show what could be learned from a collection", with_parameters=True)
-
-
-def _add_museums(commands) -> None:
-    from cli import museums
-
-    _add(commands, "museums", museums.main, "list the collections that have a name: source=NAME")
 
 
 def _add_inspect(commands) -> None:
@@ -217,12 +211,20 @@ def _add_undeploy(commands) -> None:
     _choose_cluster(parser)
 
 
-def _add_doctor(commands) -> None:
-    from cli import doctor as command
+def _add_simple(commands) -> None:
+    """Those whose module has all of it: the options, if any, and main."""
+    from cli import doctor, gc, museums, run_list
 
-    parser = _add(commands, "doctor", command.main, "look at a cluster before the first run: what is ready, what to do")
-    command.add_options(parser)
-    _choose_cluster(parser)
+    _add(commands, "museums", museums.main, "list the collections that have a name: source=NAME")
+    listed = _add(commands, "runs", run_list.main, "list the runs of this machine, or remove some")
+    run_list.add_options(listed)
+    for name, command, summary in (
+        ("gc", gc, "show what runs have left below any root, and remove what nobody needs"),
+        ("doctor", doctor, "look at a cluster before the first run: what is ready, what to do"),
+    ):
+        parser = _add(commands, name, command.main, summary)
+        command.add_options(parser)
+        _choose_cluster(parser)
 
 
 def _choose_cluster(parser: argparse.ArgumentParser) -> None:
@@ -290,7 +292,10 @@ def _similar(options) -> int:
 
 
 def _serve(options) -> int:
+    from cli import needs
+
     model = _model(options)
+    needs.hold_serving(model)
     address = ["--host", options.host, "--port", str(options.port)]
     others = ["--name", options.name, "--workers", str(options.workers), "--engine", options.engine]
     others += [*_tested(options), *["--no-urls"] * options.no_urls]

@@ -125,6 +125,14 @@ def open_run(folder: Path) -> Run:
     return Run(folder.resolve(), summary)
 
 
+def is_run(folder: Path) -> bool:
+    """Whether the folder is a run's, one that can be read."""
+    try:
+        return bool(open_run(folder))
+    except PipelineError:
+        return False
+
+
 def unfinished(root: Path, name: str) -> Run:
     """The run `name` in `root`, or the newest that broke off and is not running; held.
 
@@ -192,7 +200,7 @@ def reasons(run: Run) -> str:
 def _newest_first(root: Path) -> Iterator[Run]:
     """The readable runs, the last that was worked on first."""
     for path in sorted(root.glob(f"*/{SUMMARY}"), key=lambda path: path.stat().st_mtime, reverse=True):
-        if path.parent.name != LATEST:
+        if _NAME.fullmatch(path.parent.name) and path.parent.name != LATEST:
             with contextlib.suppress(PipelineError):
                 yield open_run(path.parent)
 

@@ -174,9 +174,7 @@ def read(manifest: str) -> Workflow | None:
     try:
         found = json.loads(manifest)
         status = found.get("status") or {}
-        nodes = status.get("nodes")
-        if not nodes and status.get("compressedNodes"):  # beyond 1 MB Argo keeps them so, and KFP passes them on
-            nodes = json.loads(gzip.decompress(base64.b64decode(status["compressedNodes"])))
+        nodes = status.get("nodes") or json.loads(_nodes_text(status) or "null")
     except (ValueError, AttributeError, OSError):
         return None
     if not nodes:
@@ -194,6 +192,17 @@ def read(manifest: str) -> Workflow | None:
         path, attempts = _parsed(workflow.name, node.get("name", ""))
         workflow.nodes.setdefault(path, []).append((attempts, node))
     return workflow
+
+
+def uncompressed(manifest: str) -> str:
+    """The text of a Workflow and, after it, that of its nodes where Argo has compressed them. Raises ValueError."""
+    return manifest + _nodes_text((json.loads(manifest) if manifest else {}).get("status") or {})
+
+
+def _nodes_text(status: Mapping[str, Any]) -> str:
+    """The nodes as JSON; empty unless Argo has compressed them, which it does beyond 1 MB, and KFP passes on."""
+    packed = status.get("compressedNodes")
+    return gzip.decompress(base64.b64decode(packed)).decode() if packed else ""
 
 
 def _parsed(workflow: str, name: str) -> tuple[tuple[str, ...], tuple[int, ...]]:

@@ -32,6 +32,7 @@ class AssembleSummary:
     duplicates: int
     conflicts: int
     check: validation.Check
+    record_files: tuple[str, ...]
 
     def metrics(self) -> dict[str, float]:
         """Metrics of the step, as KFP shows them."""
@@ -93,6 +94,7 @@ def assemble_dataset(
         duplicates=int(sum(reason in ("duplicate", "near_duplicate") for reason in resolution.reasons)),
         conflicts=sum(resolution.conflict),
         check=check,
+        record_files=tuple(file["uri"] for split in content["splits"].values() for file in split["files"]),
     )
 
 

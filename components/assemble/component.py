@@ -29,6 +29,7 @@ def assemble(
 
     A rule that fails does not fail this step, or KFP would lose the report: the train step stops at its start.
     """
+    from components.artifacts import ledger
     from components.assemble.assembler import assemble_dataset
     from components.assemble.settings import Settings
     from components.shared import numbers
@@ -39,6 +40,7 @@ def assemble(
     with reported():
         settings = Settings(**arguments)
         summary = assemble_dataset(paths, objects.path, labels.path, dataset.path, data_report.path, settings)
+        ledger.note(dataset.uri, [objects.uri, labels.uri, *(index.uri for index in indexes), *summary.record_files])
     print(summary)
     data_metrics.metadata.update(summary.metrics())
     numbers.write(data_metrics)

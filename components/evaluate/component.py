@@ -25,6 +25,7 @@ def evaluate(
 
     Two conditions in the graph would be two more pods in a row.
     """
+    from components.artifacts import ledger
     from components.evaluate.evaluator import evaluate_model
     from components.evaluate.settings import Settings
     from components.shared import numbers
@@ -35,6 +36,7 @@ def evaluate(
         paths = (dataset.path, classifier.path, evaluation_report.path, evaluation_summary.path, predictions.path)
         result = evaluate_model(*paths, Settings(**arguments), classifier.uri)
         result.leave_verdict(classifier.path, classifier.uri)
+        ledger.note(predictions.uri, [dataset.uri, classifier.uri])
     print(result)
     result.log(test_metrics, classification)
     numbers.write(test_metrics, classification)

@@ -8,7 +8,7 @@ holds for the pipeline root: a result in another store may not be readable with 
 import hashlib
 import os
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -19,7 +19,7 @@ from components.shared.errors import PipelineError
 from components.shared.storage import storage
 
 
-def source_state(parameters: Mapping[str, Any], root: str = "") -> str:
+def source_state(parameters: Mapping[str, Any], root: str = "", gone: Sequence[str] = ()) -> str:
     """A hash of `root` and of what the source and `label_map` tell about their content; equal as long as these are.
 
     Where it cannot be told, it is one that never was: the query step then runs, and says what is wrong.
@@ -27,10 +27,11 @@ def source_state(parameters: Mapping[str, Any], root: str = "") -> str:
     Args:
         parameters: Those of `Settings` that say where the source is.
         root: Where the run keeps its artifacts.
+        gone: What the cache remembers and the root has lost (components.artifacts.ledger).
     """
     try:
         settings = resolve(Settings(**{**parameters, "rights": "any"}))
-        parts = [root, settings.source, open_source(settings).state(), file_state(settings.label_map)]
+        parts = [root, settings.source, open_source(settings).state(), file_state(settings.label_map), *gone]
     except PipelineError as error:
         return f"unknown at {time.time():.0f}: {error}"
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:32]

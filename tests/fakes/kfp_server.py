@@ -28,6 +28,10 @@ class KfpServer(ThreadingHTTPServer):
         self.states: list = ["SUCCEEDED"]
         self.snapshot: Snapshot | None = None
         self.logs: dict[str, str] = {}  # by pod
+        # What gc sees and deletes: state and Workflow of each run by its id, and the recurring runs.
+        self.listed: dict[str, tuple[str, str]] = {}
+        self.deleted: list[str] = []
+        self.recurring: list[dict] = []
         self.refuse = 0
         self.viewers = 200
         self.health: dict = {"commit_sha": "unknown", "tag_name": "2.17.0", "multi_user": False}
@@ -99,6 +103,8 @@ class _Handler(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         path = urlsplit(self.path).path.removeprefix(API)
         server = self.server
+        if (name := path.rpartition("/")[2]) in server.listed:
+            return self._answer({"pipeline_runtime": {"workflow_manifest": server.listed[name][1]}})
         if path.startswith("/apis/v1beta1/runs/") and server.v1beta1:
             return self._answer(server.get_run_v1())
         if server.refuse:
@@ -120,9 +126,25 @@ class _Handler(BaseHTTPRequestHandler):
             return self._answer({"pipeline_versions": found})
         if path == "/experiments":
             return self._answer({"experiments": server.experiments} if server.experiments else {})
+        if path == "/runs":  # a page per run
+            names = sorted(server.listed)
+            place = int(query.get("page_token", "0"))
+            found = [{"run_id": name, "state": server.listed[name][0]} for name in names[place : place + 1]]
+            more = {"next_page_token": str(place + 1)} if place + 1 < len(names) else {}
+            return self._answer({"runs": found, **more})
+        if path == "/recurringruns":
+            return self._answer({"recurringRuns": server.recurring} if server.recurring else {})
         if path.startswith("/runs/"):
             return self._answer(server.get_run())
         return self._answer({"message": f"unknown {path}"}, 404)
+
+    def do_DELETE(self) -> None:
+        name = urlsplit(self.path).path.rpartition("/")[2]
+        if name not in self.server.listed:
+            return self._answer({"message": f"no run {name}"}, 404)
+        del self.server.listed[name]
+        self.server.deleted.append(name)
+        self._answer({})
 
     def do_POST(self) -> None:
         body = self.rfile.read(int(self.headers["Content-Length"]))

@@ -19,8 +19,9 @@ def probe(
 ) -> str:
     """Checks the run's parameters, and asks the source for its state.
 
-    Query's result is taken from the cache only while that and the root are the same.
+    Query's result is taken from the cache only while that and the root are the same, and nothing there is missing.
     """
+    from components.artifacts import ledger
     from components.checks import check_own_run
     from components.query.state import pipeline_root, source_state
     from components.shared.errors import reported
@@ -28,7 +29,7 @@ def probe(
     arguments = {name: value for name, value in locals().items() if isinstance(value, str)}
     with reported():
         check_own_run()
-    found = source_state(arguments, pipeline_root(state.uri))
+    found = source_state(arguments, pipeline_root(state.uri), ledger.losses(state.uri))
     print(f"state of the source: {found}")
     with open(state.path, "w") as file:
         file.write(found)

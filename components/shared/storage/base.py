@@ -56,12 +56,16 @@ class Checksum:
 
 @dataclass(frozen=True)
 class FileInfo:
-    """One stored file: its URI, its size in bytes and, where the store says, its checksum and version."""
+    """One stored file: its URI, its size in bytes and, where the store says, its checksum and version.
+
+    `modified` is when it was written, in seconds since 1970; what is listed has it.
+    """
 
     uri: str
     size: int
     checksum: Checksum | None = None
     version: str = ""
+    modified: float = 0.0
 
 
 @dataclass(frozen=True)

@@ -128,7 +128,8 @@ def _found():
 
 def _file(uri: str, blob) -> FileInfo:
     checksum = Checksum("crc32c", base.base64_to_hex(blob.crc32c)) if blob.crc32c else None
-    return FileInfo(uri, blob.size or 0, checksum, str(blob.generation or ""))
+    modified = blob.updated.timestamp() if blob.updated else 0.0
+    return FileInfo(uri, blob.size or 0, checksum, str(blob.generation or ""), modified)
 
 
 def _explained(verb: str, uri: str, error: Exception) -> Exception:

@@ -72,7 +72,8 @@ class LocalStore(base.Store):
         found = []
         for folder, _, names in os.walk(_own(uri)):
             paths = [os.path.join(folder, name) for name in names]
-            found += [FileInfo(path, os.path.getsize(path)) for path in paths if os.path.isfile(path)]
+            stats = [(path, os.stat(path)) for path in paths if os.path.isfile(path)]
+            found += [FileInfo(path, told.st_size, modified=told.st_mtime) for path, told in stats]
         return found
 
     def delete(self, uri: str) -> None:

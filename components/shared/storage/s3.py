@@ -216,7 +216,8 @@ def _file(uri: str, size: int, answer: dict) -> FileInfo:
     encrypted = "SSECustomerAlgorithm" in answer or str(answer.get("ServerSideEncryption", "")).startswith("aws:kms")
     is_md5 = len(plain) == 32 and not encrypted
     checksum = Checksum("crc32", crc) if crc else Checksum("md5", plain) if is_md5 else None
-    return FileInfo(uri, size, checksum, etag)
+    modified = answer.get("LastModified")
+    return FileInfo(uri, size, checksum, etag, modified.timestamp() if modified else 0.0)
 
 
 def _read_body(body, length: int) -> bytes:
