@@ -92,6 +92,7 @@ def pipeline(
     train_accelerator: str = "nvidia.com/gpu",
     train_gpus: int = 0,
     train_max_restarts: int = 3,
+    train_queue: str = "",
     train_cpu_request: str = "500m",
     train_cpu_limit: str = "4",
     train_memory_request: str = "2Gi",
@@ -176,6 +177,7 @@ def pipeline(
         train_accelerator: Kubernetes resource name of the accelerator.
         train_gpus: Accelerators of each worker; 0 for CPU.
         train_max_restarts: How often lost workers are restarted from the last checkpoint.
+        train_queue: LocalQueue of Kueue in which the workers wait for room; empty for none.
         train_cpu_request: CPU request of each training worker's pod on a cluster, such as 4.
         train_cpu_limit: CPU limit of each training worker's pod on a cluster.
         train_memory_request: Memory request of each training worker's pod on a cluster, such as 8Gi.
@@ -308,7 +310,7 @@ def pipeline(
         accelerator=train_accelerator,
         gpus=train_gpus,
         seed=seed,
-    )  # train_max_restarts, train_cpu_... and train_memory_... are read from the run: components/shared/own_run.py
+    )  # train_max_restarts, train_queue, train_cpu_... and train_memory_... are read from the run: components/shared/own_run.py
     set_resources(trained, "train", secrets)
 
     evaluated = evaluate_step(

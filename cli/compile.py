@@ -3,14 +3,14 @@
 import argparse
 import sys
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 import yaml
 
-from cli import placement
+from cli import manifest, placement
 from cli.target import Target, add_target_options, allowed_values, read_target
 from components.container_images import NAMES, image
 from components.step_resources import NEEDS
@@ -23,11 +23,20 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     """The options of `compile`."""
     parser.add_argument("--output", default="pipeline.yaml", help="file to write (default: pipeline.yaml)")
     add_target_options(parser)
+    manifest.add_options(parser)
 
 
 def main(options: argparse.Namespace, arguments: Mapping[str, Any] | None = None) -> int:
     """Writes the compiled pipeline to `options.output`; returns the exit status."""
     target = read_target(options)
+    labels = manifest.tags(options)
+    if options.kubernetes_manifest:
+        _, spec, platform = compiled(target, arguments or {})
+        objects = manifest.documents(spec, platform, options.manifest_namespace, labels)
+        Path(options.output).write_text(_yaml(objects), encoding="utf-8")
+        warn_of_bare_images(target)
+        print(f"{options.output}: {objects[1]['metadata']['name']}; commit it for Argo CD or Flux, or kubectl apply it")
+        return 0
     write(options.output, target, arguments or {})
     warn_of_bare_images(target)
     print(f"{options.output}: upload it to the Kubeflow UI, or: python pipeline.py submit --host URL")
@@ -46,6 +55,12 @@ def warn_of_bare_images(target: Target) -> None:
 
 def write(output: str, target: Target = Target(), defaults: Mapping[str, Any] | None = None) -> None:
     """Compiles the pipeline for `target` into the file `output`; `defaults` are what the run form is filled with."""
+    comments, spec, platform = compiled(target, defaults or {})
+    Path(output).write_text("\n".join(comments) + "\n" + _yaml([spec, platform]), encoding="utf-8")
+
+
+def compiled(target: Target, defaults: Mapping[str, Any]) -> tuple[list[str], dict, dict]:
+    """The head of comments, the pipeline's part and the platform's part of the compiled pipeline."""
     from kfp import compiler
 
     import pipeline
@@ -54,10 +69,10 @@ def write(output: str, target: Target = Target(), defaults: Mapping[str, Any] | 
         path = Path(folder, "pipeline.yaml")
         compiler.Compiler().compile(pipeline.pipeline, str(path))
         text = path.read_text(encoding="utf-8")
-    comments = [_with_default(line, defaults or {}) for line in text.split("\n") if line.startswith("#")]
+    comments = [_with_default(line, defaults) for line in text.split("\n") if line.startswith("#")]
     spec, platform = yaml.safe_load_all(text)
     # Not by the compiler, which writes values into comments as they are: one of two lines makes a broken YAML.
-    for name, value in (defaults or {}).items():
+    for name, value in defaults.items():
         spec["root"]["inputDefinitions"]["parameters"][name]["defaultValue"] = value
     references = {image(name): target.image(name) for name in NAMES}
     spec = _replaced(spec, references)
@@ -68,12 +83,15 @@ def write(output: str, target: Target = Target(), defaults: Mapping[str, Any] | 
         # The client's own switch reaches neither a pipeline that is uploaded nor tasks in a loop or a condition.
         for _, task in _tasks(spec):
             task["cachingOptions"] = {}
-    _add_drop_downs(spec, target.accepting(defaults or {}).drop_downs)
+    _add_drop_downs(spec, target.accepting(defaults).drop_downs)
     placement.apply(platform, target)
     if not target.limits:
         platform["platforms"]["kubernetes"].pop("pipelineConfig", None)
-    documents = [yaml.dump(document, Dumper=_Dumper, sort_keys=True, width=120) for document in (spec, platform)]
-    Path(output).write_text("\n".join(comments) + "\n" + "---\n".join(documents), encoding="utf-8")
+    return comments, spec, platform
+
+
+def _yaml(documents: Iterable[dict]) -> str:
+    return "---\n".join(yaml.dump(each, Dumper=_Dumper, sort_keys=True, width=120) for each in documents)
 
 
 def _with_default(comment: str, defaults: Mapping[str, Any]) -> str:

@@ -6,6 +6,7 @@ from typing import Any
 from cli.target import Target
 from components.shared.errors import PipelineError
 from components.step_resources import NEEDS
+from components.train.launcher.job import PRIORITY_ANNOTATION, SCHEDULER_ANNOTATION
 
 _EFFECTS = ("NoSchedule", "PreferNoSchedule", "NoExecute")
 
@@ -24,6 +25,10 @@ def _place(executor: dict[str, Any], step: str, target: Target) -> None:
     tolerations = [found for where, found in map(toleration, target.tolerations) if where in ("", step)]
     if tolerations:
         executor["tolerations"] = tolerations
+    if step == "train":
+        notes = {PRIORITY_ANNOTATION: target.worker_priority_class, SCHEDULER_ANNOTATION: target.worker_scheduler}
+        if notes := {name: value for name, value in notes.items() if value}:
+            executor.setdefault("podMetadata", {}).setdefault("annotations", {}).update(notes)
     if target.pull_secret:
         executor["imagePullSecret"] = [{"secretName": target.pull_secret}]
     if target.pull_policy:

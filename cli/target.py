@@ -3,6 +3,7 @@
 import argparse
 import dataclasses
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -28,6 +29,8 @@ class Target:
     variant: str = ""
     node_selectors: tuple[str, ...] = ()
     tolerations: tuple[str, ...] = ()
+    worker_scheduler: str = ""
+    worker_priority_class: str = ""
     pull_secret: str = ""
     pull_policy: str = ""
     retries: bool = True
@@ -57,6 +60,8 @@ def add_target_options(parser: argparse.ArgumentParser) -> None:
     add("--gpu", dest="variant", action="store_const", const="gpu", default="", help="train in the image with CUDA")
     add("--node-selector", action="append", default=[], metavar="[STEP:]KEY=VALUE", help="nodes for all steps, or one")
     add("--toleration", action="append", default=[], metavar="[STEP:]KEY[=VALUE][:EFFECT]", help="taints to tolerate")
+    add("--worker-scheduler", default="", metavar="NAME", help="scheduler of the training workers' pods")
+    add("--worker-priority-class", default="", metavar="NAME", help="PriorityClass of the training workers' pods")
     add("--image-pull-secret", default="", metavar="NAME", help="Secret with which the images are pulled")
     add("--image-pull-policy", default="", choices=["Always", "IfNotPresent", "Never"], help="default: the cluster's")
     add("--no-retries", dest="retries", action="store_false", help="a failed step fails the run at once")
@@ -80,6 +85,8 @@ def read_target(options: argparse.Namespace) -> Target:
         variant=options.variant,
         node_selectors=tuple(options.node_selector),
         tolerations=tuple(options.toleration),
+        worker_scheduler=_name("--worker-scheduler", options.worker_scheduler),
+        worker_priority_class=_name("--worker-priority-class", options.worker_priority_class),
         pull_secret=options.image_pull_secret,
         pull_policy=options.image_pull_policy,
         retries=options.retries,
@@ -111,6 +118,12 @@ def allowed_values(name: str) -> list[str]:
         "serve_kind": KINDS,
     }
     return list(lists[name])
+
+
+def _name(option: str, value: str) -> str:
+    if value and not re.fullmatch(r"[a-z0-9]([a-z0-9.-]{0,250}[a-z0-9])?", value):
+        raise PipelineError(f"{option} {value}: no name of Kubernetes has this form; use a-z, 0-9, . and -")
+    return value
 
 
 def _digests(path: str) -> dict[str, str]:

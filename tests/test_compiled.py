@@ -20,6 +20,7 @@ from cli.target import DROP_DOWNS, add_target_options, read_target
 from components.shared import limits
 from components.shared.errors import PipelineError
 from components.step_resources import NEEDS
+from components.train.launcher import job
 from tests import workflow_size
 
 GOLDEN = Path(__file__).parent / "golden"
@@ -55,7 +56,6 @@ def test_the_whole_file(tmp_path):
 @pytest.mark.parametrize("gpus", [0, 1])
 def test_what_training_asks_the_cluster_for(tmp_path, workers, gpus):
     """The step's own pod, which waits, and the Service and Job that it starts."""
-    from components.train.launcher import job
     from components.train.launcher.resources import Resources
 
     spec, platform = compiled(tmp_path, f"workers={workers}", f"gpus={gpus}")
@@ -257,9 +257,39 @@ def test_placement_of_all_steps_or_one(tmp_path):
     assert platform["exec-serve"]["imagePullSecret"] == [{"secretName": "registry"}]
 
 
-@pytest.mark.parametrize("option", ["--node-selector=pool", "--toleration=a:Never", "--drop-downs=epochs"])
+def test_scheduler_and_priority_of_the_workers(tmp_path):
+    _, platform = compiled(tmp_path, "--worker-scheduler=gang", "--worker-priority-class=low")
+    notes = {job.SCHEDULER_ANNOTATION: "gang", job.PRIORITY_ANNOTATION: "low"}
+    assert platform["exec-train"]["podMetadata"]["annotations"] == notes
+    assert "podMetadata" not in platform["exec-fetch"]
+
+
+def test_objects_for_gitops_hold_what_the_yaml_holds(tmp_path):
+    spec, executors = compiled(tmp_path, "label=genre")
+    path = tmp_path / "objects.yaml"
+    options = ["--kubernetes-manifest", "--manifest-namespace=team", "--pipeline-tag=owner=us", "label=genre"]
+    assert main(["compile", "--output", str(path), *options]) == 0
+    pipeline, version = yaml.safe_load_all(path.read_text())
+    assert (pipeline["kind"], pipeline["metadata"]) == ("Pipeline", {"name": "museum-classifier", "namespace": "team"})
+    assert pipeline["spec"]["tags"] == version["spec"]["tags"] == {"owner": "us"}
+    assert version["spec"]["pipelineName"] == "museum-classifier" and version["spec"]["pipelineSpec"] == spec
+    platform = version["spec"]["platformSpec"]["platforms"]["kubernetes"]
+    assert platform["deploymentSpec"]["executors"] == executors
+    first, name = path.read_text(), version["metadata"]["name"]
+    assert main(["compile", "--output", str(path), *options]) == 0 and path.read_text() == first
+    assert main(["compile", "--output", str(path), *options[:-1]]) == 0
+    assert list(yaml.safe_load_all(path.read_text()))[1]["metadata"]["name"] != name, "versions do not change"
+
+
+WRONG_OPTIONS = ["--node-selector=pool", "--toleration=a:Never", "--drop-downs=epochs", "--worker-scheduler=A b",
+                 "--pipeline-tag=owner=us", "--pipeline-tag=a.b=c --kubernetes-manifest",
+                 "--manifest-namespace=A --kubernetes-manifest"]  # fmt: skip
+
+
+@pytest.mark.parametrize("option", WRONG_OPTIONS)
 def test_a_wrong_option_says_what_is_right(tmp_path, capsys, option):
-    assert main(["compile", "--output", str(tmp_path / "p.yaml"), option]) == 2
+    path = tmp_path / "p.yaml"
+    assert main(["compile", "--output", str(path), *re.split(" (?=--)", option)]) == 2 and not path.exists()
     assert capsys.readouterr().err.startswith("error: --")
 
 

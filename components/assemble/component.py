@@ -36,10 +36,9 @@ def assemble(
     from components.shared.errors import reported
 
     arguments = {name: value for name, value in locals().items() if name in Settings.__annotations__}
-    paths = [index.path for index in indexes]
+    paths = [index.path for index in indexes], objects.path, labels.path, dataset.path, data_report.path
     with reported():
-        settings = Settings(**arguments)
-        summary = assemble_dataset(paths, objects.path, labels.path, dataset.path, data_report.path, settings)
+        summary = assemble_dataset(*paths, Settings(**arguments))
         ledger.note(dataset.uri, [objects.uri, labels.uri, *(index.uri for index in indexes), *summary.record_files])
     print(summary)
     data_metrics.metadata.update(summary.metrics())

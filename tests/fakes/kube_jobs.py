@@ -45,6 +45,7 @@ class KubeJobs:
         self.waiting: tuple[str, str] | None = None
         self._processes: dict[str, subprocess.Popen] = {}
         self._lost: set[str] = set()
+        self._preempted: set[str] = set()  # Jobs
         self._ports: dict[str, int] = {}
         self._cuts = 0
         self._threads: list[threading.Thread] = []
@@ -82,6 +83,20 @@ class KubeJobs:
         """Name of the running pod whose name starts with `prefix`, when there is one."""
         return self._kube.wait(lambda: next((name for name in self._running() if name.startswith(prefix)), None))
 
+    def suspend(self, job: str, suspended: bool) -> None:
+        """What Kueue does to admit a Job, or to take its room away."""
+        self._kube.change("Job", job, lambda found: found["spec"].update(suspend=suspended))
+
+    def preempt(self, prefix: str) -> str:
+        """The scheduler takes the pod away for one that is more important: SIGTERM, and a condition that says so."""
+        name = self.running(prefix)
+        disrupted = {"type": "DisruptionTarget", "status": "True", "reason": "PreemptionByScheduler"}
+        disrupted["message"] = "default-scheduler: preempting to accommodate a higher priority pod"
+        self._preempted.add(prefix.rpartition("-")[0])
+        self._kube.change("Pod", name, lambda pod: pod["status"].update(conditions=[disrupted]))
+        self._kube.remove("Pod", name)
+        return name
+
     def cut_logs(self) -> None:
         """Breaks every log connection that is open."""
         with self._kube.changed():
@@ -99,6 +114,8 @@ class KubeJobs:
 
     def _hear(self, event: str, obj: Object) -> None:
         if obj["kind"] == "Job" and event == "ADDED":
+            if "kueue.x-k8s.io/queue-name" in obj["metadata"].get("labels", {}):
+                self.suspend(obj["metadata"]["name"], True)  # Kueue's webhook does
             self._start(self._run_job, obj)
         if obj["kind"] == "Pod" and event == "MODIFIED" and "deletionTimestamp" in obj["metadata"]:
             self._end_pod(obj)
@@ -109,15 +126,20 @@ class KubeJobs:
 
     def _run_job(self, job: Object) -> None:
         name, spec = job["metadata"]["name"], job["spec"]
-        self._set_status(name, {"startTime": now()})
-        for index in range(spec["parallelism"]):
-            pod = self._kube.put(_pod(job, index))
-            self._start(self._run_pod, pod)
-        self._kube.wait(lambda: self._kube.closing or self._is_settled(name) or self._is_overdue(name), 600)
+        while True:
+            self._wait_for_admission(name)
+            for index in range(spec["parallelism"] if self._kube.one("Job", name) else 0):
+                pod = self._kube.put(_pod(job, index))
+                self._start(self._run_pod, pod)
+            self._kube.wait(lambda: self._has_ended(name) or self._is_suspended(name), 600)
+            if self._kube.closing or not self._is_suspended(name):
+                break
         pods = self._pods(name)
         failed = [pod for pod in pods if pod["status"]["phase"] == "Failed" or "deletionTimestamp" in pod["metadata"]]
         if failed or len(pods) < spec["completions"] or not self._is_settled(name):
             reason = "BackoffLimitExceeded" if self._is_settled(name) else "DeadlineExceeded"
+            if name in self._preempted:
+                reason = "PodFailurePolicy"
             condition = {"type": "FailureTarget", "status": "True", "reason": reason}
             self._set_status(name, {"failed": len(failed), "conditions": [condition]})
             for pod in pods:  # those that ended stay, to be looked at
@@ -132,12 +154,33 @@ class KubeJobs:
             done = {"type": "Complete", "status": "True"}
             self._set_status(name, {"succeeded": len(pods), "conditions": [done]})
 
+    def _wait_for_admission(self, name: str) -> None:
+        """A suspended Job's pods end, are not counted, and its clock stands still."""
+        if self._is_suspended(name):
+            for pod in self._pods(name):
+                self._kube.remove("Pod", pod["metadata"]["name"])
+            self._kube.wait(lambda: self._kube.closing or not self._pods(name), 60)
+            suspended = {"type": "Suspended", "status": "True", "reason": "JobSuspended"}
+            self._kube.change("Job", name, lambda job: job.update(status={"conditions": [suspended]}))
+            self._kube.wait(lambda: self._kube.closing or not self._is_suspended(name), 600)
+        if self._kube.one("Job", name):
+            self._set_status(name, {"startTime": now(), "conditions": []})
+
+    def _is_suspended(self, name: str) -> bool:
+        job = self._kube.one("Job", name)
+        return bool(job and job["spec"].get("suspend"))
+
+    def _has_ended(self, name: str) -> bool:
+        return self._kube.closing or self._is_settled(name) or self._is_overdue(name)
+
     def _is_settled(self, name: str) -> bool:
         if self._kube.one("Job", name) is None:
             return True
         pods = self._pods(name)
-        over = [pod for pod in pods if pod["status"]["phase"] == "Failed" or "deletionTimestamp" in pod["metadata"]]
-        return bool(over) or all(pod["status"]["phase"] == "Succeeded" for pod in pods)
+        # podReplacementPolicy Failed: one that is only being deleted has not failed yet.
+        over = [pod for pod in pods if pod["status"]["phase"] == "Failed"]
+        missing = len(pods) < self._kube.one("Job", name)["spec"]["parallelism"]
+        return bool(over) or missing or all(pod["status"]["phase"] == "Succeeded" for pod in pods)
 
     def _is_overdue(self, name: str) -> bool:
         job = self._kube.one("Job", name)

@@ -1,5 +1,6 @@
 """Training workers as pods: starts a generation's Job, follows it, and says how it ended."""
 
+import dataclasses
 import threading
 import time
 from dataclasses import dataclass
@@ -8,11 +9,16 @@ from datetime import datetime
 from components.shared.errors import PipelineError, TransientError
 from components.shared.kubernetes import CANNOT_START, Cluster, Object, condition
 from components.train.launcher import job as objects
+from components.train.launcher import queue
 from components.train.launcher.resources import Resources
 from components.train.launcher.restarts import TAIL_LINES, Failure, describe_status
 from components.train.settings import Settings
 
 _JOB = ("batch/v1", "Job")
+_DISRUPTED = "DisruptionTarget"
+# Reasons of it that have nothing to do with what the pod did; a kubelet that is short of memory has another one.
+_PREEMPTED = ("PreemptionByScheduler", "DeletionByTaintManager", "EvictionByEvictionAPI", "DeletionByPodGC")
+_LOST_SECONDS = 30  # after the time by which a deleted pod had to be gone
 
 
 @dataclass(frozen=True)
@@ -21,7 +27,8 @@ class Timeouts:
 
     Attributes:
         poll: Between two requests for the state.
-        scheduling, starting: Until workers are given up that no node takes, or that cannot start.
+        scheduling, starting: Until workers are given up that no node takes, or that cannot start. A Job that is
+            suspended waits for as long as it takes.
         deletion: Until deleted workers must be gone.
         lease: Until workers end whose step has not renewed its lease.
     """
@@ -53,6 +60,7 @@ class ClusterWorkers:
         self._selector = f"{objects.RUN_LABEL}={training}"
         self._said = ""
         self._prolonged = 0.0
+        self._admitted = 0.0  # since when the Job runs, or waits for nodes
 
     def first_generation(self) -> int:
         """0, or where an earlier try of this step left off: its Job is taken over while it is good."""
@@ -84,6 +92,8 @@ class ClusterWorkers:
             log.join(0 if stopped.is_set() else 10)
 
     def _start(self, generation: int) -> Object:
+        if self._resources.train_queue:
+            queue.require(self._cluster, self._resources.train_queue)
         self.delete_jobs()
         self._cluster.apply(objects.service(self._training, self._step_pod))
         made = objects.job(
@@ -115,10 +125,10 @@ class ClusterWorkers:
         self._cluster.delete("v1", "Service", self._training)
 
     def _watch(self, name: str, stopped: threading.Event) -> Failure | None:
-        started = seen = time.monotonic()
+        self._admitted = seen = time.monotonic()
         while not stopped.wait(self._timeouts.poll):
             try:
-                ended, failure = self._look(name, time.monotonic() - started)
+                ended, failure = self._look(name)
             except TransientError as error:
                 # The workers do not need the API server, which some clusters lack for minutes while they are upgraded.
                 if time.monotonic() - seen > self._timeouts.lease:
@@ -130,18 +140,27 @@ class ClusterWorkers:
             seen = time.monotonic()
         raise PipelineError("training was told to stop; start the step again to continue from the last checkpoint")
 
-    def _look(self, name: str, seconds: float) -> tuple[bool, Failure | None]:
-        """Whether the Job has ended, and the failure if it has failed, `seconds` after it was started."""
+    def _look(self, name: str) -> tuple[bool, Failure | None]:
+        """Whether the Job has ended, and the failure if it has failed."""
         found = self._cluster.get(*_JOB, name)
         if found is None:
             raise PipelineError(f"Job {name} was deleted while it ran; start the step again to continue")
-        pods = self._pods()
+        # Not those of a former generation, on a node that is gone.
+        pods = [pod for pod in self._pods() if _belongs(pod, found)]
         if condition(found, "Complete"):
             return True, None
         if failed := _failed(found):
             return True, self._diagnose(pods, failed)
+        if queue.is_waiting(found):
+            self._say(queue.why(self._cluster, found))
+            self._admitted, self._prolonged = time.monotonic(), 0.0
+            return False, None
+        if any(map(_is_lost, pods)):  # the Job itself would wait for its end
+            failure = self._diagnose(pods, found)
+            self._cluster.delete(*_JOB, name)
+            return True, failure
         self._prolong(found)
-        self._check_start(name, pods, seconds)
+        self._check_start(name, pods, time.monotonic() - self._admitted)
         return False, None
 
     def _prolong(self, found: Object) -> None:
@@ -201,9 +220,11 @@ class ClusterWorkers:
         """Which worker failed first, and why; a mistake of the user, if any worker tells one."""
         ended = sorted((end for pod in pods if (end := _end(pod))), key=lambda end: end[0])
         failures = [self._failure(pod, status, cause) for _, pod, status, cause in ended]
-        if not failures:
-            return self._deleted(pods, failed)
-        return next((failure for failure in failures if failure.user_error), failures[0])
+        if told := next((failure for failure in failures if failure.user_error), None):
+            return told
+        if any(map(_is_preempted, pods)) or failed.get("reason") == "PodFailurePolicy":
+            return dataclasses.replace(self._deleted(pods, failed), is_preemption=True)
+        return failures[0] if failures else self._deleted(pods, failed)
 
     def _deleted(self, pods: list[Object], failed: Object) -> Failure:
         """A pod was deleted, and its container has not ended yet; the Job deletes the others after it."""
@@ -211,7 +232,7 @@ class ClusterWorkers:
         if not deleted:
             return Failure("a worker", f"is gone with its pod ({failed.get('message', failed.get('reason', ''))})")
         first, *others = deleted
-        why = condition(first, "DisruptionTarget") or {}  # preempted, evicted, its node taken away; not kubectl delete
+        why = condition(first, _DISRUPTED) or {}  # preempted, evicted, its node taken away; not kubectl delete
         cause = f"was deleted ({why.get('message') or 'by hand, or with its node'})"
         if not others:
             return self._failure(first, None, cause)
@@ -258,6 +279,22 @@ def _failed(found: Object) -> Object | None:
     return condition(found, "FailureTarget") or condition(found, "Failed")
 
 
+def _belongs(pod: Object, job: Object) -> bool:
+    return any(owner["uid"] == job["metadata"]["uid"] for owner in pod["metadata"].get("ownerReferences", []))
+
+
+def _is_preempted(pod: Object) -> bool:
+    return (condition(pod, _DISRUPTED) or {}).get("reason") in _PREEMPTED
+
+
+def _is_lost(pod: Object) -> bool:
+    """Whether the cluster has taken the pod away, or it should have been gone for long: its node may never say so."""
+    until = pod["metadata"].get("deletionTimestamp")
+    if not until or pod.get("status", {}).get("phase") == "Succeeded":
+        return False
+    return bool(condition(pod, _DISRUPTED)) or time.time() > datetime.fromisoformat(until).timestamp() + _LOST_SECONDS
+
+
 def deleted_first(pods: list[Object]) -> list[Object]:
     """The pod of `pods` that was deleted first; several if it cannot be told which of them.
 
@@ -265,7 +302,7 @@ def deleted_first(pods: list[Object]) -> list[Object]:
     with the one that was taken away by the cluster.
     """
     going = [pod for pod in pods if "deletionTimestamp" in pod["metadata"]]
-    if told := [pod for pod in going if condition(pod, "DisruptionTarget")]:
+    if told := [pod for pod in going if condition(pod, _DISRUPTED)]:
         going = told
     earliest = min((pod["metadata"]["deletionTimestamp"] for pod in going), default="")
     return [pod for pod in going if pod["metadata"]["deletionTimestamp"] == earliest]

@@ -3,8 +3,9 @@
 Why so, and not with a retry policy of the Job: TensorFlow's collectives do not survive the loss of a worker, so a
 worker that the Job replaced alone would be refused by the others. A Job of `backoffLimit: 0` fails as a whole with its
 first pod, which the launcher sees and answers with a new Job (the next generation) under other host names: no pod of
-the old generation can join the new one. `podFailurePolicy` is left out because it demands
-`podReplacementPolicy: Failed`, and that waits for the pods of a node that is gone to end, which they never do.
+the old generation can join the new one. `podFailurePolicy` makes the Job say that a pod was preempted, which is no
+restart of ours; it demands `podReplacementPolicy: Failed`, so that a Job that is resumed waits for its old pods'
+checkpoints. The pods of a node that is gone never end, and such a Job never fails: the launcher looks at the pods too.
 """
 
 import hashlib
@@ -13,6 +14,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from components.shared.kubernetes import STEP_CONTAINER, STEP_VOLUMES, Object, run_reference
+from components.train.launcher import queue
 from components.train.launcher.resources import Resources
 from components.train.settings import Settings
 
@@ -26,6 +28,9 @@ GRACE_SECONDS = 60  # to write a checkpoint between SIGTERM and SIGKILL
 LEASE_SECONDS = 900
 _LABELS = {"app.kubernetes.io/name": "museum-classifier", "app.kubernetes.io/component": "train-worker"}
 _INDEX_ANNOTATION = "batch.kubernetes.io/job-completion-index"
+# On the step's pod, by options of compile: KFP has no field for them, so they are for the workers alone.
+SCHEDULER_ANNOTATION = "museum-classifier/worker-scheduler"
+PRIORITY_ANNOTATION = "museum-classifier/worker-priority-class"
 # Copied from the step's pod, so that a worker runs where and as the step runs.
 _POD_FIELDS = (
     "serviceAccountName",
@@ -36,6 +41,7 @@ _POD_FIELDS = (
     "runtimeClassName",
     "schedulerName",
     "hostAliases",
+    "hostUsers",
     "dnsPolicy",
     "dnsConfig",
     "enableServiceLinks",
@@ -92,16 +98,21 @@ def job(
     It ends by itself after `lease` seconds, unless the launcher moves that deadline on.
     """
     labels = {RUN_LABEL: training, GENERATION_LABEL: str(generation)}
+    queued = {queue.LABEL: resources.train_queue} if resources.train_queue else {}
     name = job_name(training, generation, step_pod)
     return {
         "apiVersion": "batch/v1",
         "kind": "Job",
-        "metadata": _metadata(name, labels, step_pod),
+        "metadata": _metadata(name, labels | queued, step_pod),
         "spec": {
             "completionMode": "Indexed",
             "completions": settings.workers,
             "parallelism": settings.workers,
             "backoffLimit": 0,
+            "podReplacementPolicy": "Failed",
+            "podFailurePolicy": {
+                "rules": [{"action": "FailJob", "onPodConditions": [{"type": "DisruptionTarget", "status": "True"}]}]
+            },
             "activeDeadlineSeconds": int(lease),
             # The launcher deletes the Job; this is for the case that it is gone itself.
             "ttlSecondsAfterFinished": 3600,
@@ -138,6 +149,7 @@ def _pod_spec(
     volumes, mounts = _volumes(step, container)
     return {
         **_copied(step, _POD_FIELDS),
+        **_scheduling(step_pod),
         "restartPolicy": "Never",
         "subdomain": training,
         "terminationGracePeriodSeconds": GRACE_SECONDS,
@@ -167,6 +179,12 @@ def _pod_spec(
             }
         ],
     }
+
+
+def _scheduling(step_pod: Object) -> dict[str, str]:
+    found = step_pod["metadata"].get("annotations") or {}
+    fields = {"schedulerName": SCHEDULER_ANNOTATION, "priorityClassName": PRIORITY_ANNOTATION}
+    return {field: found[name] for field, name in fields.items() if name in found}
 
 
 def _environment(name: str, training: str, settings: Settings, container: Object) -> list[Object]:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from components.shared.parameters import refuse
+from components.shared.parameters import dns_name, refuse
 
 _SUFFIXES = {"m": 1e-3, "": 1, "k": 1e3, "M": 1e6, "G": 1e9, "T": 1e12}
 _SUFFIXES |= {"Ki": 2**10, "Mi": 2**20, "Gi": 2**30, "Ti": 2**40}
@@ -19,15 +19,18 @@ _QUANTITY = re.compile(r"(\d{1,15}(?:\.\d{1,9})?)(m|[kMGT]|[KMGT]i)?", re.ASCII)
 class Resources:
     """CPUs and memory of one worker as Kubernetes writes them (500m, 4, 8Gi); empty for the namespace's default.
 
+    `train_queue` is the LocalQueue of Kueue in which the workers' Job waits for room; empty for none.
+
     Raises:
-        ParameterError: one is no quantity, a limit is less than TensorFlow needs, or a request is above its limit,
-            which the cluster would refuse.
+        ParameterError: one is no quantity, a limit is less than TensorFlow needs, a request is above its limit, which
+            the cluster would refuse, or the queue's name cannot be one.
     """
 
     train_cpu_request: str
     train_cpu_limit: str
     train_memory_request: str
     train_memory_limit: str
+    train_queue: str = ""
 
     @classmethod
     def of(cls, run: Mapping[str, Any]) -> "Resources":
@@ -35,6 +38,8 @@ class Resources:
         return cls(**{name: run.get(name, "") for name in cls.__annotations__})
 
     def __post_init__(self) -> None:
+        if self.train_queue:
+            dns_name("train_queue", self.train_queue, 63, "team-a")
         for kind, example in (("cpu", "500m or 4"), ("memory", "512Mi or 8Gi")):
             request, limit = (self._amount(f"train_{kind}_{end}", example) for end in ("request", "limit"))
             if request is not None and limit is not None and request > limit:

@@ -15,12 +15,16 @@ _PREFIX = "error: "
 
 @dataclass(frozen=True)
 class Failure:
-    """A worker that did not finish: its name, what happened to it, the last lines that it printed."""
+    """A worker that did not finish: its name, what happened to it, the last lines that it printed.
+
+    `is_preemption`: the cluster wanted its room, or took its node away; that is nobody's fault.
+    """
 
     worker: str
     cause: str
     status: int | None = None
     lines: tuple[str, ...] = ()
+    is_preemption: bool = False
 
     @property
     def user_error(self) -> str | None:
@@ -49,17 +53,22 @@ def run_with_restarts(
 ) -> int:  # fmt: skip
     """Calls `attempt` with the generation number, from `first` on, until it returns no failure; returns the restarts.
 
-    A retried step may find generations of its earlier try; it gets `max_restarts` of its own.
+    A preemption is none of them: it may happen any number of times. A retried step may find generations of its earlier
+    try; it gets `max_restarts` of its own.
 
     Raises:
         PipelineError: a worker met a mistake of the user, or workers were lost more than `max_restarts` times.
     """
-    restarts = 0
-    while failure := attempt(first + restarts):
+    restarts = preemptions = 0
+    while failure := attempt(first + restarts + preemptions):
         if failure.user_error:
             raise PipelineError(failure.user_error)
         announced = "; its last lines:" if failure.lines else ""
         print(f"{name}{failure}{announced}", *failure.lines, sep="\n    ", flush=True)
+        if failure.is_preemption:
+            preemptions += 1
+            print(f"{name}preempted: all workers go on from the last checkpoint", flush=True)
+            continue
         if restarts == max_restarts:
             last = next((line for line in reversed(failure.lines) if line.strip()), "it printed nothing")
             raise PipelineError(

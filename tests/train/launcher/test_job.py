@@ -62,7 +62,9 @@ def test_one_lost_pod_fails_the_job_and_none_is_replaced():
     spec = made()["spec"]
     assert (spec["completionMode"], spec["completions"], spec["parallelism"]) == ("Indexed", 3, 3)
     assert spec["backoffLimit"] == 0 and spec["template"]["spec"]["restartPolicy"] == "Never"
-    assert "podFailurePolicy" not in spec and "podReplacementPolicy" not in spec
+    (rule,) = spec["podFailurePolicy"]["rules"]
+    assert rule == {"action": "FailJob", "onPodConditions": [{"type": "DisruptionTarget", "status": "True"}]}
+    assert spec["podReplacementPolicy"] == "Failed"  # the only one that a podFailurePolicy allows
 
 
 def test_workers_run_as_the_step_does():
@@ -119,6 +121,19 @@ def test_what_the_step_sets_for_security_is_kept():
     pod["spec"]["securityContext"] = {"runAsUser": 4711, "fsGroup": 4711}
     found = job.job(TRAINING, 0, settings(workers=2), RESOURCES, ARGUMENTS, pod)["spec"]["template"]["spec"]
     assert found["securityContext"]["fsGroup"] == 4711 and found["securityContext"]["runAsNonRoot"] is True
+
+
+def test_user_namespaces_queue_scheduler_and_priority_reach_the_workers():
+    pod = step_pod()
+    pod["spec"] |= {"hostUsers": False, "priorityClassName": "the-steps-own"}
+    pod["metadata"]["annotations"] = {job.SCHEDULER_ANNOTATION: "gang", job.PRIORITY_ANNOTATION: "low"}
+    resources = replace(RESOURCES, train_queue="team-a")
+    found = job.job(TRAINING, 0, settings(workers=2), resources, ARGUMENTS, pod)
+    kubernetes_validate.validate(found, SCHEMA_VERSION, strict=True)
+    assert found["metadata"]["labels"]["kueue.x-k8s.io/queue-name"] == "team-a"
+    spec = found["spec"]["template"]["spec"]
+    assert (spec["hostUsers"], spec["schedulerName"], spec["priorityClassName"]) == (False, "gang", "low")
+    assert "kueue.x-k8s.io/queue-name" not in made()["metadata"]["labels"]
 
 
 def test_job_and_service_go_with_the_run():

@@ -1,12 +1,9 @@
 """Whole lives of training Jobs, against an API server that runs their pods as processes."""
 
-import json
 import os
 import signal
 import subprocess
 import sys
-import threading
-from contextlib import ExitStack
 from pathlib import Path
 
 import psutil
@@ -14,85 +11,9 @@ import pytest
 
 from components.shared import kubernetes
 from components.shared.errors import PipelineError
-from components.train.launcher import job
-from components.train.launcher.cluster_workers import ClusterWorkers, Timeouts
-from components.train.launcher.restarts import run_with_restarts
-from tests.fakes.kube_api import KubeApi
-from tests.fakes.kube_jobs import KubeJobs
-from tests.fakes.step_pod import IMAGE, NAME, SECRET, step_pod
-from tests.helpers.train_settings import NO_RESOURCES, settings
-
-REPOSITORY = Path(__file__).parents[3]
-TIMEOUTS = Timeouts(poll=0.05, scheduling=0.5, starting=0.2, deletion=10)
-TRAINING = job.training_id("run", "simple_cnn")
-
-
-def job_name(generation: int) -> str:
-    return job.job_name(TRAINING, generation, step_pod())
-
-
-class Scene:
-    """A cluster with the step's pod in it, and the launcher's side of one training."""
-
-    def __init__(self, kube: KubeApi, jobs: KubeJobs, folder: Path) -> None:
-        self.kube, self.jobs, self.folder = kube, jobs, folder
-        self.stopped = threading.Event()
-        self.generations: list[int] = []
-
-    def workers(self, play: str = "", timeouts: Timeouts = TIMEOUTS, **changes: object) -> ClusterWorkers:
-        pod = step_pod({"PLAY": play, "LINES": "6"})
-        self.kube.put(pod)
-        arguments = ["--checkpoints", str(self.folder)]
-        cluster = kubernetes.connect()
-        chosen = settings(**{"workers": 2, **changes})
-        return ClusterWorkers(cluster, pod, TRAINING, chosen, NO_RESOURCES, arguments, timeouts)
-
-    def train(self, workers: ClusterWorkers, max_restarts: int = 3) -> int:
-        def attempt(generation: int):
-            self.generations.append(generation)
-            return workers.run(generation, self.stopped)
-
-        return run_with_restarts(attempt, max_restarts, first=workers.first_generation())
-
-    def starts(self, index: int) -> list[dict]:
-        return [json.loads(line) for line in (self.folder / f"starts-{index}").read_text().splitlines()]
-
-    def wait_until_all_hang(self) -> None:
-        """Both workers are in the middle of their work."""
-        self.kube.wait(lambda: all((self.folder / f"hanging-{index}-0").exists() for index in (0, 1)), 20)
-
-
-@pytest.fixture
-def scene(monkeypatch, tmp_path):
-    for name in ("logs", "work"):
-        (tmp_path / name).mkdir()
-    with ExitStack() as stack:
-        kube = stack.enter_context(KubeApi())
-        jobs = stack.enter_context(KubeJobs(kube, tmp_path / "logs"))
-        jobs.images[IMAGE] = REPOSITORY / "tests" / "fakes" / "worker_image"
-        monkeypatch.setenv("KUBECONFIG", kube.kubeconfig(tmp_path / "kubeconfig"))
-        kube.put(SECRET)
-        yield Scene(kube, jobs, tmp_path / "work")
-
-
-def in_background(function, *arguments):
-    outcome = []
-
-    def run():
-        try:
-            outcome.append(function(*arguments))
-        except PipelineError as error:
-            outcome.append(error)
-
-    thread = threading.Thread(target=run)
-    thread.start()
-
-    def result():
-        thread.join(20)
-        assert outcome, "the launcher waits for something that never comes"
-        return outcome[0]
-
-    return result
+from components.train.launcher.cluster_workers import Timeouts
+from tests.fakes.step_pod import NAME, step_pod
+from tests.helpers.job_scene import REPOSITORY, in_background, job_name
 
 
 def test_workers_find_each_other_and_the_chief_is_heard(scene, capsys):
@@ -145,9 +66,19 @@ def test_a_lost_node_restarts_all_although_its_pod_never_ends(scene, capsys):
     result = in_background(scene.train, scene.workers("hang", Timeouts(0.05, 5, 5, deletion=1)))
     scene.wait_until_all_hang()
     lost = scene.jobs.lose(f"{job_name(0)}-1")
-    assert result() == 1
+    assert result() == 0, "the loss of a node is no restart of ours"
+    assert scene.generations == [0, 1]
     assert scene.kube.one("Pod", lost), "the test's own assumption: the pod is still there"
     assert f"pod {lost} was deleted (Taint manager: deleting due to NoExecute taint)" in capsys.readouterr().out
+
+
+def test_a_preemption_costs_no_restart(scene, capsys):
+    result = in_background(scene.train, scene.workers("hang"), 0)
+    scene.wait_until_all_hang()
+    scene.jobs.preempt(f"{job_name(0)}-1")
+    assert result() == 0 and scene.generations == [0, 1]
+    assert "preempted: all workers go on from the last checkpoint" in capsys.readouterr().out
+    assert all((scene.folder / f"preempted-{index}").exists() for index in (0, 1)), "each wrote a checkpoint"
 
 
 def test_max_restarts_is_the_end_and_says_the_last_line(scene):
