@@ -57,6 +57,7 @@ def names_of_artifacts() -> tuple[set[str], list[set[str]]]:
     """File names and prefixes that components/artifacts owns, and the column lists."""
     from components.artifacts import (
         classifier,
+        corrections,
         dataset,
         embeddings,
         image_shard,
@@ -71,8 +72,9 @@ def names_of_artifacts() -> tuple[set[str], list[set[str]]]:
     files = {objects.LABELS, image_shard.LOG_NAME, dataset.FILE_NAME, dataset.EXAMPLES, predictions.TABLE}
     files |= {predictions.REFERENCE, classifier.TFLITE, classifier.KERAS, classifier.CARD, verdict.FILE_NAME}
     files |= {value for name, value in vars(service).items() if name.endswith(("LABEL", "ANNOTATION"))}
-    files |= {objects.SLICE_PREFIX, embeddings.FILE_NAME}
-    return files, [set(image_shard.LOG_COLUMNS), set(index.MEASURED.names), set(records.SCHEMA), set(objects.SPLITS)]
+    files |= {objects.SLICE_PREFIX, embeddings.FILE_NAME, corrections.FILE_NAME}
+    columns = [image_shard.LOG_COLUMNS, index.MEASURED.names, records.SCHEMA, objects.SPLITS, corrections.COLUMNS]
+    return files, [set(names) for names in columns]
 
 
 def test_no_stage_spells_what_an_artifact_owns():

@@ -18,7 +18,7 @@ from components.assemble.resolution import CONFLICT, DUPLICATE
 from components.assemble.stored import read_pictures
 from components.assemble.validation import Check
 from components.shared import report
-from components.shared.report import Picture, Report
+from components.shared.report import Picture, Report, ReviewItem
 
 # The page stays below about 15 MB: so many images in the galleries of all classes together, and in one class.
 _GALLERY_PICTURES = 2400
@@ -27,6 +27,10 @@ _PAIRS_SHOWN = 60
 _SOURCES_SHOWN = 8
 _BANNER_PICTURES = 9
 _SPLIT_NAMES = {"train": "training", "validation": "validation", "test": "test"}
+_SUSPECTS_INTRO = (
+    "Their colours and outlines resemble another class much more than their own. Some are only unusual: they all stay "
+    "in the data set, until you say otherwise and give what you save here to the next run."
+)
 # More classes than this are shown as a table only.
 _BARS = 30
 
@@ -80,6 +84,8 @@ class _Page:
         page.section("Pictures", self._galleries(), intro="A sample of each class, as the model will see it.")
         for heading, intro, blocks in self._doubts():
             page.section(heading, *blocks, intro=intro)
+        if self.findings.suspects:
+            page.review("Suspected wrong labels", self._suspects(), self.labels, _SUSPECTS_INTRO)
         page.section("Sizes", self._sizes(), intro=self._enlarged())
         page.section("Rights and sources", *self._provenance())
         page.section("Parameters", self._parameters(), intro="What the data set was made with.")
@@ -143,12 +149,6 @@ class _Page:
                 "The same picture more than once. One copy stays; if copies are in two splits, the training copy goes."
             )
             yield "Duplicates", intro, self._pairs(copies, "")
-        if self.findings.suspects:
-            intro = (
-                "Their colours and outlines resemble another class much more than their own. Some are only unusual: "
-                "they all stay in the data set."
-            )
-            yield "Suspected wrong labels", intro, [self._suspects()]
 
     def _resolved_pairs(self) -> tuple[list[tuple[int, int]], list[tuple[int, int]]]:
         """(stays or goes, goes) of conflicts and of duplicates, each image once as the one that goes."""
@@ -182,26 +182,15 @@ class _Page:
             return f"{labels[0]} or {labels[1]}?" + ("" if reason == CONFLICT else f" · kept as {labels[0]}")
         return f"{'the same file' if reason == DUPLICATE else 'the same picture, another file'} · {labels[0]}"
 
-    def _suspects(self) -> Markup:
-        suspects = {suspect.row: suspect for suspect in self.findings.suspects}
-
-        def about(row: int) -> str:
-            return f"looks like {self.labels[suspects[row].looks_like]}"
-
-        shown = self._pictures(list(suspects), 160, about, "warn")
-        return report.pictures(
-            [
-                Picture(
-                    picture.data,
-                    f"{self.columns['label'][row]}?",
-                    f"{picture.note} · {picture.caption}",
-                    picture.link,
-                    "warn",
-                )
-                for row, picture in shown.items()
-            ],
-            size=150,
-        )
+    def _suspects(self) -> list[ReviewItem]:
+        looks_like = {suspect.row: self.labels[suspect.looks_like] for suspect in self.findings.suspects}
+        shown = self._pictures(list(looks_like), 160, lambda row: f"looks like {looks_like[row]}", "warn")
+        items = []
+        for row, picture in shown.items():
+            label, note = self.columns["label"][row], f"{picture.note} · {picture.caption}"
+            asked = Picture(picture.data, f"{label}?", note, picture.link, "warn")
+            items.append(ReviewItem(asked, self.columns["object_id"][row], label, looks_like[row]))
+        return items
 
     def _sizes(self) -> Markup:
         sides, shapes = funnel.sizes(self.examples, self.content["stored_size"])

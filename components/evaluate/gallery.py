@@ -9,7 +9,7 @@ from components.evaluate import occlusion
 from components.evaluate.metrics import Analysis, top_confusions
 from components.evaluate.testset import TestSet
 from components.shared import imaging
-from components.shared.report import Picture
+from components.shared.report import Picture, ReviewItem
 
 MISTAKES = 12
 PAIRS = 8
@@ -29,7 +29,7 @@ class Pair:
 class Gallery:
     """Images with captions: confident and uncertain mistakes, confusions as pairs, occlusion maps."""
 
-    worst: list[Picture]
+    worst: list[ReviewItem]
     uncertain: list[Picture]
     pairs: list[Pair]
     maps: list[Pair]
@@ -48,7 +48,15 @@ def build(analysis: Analysis, test: TestSet, model: Classifier) -> Gallery:
         return [_picture(analysis, test, index, data[index]) for index in indexes]
 
     return Gallery(
-        worst=shown(worst),
+        worst=[
+            ReviewItem(
+                picture,
+                test.object_ids[index],
+                analysis.labels[analysis.targets[index]],
+                analysis.labels[analysis.predictions[index]],
+            )
+            for index, picture in zip(worst, shown(worst), strict=True)
+        ],
         uncertain=shown([index for index in uncertain if index not in worst]),
         pairs=[_pair(analysis, test, data, *pair) for pair in pairs],
         maps=[_map(analysis, test, model, index, data[index]) for index in explained],

@@ -150,11 +150,8 @@ def _mistakes(report: Report, analysis: Analysis, gallery: Gallery) -> None:
     if not gallery.worst:
         report.section("Mistakes", notice(f"None of the {len(analysis.targets):,} test pictures is misclassified."))
     else:
-        report.section(
-            "Worst mistakes",
-            pictures(gallery.worst, 150),
-            intro="Where the model is most sure and wrong. Look here for wrong labels first.",
-        )
+        intro = "Where the model is most sure and wrong. Look here for wrong labels first, and say which is right."
+        report.review("Worst mistakes", gallery.worst, analysis.labels, intro)
     if gallery.uncertain:
         report.section(
             "Most uncertain mistakes", pictures(gallery.uncertain, 150), intro="Where it was wrong and hardly sure."

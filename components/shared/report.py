@@ -15,6 +15,7 @@ from pathlib import Path
 from jinja2 import Environment, FileSystemLoader
 from markupsafe import Markup
 
+from components.artifacts import corrections
 from components.shared.display import spelt
 
 # Of the plots, on the page's paper; the series differ in lightness, too, for those who see fewer colours.
@@ -48,6 +49,16 @@ class Picture:
     kind: str = ""  # "", "ok", "warn" or "fail": the colour of its frame
 
 
+@dataclass(frozen=True)
+class ReviewItem:
+    """An image that a person is asked about: what it is labelled as (empty: nothing), and what is suggested."""
+
+    picture: Picture
+    object_id: str
+    label: str
+    suggested: str
+
+
 class Report:
     """A page: a `banner` of images, `title`, a `lead` sentence, `facts` (name -> value, shown as tiles), sections in
     order of addition (with links to them where there are many), a `footer` in small print."""
@@ -63,10 +74,23 @@ class Report:
         self.title, self.lead, self.facts, self.footer = title, lead, dict(facts or {}), footer
         self._banner = [_data_uri(data) for data in banner]
         self._sections: list[tuple[str, str, tuple[Markup, ...]]] = []
+        self._classes: list[str] = []
 
     def section(self, heading: str, *blocks: Markup, intro: str = "") -> None:
         """Adds a section; `intro` is a sentence that says how to read it."""
         self._sections.append((heading, intro, blocks))
+
+    def review(
+        self, heading: str, items: Sequence[ReviewItem], labels: Sequence[str], intro: str = "", size: int = 150
+    ) -> None:
+        """Adds a section of images that a person accepts, corrects or rejects, and saves as corrections.csv.
+
+        `labels` are the classes that one may be corrected to. The page asks no server (see templates/review.js).
+        """
+        shown = [(_data_uri(item.picture.data), item) for item in items]
+        source = f"{self.title}: {heading}"
+        self.section(heading, _block("items", "review.html", items=shown, size=size, source=source), intro=intro)
+        self._classes = list(dict.fromkeys([*self._classes, *labels]))
 
     def html(self) -> str:
         """The page as one string that needs nothing else."""
@@ -78,7 +102,24 @@ class Report:
             banner=self._banner,
             footer=self.footer,
             sections=self._sections,
+            review=self._review(),
         )
+
+    def _review(self) -> Markup:
+        """What a page with images to review needs once."""
+        if not self._classes:
+            return Markup()
+        formula = re.escape(corrections.FORMULA)
+        once = _block(
+            "once",
+            "review.html",
+            labels=self._classes,
+            file=corrections.FILE_NAME,
+            columns=corrections.COLUMNS,
+            formula=formula,
+        )
+        script = Path(__file__).parent.joinpath("templates", "review.js").read_text(encoding="utf-8")
+        return once + Markup(f"<script>\n{script}</script>\n")
 
     def save(self, path: str) -> None:
         """Writes the page to `path`."""
@@ -219,8 +260,8 @@ def _is_numeric(cells: Sequence[object]) -> bool:
     )
 
 
-def _block(name: str, **values: object) -> Markup:
-    return Markup(getattr(_TEMPLATES.get_template("blocks.html").module, name)(**values))
+def _block(name: str, template: str = "blocks.html", **values: object) -> Markup:
+    return Markup(getattr(_TEMPLATES.get_template(template).module, name)(**values))
 
 
 def _data_uri(data: bytes) -> str:

@@ -30,9 +30,9 @@ def analysis(model, test):
 def test_mistakes_come_with_their_pictures_titles_and_links(analysis, test, model):
     built = gallery.build(analysis, test, model)
     assert len(built.worst) == 3 and built.uncertain == []
-    captions = {item.caption for item in built.worst}
+    captions = {item.picture.caption for item in built.worst}
     assert captions == {"red, taken for green", "green, taken for blue"}
-    first = built.worst[0]
+    first = built.worst[0].picture
     assert first.kind == "fail" and first.link.startswith("https://museum.example/4")
     pixels = imaging.decode(first.data).mean(axis=(0, 1))
     assert LABELS[pixels.argmax()] == first.caption.rpartition(" ")[2]  # the colour that it shows
@@ -55,7 +55,7 @@ def test_the_uncertain_mistakes_are_other_ones_than_the_worst(test, model):
     wrong = np.sort(found.confidences[~found.correct])
     assert len(wrong) > 2 * gallery.MISTAKES
     built = gallery.build(found, test, model)
-    shown = [[item.note for item in part] for part in (built.worst, built.uncertain)]
+    shown = [[item.note for item in part] for part in ([item.picture for item in built.worst], built.uncertain)]
     assert len(shown[0]) == len(shown[1]) == gallery.MISTAKES and not set(shown[0]) & set(shown[1])
     for notes, expected in zip(shown, (wrong[::-1], wrong)):
         beginnings = [gallery.percent(confidence) for confidence in expected[: gallery.MISTAKES]]
