@@ -15,6 +15,9 @@ TOLD = 2>&1; echo "status $$?"; } | awk '/^status / { exit $$2 } \
 	/^Installing collected/ { print "  unpacking " NF - 3 " packages"; fflush() } \
 	/^(ERROR|error)/ { print > "/dev/stderr" }'
 
+# The extra `hub` of setup.cfg, which says why its dependencies stay out.
+HUB := keras-hub regex safetensors tokenizers
+
 .DEFAULT_GOAL := help
 .PHONY: help venv run test lint format typecheck compile images push lock manifests test-zoo test-containers test-slow test-all clean
 
@@ -26,6 +29,7 @@ $(VENV)/.%: setup.cfg pyproject.toml constraints.txt
 	@$(MAKE) --no-print-directory venv
 	@echo "installing what '$*' needs into $(VENV) (once; some minutes)"
 	@$(INSTALL) --constraint constraints.txt --editable '.[$*]' $(TOLD)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --constraint constraints.txt $(HUB)
 	@touch $@
 
 # An environment that was cut off while it was made has a python and no pip; it is completed.

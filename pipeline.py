@@ -158,8 +158,8 @@ def pipeline(
         check_expected_classes: Fail on any other class: names, comma-separated, or a labels.txt; empty for any.
         check_previous_dataset: dataset.json of an earlier run, to compare the class shares with.
         check_max_drift: Warn if the class shares moved by more than this population stability index.
-        train_model: simple_cnn, mobilenet_v2, ...; several, comma-separated, are compared and the best goes on.
-        train_weights: none (from scratch), imagenet, or a URI of weights.
+        train_model: A name of the zoo, keras:NAME, hub:URI, saved:URI; several, with commas, are compared.
+        train_weights: none (from scratch), imagenet, or a URI of weights; hub: and saved: bring their own.
         train_epochs: Passes over the training split, from scratch or of a head that is made in steps.
         train_head: How the head of a pre-trained model is made: regression (to convergence, no epochs) or steps.
         train_view: What a pre-trained model sees: auto, center, whole, or mirrored (mean with the mirror image).
@@ -206,7 +206,9 @@ def pipeline(
         columns=data_columns,
         label_map=label_map,
         project=data_bigquery_project,
-    ).set_caching_options(False)  # it looks whether query may be taken from the cache
+        model=train_model,
+        weights=train_weights,
+    ).set_caching_options(False)  # it looks whether query, and train, may be taken from the cache
     set_resources(probed, "probe", secrets)
 
     selected = query_step(
@@ -310,7 +312,8 @@ def pipeline(
         accelerator=train_accelerator,
         gpus=train_gpus,
         seed=seed,
-    )  # train_max_restarts, train_queue, train_cpu_... and train_memory_... are read from the run: components/shared/own_run.py
+        backbones=probed.outputs["backbones"],
+    )  # train_max_restarts, _queue, _cpu_... and _memory_... are read from the run: components/shared/own_run.py
     set_resources(trained, "train", secrets)
 
     evaluated = evaluate_step(

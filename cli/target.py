@@ -102,7 +102,7 @@ def allowed_values(name: str) -> list[str]:
     from components.query.settings import SOURCES
     from components.serve.deployment import KINDS
     from components.train import settings
-    from components.train.models import ZOO
+    from components.train.zoo import ZOO
 
     lists = {
         "data_source": (*SOURCES, *(name for name in collections.names() if name not in SOURCES)),

@@ -53,7 +53,7 @@ def check(values: Mapping[str, Any], on_cluster: bool | None = None) -> None:
             raise error.of(_parameter(error.name, values)) from None
     _check_collection(values)
     _check_counts(values)
-    _check_image_size(values)
+    _check_models(values, on_cluster)
     if kubernetes.in_step() if on_cluster is None else on_cluster:
         _check_places(values)
         check_shards(values["fetch_shards"], on_cluster=True)
@@ -126,12 +126,20 @@ def _check_counts(values: Mapping[str, Any]) -> None:
             raise refuse("train_batch_size", values["train_batch_size"], use)
 
 
-def _check_image_size(values: Mapping[str, Any]) -> None:
+def _check_models(values: Mapping[str, Any], on_cluster: bool | None) -> None:
+    """The size of the images, and a backbone's own files as far as this process can read them."""
     models = importlib.import_module("components.train.models")
-    pre_trained = values["train_weights"] not in ("", models.NONE)
-    for name in values["train_model"].split(","):
-        if name.strip():
-            models.check_size(name.strip(), input_size(values["fetch_image_size"]), pre_trained)
+    foreign = importlib.import_module("components.train.backbones")
+    settings = importlib.import_module("components.train.settings").Settings
+    found = settings(**arguments(settings, values))
+    for name in found.models:
+        if not foreign.is_foreign(name) or _can_read(name, on_cluster):
+            models.check_size(name, input_size(values["fetch_image_size"]), found.for_model(name).pre_trained)
+
+
+def _can_read(name: str, on_cluster: bool | None) -> bool:
+    """Not from the machine that compiles for a cluster; and a path in the training image is in no other image."""
+    return not on_cluster and (not kubernetes.in_step() or storage.local_path(name.partition(":")[2]) is None)
 
 
 def _check_places(values: Mapping[str, Any]) -> None:
@@ -147,6 +155,11 @@ def _check_places(values: Mapping[str, Any]) -> None:
         raise refuse("check_expected_classes", classes, "no step on a cluster can read it; use a URI, or the names")
     if weights not in ("", "none", "imagenet") and not (storage.local_path(weights) or "/").startswith("/"):
         raise refuse("train_weights", weights, "use none, imagenet, a URI, or a path inside the training image")
+    for name in values["train_model"].split(","):
+        scheme, _, place = name.strip().partition(":")
+        if scheme in ("hub", "saved") and not (storage.local_path(place) or "/").startswith("/"):
+            use = f"use a URI, or a path inside the training image; pipeline.py fetch-weights {name} URI copies it"
+            raise refuse("train_model", name, use)
 
 
 def _is_path(name: str, values: Mapping[str, Any]) -> bool:

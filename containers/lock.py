@@ -19,8 +19,8 @@ BOUNDS = ["backports-strenum<1.3"]
 LOCKS = {
     "build.lock": ([], []),
     "data/requirements.lock": (["query", "fetch", "convert", "assemble", "gcs", "s3", "bigquery"], ["tensorboard"]),
-    "train/requirements-cpu.lock": (["train", "evaluate", "fetch", "gcs", "s3"], []),
-    "train/requirements-gpu.lock": (["train", "evaluate", "fetch", "gcs", "s3"], []),
+    "train/requirements-cpu.lock": (["train", "hub", "evaluate", "fetch", "gcs", "s3"], []),
+    "train/requirements-gpu.lock": (["train", "hub", "evaluate", "fetch", "gcs", "s3"], []),
     "serve/requirements.lock": (["serve", "openvino", "gcs", "s3"], []),
 }
 
@@ -58,6 +58,7 @@ def lock(name: str) -> None:
     command = ["uv", "pip", "compile", "-", "--output-file", str(ROOT / "containers" / name), "--generate-hashes"]
     command += ["--python-version", PYTHON, "--python-platform", "x86_64-manylinux_2_28", "--no-emit-index-url"]
     command += ["--no-emit-find-links", "--no-header", "--annotation-style", "line", "--upgrade", "--quiet"]
+    command += ["--override", str(ROOT / "containers" / "overrides.txt")]
     constraints = ROOT / "constraints.txt"
     if constraints.exists():  # what the tests ran with is what the images carry
         command += ["--constraint", str(constraints)]

@@ -145,10 +145,10 @@ def cluster(monkeypatch, tmp_path):
 
 def test_the_first_step_refuses_what_the_form_of_the_kubeflow_ui_has_taken(cluster, capsys, tmp_path):
     kubernetes.connect().apply(step_pod.workflow(DEFAULTS, {"split_test_fraction": 0, "train_epochs": 3}))
-    names = ("table", "images_table", "keywords", "columns", "label_map", "project")
+    names = ("table", "images_table", "keywords", "columns", "label_map", "project", "model", "weights")
     sample = {"source": "sample"} | dict.fromkeys(names, "")
     with pytest.raises(SystemExit):
-        probe.python_func(**sample, state=None)
+        probe.python_func(**sample, state=None, backbones="")
     error = capsys.readouterr().err
     assert error.startswith("error: split_test_fraction=0 is not allowed") and error.count("\n") == 1
     kubernetes.connect().apply(step_pod.workflow(DEFAULTS, {"train_epochs": 3}))
@@ -160,3 +160,18 @@ def test_a_workflow_that_may_not_be_read_is_left_to_the_steps(cluster, capsys):
         checks.check_own_run()
         assert "cannot be checked all at once" in capsys.readouterr().out
         cluster.refuse("GET", "workflows", 403)
+
+
+def test_a_backbones_folder_is_read_where_it_can_be(tmp_path):
+    folder = tmp_path / "dinov2"
+    folder.mkdir()
+    (folder / "config.json").write_text('{"registered_name": "keras_hub>DINOV2Backbone", "config": {}}')
+    (folder / "model.weights.h5").write_bytes(b"\x89HDF\r\n\x1a\n")
+    (folder / "backbone_card.json").write_text('{"input_size": 518, "scale": 1, "mean": 0, "std": 1}')
+    values = {**DEFAULTS, "train_model": f"hub:{folder}"}
+    with pytest.raises(PipelineError, match="takes pictures of 518 pixels and gets 224, which .* set image_size=311"):
+        checks.check(values, on_cluster=False)
+    checks.check({**values, "fetch_image_size": 311}, on_cluster=False)
+    with pytest.raises(PipelineError, match="train_model=hub:dinov2 is not allowed: use a URI, or a path inside the"):
+        checks.check({**values, "train_model": "hub:dinov2"}, on_cluster=True)
+    checks.check({**values, "train_model": "hub:s3://bucket/dinov2"}, on_cluster=True)

@@ -179,7 +179,8 @@ def test_a_step_runs_by_the_command_of_the_yaml(tmp_path, step):
         for name, each in component["outputDefinitions"].get("artifacts", {}).items()
     }
     outputs = {"artifacts": artifacts, "outputFile": str(tmp_path / "output.json")}
-    outputs["parameters"] = {"Output": {"outputFile": str(tmp_path / "Output")}}
+    named = component["outputDefinitions"]["parameters"]
+    outputs["parameters"] = {name: {"outputFile": str(tmp_path / name)} for name in named}
     # As KFP writes numbers: YAML has 4.0 where JSON has 4.
     values = {name: int(each) if isinstance(each, float) and each % 1 == 0 else each
               for name, each in values.items()}  # fmt: skip

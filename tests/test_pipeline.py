@@ -47,6 +47,7 @@ def edges(dag) -> set[tuple[str, str]]:
 def test_edges(spec):
     assert edges(spec.root.dag) == {
         ("probe", "query"),
+        ("probe", "train"),  # what the model's weights are, for the cache
         ("query", "for-loop-1"),
         ("query", "assemble"),
         ("for-loop-1", "assemble"),

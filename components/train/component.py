@@ -30,6 +30,7 @@ def train(
     accelerator: str,
     gpus: int,
     seed: int,
+    backbones: str,
     classifier: Output[Model],
     curves: Output[HTML],
     leaderboard: Output[HTML],
@@ -37,6 +38,7 @@ def train(
 ):
     """Trains `model` (or several, comma-separated: the best goes on) and exports it into `classifier`.
 
+    `backbones` says what the weights that `model` and `weights` name are: with others the cache is no use.
     The workers' CPU, memory and restarts are no inputs: with others the model in KFP's cache is still the same.
     """
     from components.shared import numbers, own_run

@@ -1,48 +1,35 @@
-"""The zoo: an entry per model. A model takes raw pixels (0..255); its own preprocessing is inside it.
-
-Everything but the two hand-written networks comes from keras.applications. A new model is one entry in ZOO.
-"""
+"""Networks of backbones: pixels (0..255) to features, and from them to the scores of the classes."""
 
 import itertools
-from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Protocol
 
 from components.shared.errors import PipelineError
 from components.shared.geometry import input_size
-from components.shared.parameters import choice, refuse
+from components.train import backbones, zoo
+from components.train.backbones import Backbone
+from components.train.cards import Card
+from components.train.zoo import Architecture
 
 if TYPE_CHECKING:
     import keras
 
 _LOWEST_RATE = 0.1  # of the lowest layer that is fine-tuned, beside the topmost one's 1
 _LEAST_VARIANCE = 1e-6  # of a channel over an image
-IMAGENET, NONE = "imagenet", "none"  # values of the parameter `weights` that are no URI
+
+Known = Architecture | Backbone
 
 
-@dataclass(frozen=True)
-class Architecture:
-    """How to build a model without its classifier.
+class Foreign(Protocol):
+    """A backbone that is no entry of the zoo, with its files at hand."""
 
-    Attributes:
-        builder: name in components.train.networks or in keras.applications.
-        native_size: side in pixels of the images it was designed for.
-        preprocessing: what the network expects: "tf" (-1..1), "caffe" (BGR less the mean), or "inside" if its first
-            layers do it.
-        weights: where pre-trained weights come from: "imagenet" (keras.applications) or "none" (from scratch only).
-        options: further arguments of the builder.
-        minimum_size: smallest side in pixels that the network can take.
-        stages: layers from which a frozen network is read beside its last one: the last of each resolution or width.
-            Style lives there as much as in the last layer.
-    """
+    @property
+    def backbone(self) -> Backbone:
+        """What its files say of it."""
 
-    builder: str
-    native_size: int
-    preprocessing: str
-    weights: str = IMAGENET
-    options: Mapping[str, Any] = field(default_factory=dict)
-    minimum_size: int = 32
-    stages: tuple[str, ...] = ()
+    def network(self, side: int, stages: Sequence[str]) -> "keras.Model":
+        """Prepared images [batch, side, side, 3] to its outputs: the last one, then those of `stages`."""
 
 
 @dataclass(frozen=True)
@@ -58,50 +45,6 @@ class Reading:
     flip: bool = False
 
 
-def _added(*blocks: int) -> tuple[str, ...]:
-    return tuple(f"expanded_conv_{block}_add" for block in blocks)
-
-
-_VGG = tuple(f"block{block}_conv2" for block in (1, 2))
-_RESNET = ("conv1_relu", "conv2_block3_out", "conv3_block4_out")
-_MOBILENET = tuple(f"conv_pw_{block}_relu" for block in (1, 3, 5, 11, 13))
-_EFFICIENTNET_B0 = (
-    "block1a_project_activation", "block2b_add", "block3b_add", "block4c_add", "block5e_add", "block6h_add",
-)  # fmt: skip
-_MOBILENET_V2 = (*(f"block_{block}_add" for block in (2, 5, 9, 12, 15)), "block_16_project_BN")
-_CONVNEXT_TINY = tuple(
-    f"convnext_tiny_stage_{stage}_block_{block}_identity" for stage, block in enumerate((2, 2, 8, 2))
-)
-_EFFICIENTNET_S = ("block1b_add", "block2d_add", "block3d_add", "block4f_add", "block5i_add", "block6o_add")
-
-ZOO: dict[str, Architecture] = {
-    "simple_cnn": Architecture("simple_cnn", 112, "tf", weights="none", minimum_size=16),
-    "alexnet": Architecture("alexnet", 227, "tf", weights="none"),
-    "vgg16": Architecture("VGG16", 224, "caffe", stages=(*_VGG, "block3_conv3", "block4_conv3", "block5_conv3")),
-    "vgg19": Architecture("VGG19", 224, "caffe", stages=(*_VGG, "block3_conv4", "block4_conv4", "block5_conv4")),
-    "inception_v3": Architecture("InceptionV3", 299, "tf", minimum_size=75, stages=("mixed2", "mixed7", "mixed10")),
-    "inception_resnet_v2": Architecture(
-        "InceptionResNetV2", 299, "tf", minimum_size=75, stages=("mixed_5b", "mixed_6a", "mixed_7a", "conv_7b_ac")
-    ),
-    "resnet50": Architecture("ResNet50", 224, "caffe", stages=(*_RESNET, "conv4_block6_out", "conv5_block3_out")),
-    "resnet101": Architecture("ResNet101", 224, "caffe", stages=(*_RESNET, "conv4_block23_out", "conv5_block3_out")),
-    "mobilenet": Architecture("MobileNet", 224, "tf", stages=_MOBILENET),
-    "mobilenet_075": Architecture("MobileNet", 224, "tf", options={"alpha": 0.75}, stages=_MOBILENET),
-    "mobilenet_050": Architecture("MobileNet", 224, "tf", options={"alpha": 0.5}, stages=_MOBILENET),
-    "mobilenet_025": Architecture("MobileNet", 224, "tf", options={"alpha": 0.25}, stages=_MOBILENET),
-    "mobilenet_v2": Architecture("MobileNetV2", 224, "tf", stages=_MOBILENET_V2),
-    "mobilenet_v3_small": Architecture(
-        "MobileNetV3Small", 224, "inside", stages=("expanded_conv_project_bn", *_added(2, 5, 7, 10))
-    ),
-    "mobilenet_v3_large": Architecture(
-        "MobileNetV3Large", 224, "inside", stages=("expanded_conv_add", *_added(2, 5, 9, 11, 14))
-    ),
-    "efficientnet_v2_b0": Architecture("EfficientNetV2B0", 224, "inside", stages=_EFFICIENTNET_B0),
-    "efficientnet_v2_s": Architecture("EfficientNetV2S", 384, "inside", stages=_EFFICIENTNET_S),
-    "convnext_tiny": Architecture("ConvNeXtTiny", 224, "inside", stages=_CONVNEXT_TINY),
-}
-
-
 @dataclass(frozen=True)
 class Network:
     """A classifier in its parts: `model` is `head` after `base`.
@@ -114,43 +57,50 @@ class Network:
     model: "keras.Model"
 
 
-def check_name(name: str) -> None:
-    """Raises ParameterError that lists the known models unless `name` is one of them."""
-    choice("model", name, tuple(ZOO))
+def known(name: str) -> Known:
+    """The entry of the zoo, or what the files of a backbone say. Raises as `zoo.entry` and `backbones.describe`."""
+    return backbones.describe(name) if backbones.is_foreign(name) else zoo.entry(name)
 
 
-def check_weights(name: str, weights: str) -> None:
-    """Raises ParameterError if the known model `name` has no ImageNet weights and `weights` asks for them."""
-    if weights == IMAGENET and ZOO[name].weights != IMAGENET:
-        known = ", ".join(other for other, entry in ZOO.items() if entry.weights == IMAGENET)
-        raise refuse("weights", IMAGENET, f"model={name} has none of ImageNet; use weights=none, or one of {known}")
+def check_size(name: str, size: int, pre_trained: bool, entry: Known | None = None) -> None:
+    """Raises PipelineError if images of `size` pixels are too small for the model `name`, whose entry may be given."""
+    entry = entry or known(name)
+    if _fits(entry, size, pre_trained):
+        return
+    use = f"set image_size={smallest_image_size(name, pre_trained, entry)} or more, or choose another model"
+    if _is_flexible(entry):
+        needs = f"needs pictures of at least {entry.card.minimum_size} pixels and gets {size}"
+    else:
+        needs = f"takes pictures of {entry.card.input_size} pixels and gets {size}, which may be enlarged at most twice"
+    raise PipelineError(f"model={name} {needs}; {use}")
 
 
-def check_size(name: str, size: int, pre_trained: bool) -> None:
-    """Raises PipelineError if images of `size` pixels are too small for the known model `name`."""
-    if base_size(name, size, pre_trained) < ZOO[name].minimum_size:
-        raise PipelineError(
-            f"model={name} needs pictures of at least {ZOO[name].minimum_size} pixels and gets {size}; "
-            f"set image_size={smallest_image_size(name, pre_trained)} or more, or choose another model"
-        )
-
-
-def smallest_image_size(name: str, pre_trained: bool) -> int:
+def smallest_image_size(name: str, pre_trained: bool, entry: Known | None = None) -> int:
     """The smallest parameter image_size (stored images) with which the model `name` can work."""
-    return next(
-        stored
-        for stored in itertools.count(16)
-        if base_size(name, input_size(stored), pre_trained) >= ZOO[name].minimum_size
-    )
+    entry = entry or known(name)
+    return next(stored for stored in itertools.count(16) if _fits(entry, input_size(stored), pre_trained))
 
 
-def base_size(name: str, size: int, pre_trained: bool) -> int:
+def base_size(entry: Known, size: int, pre_trained: bool) -> int:
     """Side in pixels at which the network works on images of `size`.
 
     Pre-trained filters know objects at the size they were trained on: smaller images are enlarged, at most twice
-    (on 112 px paintings a frozen MobileNet gains 7 points of accuracy).
+    (on 112 px paintings a frozen MobileNet gains 7 points of accuracy). A network of one size gets images of that.
     """
-    return max(size, min(ZOO[name].native_size, 2 * size)) if pre_trained else size
+    native = entry.card.input_size
+    if not _is_flexible(entry):
+        return native
+    return max(size, min(native, 2 * size)) if pre_trained else size
+
+
+def _is_flexible(entry: Known) -> bool:
+    return isinstance(entry, Architecture) or entry.flexible
+
+
+def _fits(entry: Known, size: int, pre_trained: bool) -> bool:
+    if not _is_flexible(entry):
+        return 2 * size >= entry.card.input_size
+    return base_size(entry, size, pre_trained) >= entry.card.minimum_size
 
 
 def build(
@@ -160,29 +110,34 @@ def build(
     options: Mapping[str, Any] | None = None,
     pre_trained: bool = False,
     reading: Reading | None = None,
+    foreign: Foreign | None = None,
 ) -> Network:
     """The network `name` for images of `size` pixels and `labels` classes, with random weights.
 
     `options` override the entry's (such as alpha); `pre_trained` says that weights will be loaded; features are the
-    mean of the last layer, or what `reading` says. Raises PipelineError if the images are too small for it.
+    mean of the last layer, or what `reading` says. Of a `foreign` backbone weights that are no variables are in place.
+    Raises PipelineError if the images are too small for it.
     """
     import keras
 
-    check_size(name, size, pre_trained)
-    architecture, side = ZOO[name], base_size(name, size, pre_trained)
+    entry = foreign.backbone if foreign else zoo.entry(name)
+    check_size(name, size, pre_trained, entry)
+    side = base_size(entry, size, pre_trained)
     pixels = keras.Input((size, size, 3), name="pixels")
     enlarged = pixels if side == size else keras.layers.Resizing(side, side, name="enlarge")(pixels)
-    prepared = _preprocess(enlarged, architecture.preprocessing)
-    options = dict(architecture.options, **(options or {}))
-    values = (
-        _body(architecture, side, options)(prepared)
-        if reading is None
-        else _read(architecture, side, options, prepared, reading)
-    )
+    prepared = _prepare(enlarged, entry.card)
+    if isinstance(entry, Architecture):
+        body = _own(entry, side, dict(entry.options, **(options or {})), reading)
+        tokens = None
+    else:
+        assert foreign is not None
+        body = foreign.network(side, entry.card.stages if reading and reading.stages else ())
+        tokens = entry.tokens
+    values = body(prepared) if reading is None and not foreign else _read(body, prepared, entry.card, tokens, reading)
     base = keras.Model(pixels, values, name="base")
     features = keras.Input(base.output_shape[1:], name="features")
     head = keras.Model(features, keras.layers.Dense(labels, name="logits", dtype="float32")(features), name="head")
-    return Network(base, head, keras.Model(pixels, head(base(pixels)), name=name))
+    return Network(base, head, keras.Model(pixels, head(base(pixels)), name=backbones.short_name(name)))
 
 
 def with_features(model: "keras.Model") -> "keras.Model":
@@ -193,9 +148,11 @@ def with_features(model: "keras.Model") -> "keras.Model":
     return keras.Model(model.input, [model.get_layer("head")(features), features], name=model.name)
 
 
-def last_width(base: "keras.Model") -> int:
-    """How many of the base's features, the first ones, are the last layer's mean."""
-    return int(pre_trained_part(base).output_shape[0][-1])
+def last_width(base: "keras.Model", card: Card) -> int:
+    """How many of the base's features, the first ones, are of the last layer."""
+    shapes = pre_trained_part(base).output_shape
+    last = shapes[0] if isinstance(shapes[0], (list, tuple)) else shapes  # of one output Keras gives no list
+    return int(last[-1]) * (2 if card.pooling == "cls+mean" else 1)
 
 
 def pre_trained_part(base: "keras.Model") -> "keras.Model":
@@ -213,9 +170,9 @@ def unfreeze_upper(base: "keras.Model", share: float = 0.4) -> None:
     """
     import keras
 
-    layers = [layer for layer in pre_trained_part(base).layers if layer.weights]
+    layers = list(_layers_with_weights(pre_trained_part(base)))
     base.trainable = True
-    for number, layer in enumerate(layers):
+    for number, layer in enumerate(layers):  # a layer comes before those that it is made of: they have the last word
         upper = number >= len(layers) * (1 - share)
         layer.trainable = upper and not isinstance(layer, keras.layers.BatchNormalization)
 
@@ -226,59 +183,113 @@ def layer_rates(base: "keras.Model") -> dict[int, float]:
     From 1 at the top it falls by the same factor from layer to layer: the lower a layer, the more general its filters
     (discriminative fine-tuning, arXiv:1801.06146).
     """
-    layers = [layer for layer in pre_trained_part(base).layers if layer.trainable_variables]
+    own = [list(_own_trainable(layer)) for layer in _layers_with_weights(pre_trained_part(base))]
+    layers = [variables for variables in own if variables]
     last = len(layers) - 1
     return {
         id(variable): _LOWEST_RATE ** ((last - number) / max(last, 1))
-        for number, layer in enumerate(layers)
-        for variable in layer.trainable_variables
+        for number, variables in enumerate(layers)
+        for variable in variables
     }
 
 
-def _body(architecture: Architecture, size: int, options: dict[str, Any], pooling: str | None = "avg") -> "keras.Model":
+def _layers_with_weights(network: "keras.Model") -> Iterator[Any]:
+    """From the input to the output, each layer that has weights of its own; those inside a layer come after it."""
+    seen: set[int] = set()
+
+    def below(layer: Any) -> Iterator[Any]:
+        for child in layer.layers if hasattr(layer, "inputs") else layer._layers:
+            if id(child) in seen:
+                continue
+            seen.add(id(child))
+            if child._trainable_variables or child._non_trainable_variables:
+                yield child
+            yield from below(child)
+
+    return below(network)
+
+
+def _own_trainable(layer: Any) -> Iterator[Any]:
+    return (variable for variable in layer._trainable_variables if variable.trainable)
+
+
+def _own(entry: Architecture, size: int, options: Mapping[str, Any], reading: Reading | None) -> "keras.Model":
+    """The network of an entry of the zoo: to the mean of its last layer, or to the maps that `reading` needs."""
     import keras
 
     from components.train import networks
 
-    if hand_written := getattr(networks, architecture.builder, None):
+    if hand_written := getattr(networks, entry.builder, None):
         return hand_written(size, **options)
-    builder = getattr(keras.applications, architecture.builder)
-    return builder(include_top=False, weights=None, input_shape=(size, size, 3), pooling=pooling, **options)
+    builder = getattr(keras.applications, entry.builder)
+    pooling = "avg" if reading is None else None
+    body = builder(include_top=False, weights=None, input_shape=(size, size, 3), pooling=pooling, **options)
+    if reading is None:
+        return body
+    stages = entry.card.stages if reading.stages else ()
+    return keras.Model(body.input, [body.output, *(body.get_layer(name).output for name in stages)], name=body.name)
 
 
-def _preprocess(pixels, mode: str):
+def _prepare(pixels, card: Card):
     import keras
 
-    if mode == "tf":
-        return keras.layers.Rescaling(1 / 127.5, offset=-1.0)(pixels)
-    if mode == "caffe":
-        bgr = keras.ops.flip(pixels, axis=-1)
-        return keras.layers.Rescaling(1.0, offset=(-103.939, -116.779, -123.68))(bgr)
-    return pixels
+    ordered = keras.ops.flip(pixels, axis=-1) if card.channels == "BGR" else pixels
+    scale, offset = card.factors
+    if scale == [1.0] * 3 and offset == [0.0] * 3:
+        return ordered
+    same = len(set(scale)) == len(set(offset)) == 1
+    return keras.layers.Rescaling(scale[0] if same else scale, offset[0] if same else offset)(ordered)
 
 
-def _read(architecture: Architecture, size: int, options: dict[str, Any], pixels, reading: Reading):
-    """The features [batch, width] that `reading` takes of the network, the last layer's mean first."""
+def _read(body: "keras.Model", pixels, card: Card, tokens: int | None, reading: Reading | None):
+    """The features [batch, width] that `reading` takes of the network, the last layer's first."""
     import keras
 
-    body = _body(architecture, size, options, pooling=None)
-    stages = architecture.stages if reading.stages else ()
-    tapped = keras.Model(body.input, [body.output, *(body.get_layer(name).output for name in stages)], name=body.name)
-    values = _blocks(tapped(pixels))
-    if not reading.flip:
-        return values
-    return keras.layers.Average(name="both_sides")([values, _blocks(tapped(keras.ops.flip(pixels, axis=2)))])
+    def values(images):
+        outputs = body(images)
+        outputs = outputs if isinstance(outputs, (list, tuple)) else [outputs]
+        last = _pooled(outputs[0], card.pooling, tokens)
+        return _joined(last) if reading is None else _blocks(last, [_as_map(each, tokens) for each in outputs[1:]])
+
+    if reading is None or not reading.flip:
+        return values(pixels)
+    return keras.layers.Average(name="both_sides")([values(pixels), values(keras.ops.flip(pixels, axis=2))])
 
 
-def _blocks(maps):
-    """[batch, width]: of the first of `maps` [batch, h, w, channels] the mean, of the others mean and deviation."""
+def _pooled(output, pooling: str, tokens: int | None) -> list:
+    """Vectors [batch, channels] of a map [batch, h, w, channels], of tokens [batch, n, channels], or of a vector."""
+    import keras
+
+    if len(output.shape) == 4:
+        return [keras.layers.GlobalAveragePooling2D(dtype="float32")(output)]
+    if len(output.shape) == 2:
+        return [output]
+    first = [output[:, 0]] if "cls" in pooling else []
+    mean = [keras.layers.GlobalAveragePooling1D(dtype="float32")(output[:, tokens or 0 :])] if "mean" in pooling else []
+    return [*first, *mean]
+
+
+def _as_map(output, tokens: int | None):
+    """Tokens of patches as a map [batch, n, 1, channels]."""
+    import keras
+
+    return keras.ops.expand_dims(output[:, tokens or 0 :], 2) if len(output.shape) == 3 else output
+
+
+def _joined(blocks: list):
+    import keras
+
+    return keras.layers.Concatenate(dtype="float32")(blocks) if len(blocks) > 1 else blocks[0]
+
+
+def _blocks(last: list, maps: list):
+    """[batch, width]: the vectors of the `last` layer, of the `maps` [batch, h, w, channels] mean and deviation."""
     import keras
 
     means = [keras.layers.GlobalAveragePooling2D(dtype="float32")(each) for each in maps]
-    deviations = [_deviation(each, mean) for each, mean in zip(maps[1:], means[1:], strict=True)]
-    blocks = [means[0], *(block for pair in zip(means[1:], deviations, strict=True) for block in pair)]
-    lengths = [keras.layers.UnitNormalization(dtype="float32")(block) for block in blocks]
-    return keras.layers.Concatenate(dtype="float32")(lengths) if len(lengths) > 1 else lengths[0]
+    deviations = [_deviation(each, mean) for each, mean in zip(maps, means, strict=True)]
+    blocks = [*last, *(block for pair in zip(means, deviations, strict=True) for block in pair)]
+    return _joined([keras.layers.UnitNormalization(dtype="float32")(block) for block in blocks])
 
 
 def _deviation(values, mean):

@@ -7,7 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from components.shared.parameters import LARGEST, ParameterError, all_between, between, choice, refuse
-from components.train.models import IMAGENET, NONE, check_name, check_weights, smallest_image_size
+from components.train.backbones import SAVED, check_name, is_foreign, short_name
+from components.train.models import smallest_image_size
+from components.train.zoo import IMAGENET, NONE, check_weights
 
 OPTIMIZERS = ("adamw", "sgd")
 AUGMENTATIONS = ("none", "light", "strong")
@@ -101,9 +103,13 @@ class Settings:
             raise refuse("model", self.model, "name a model, such as simple_cnn")
         for name in self.models:
             check_name(name)
-            check_weights(name, self.weights)
-        if len(self.models) > 1 and self.weights not in (IMAGENET, NONE, ""):
-            raise refuse("weights", self.weights, f"one file does not fit {len(self.models)} models; name one model")
+            if not is_foreign(name):
+                check_weights(name, self.weights)
+        takers = [name for name in self.models if not is_foreign(name)]
+        if len(takers) != 1 and self.weights not in (IMAGENET, NONE, ""):
+            use = f"one file does not fit {len(takers)} models; name one model"
+            use = use if takers else f"{self.models[0]} brings its own; use none"
+            raise refuse("weights", self.weights, use)
         if self.view not in (AUTO, "center") and not self.probes:
             use = "only head=regression on pre-trained weights chooses what is seen; use auto"
             raise refuse("view", self.view, use)
@@ -114,6 +120,9 @@ class Settings:
         if int(self.fine_tune_epochs) and not self.pre_trained:
             use = f"with weights={self.weights or NONE} there is nothing to fine-tune; use 0, or weights=imagenet"
             raise refuse("fine_tune_epochs", self.fine_tune_epochs, use)
+        if int(self.fine_tune_epochs) and all(name.startswith(SAVED) for name in self.models):
+            use = "what saved: names stays frozen; use 0, or hub: with a folder of the network and its weights"
+            raise refuse("fine_tune_epochs", self.fine_tune_epochs, use)
 
     @property
     def models(self) -> tuple[str, ...]:
@@ -121,9 +130,14 @@ class Settings:
         return tuple(dict.fromkeys(name.strip() for name in self.model.split(",") if name.strip()))
 
     @property
+    def short_name(self) -> str:
+        """The one model's name for files, logs and pages."""
+        return short_name(self.model)
+
+    @property
     def pre_trained(self) -> bool:
-        """Whether training starts from weights of an earlier one."""
-        return self.weights not in (NONE, "")
+        """Whether training, of one of the models at least, starts from weights of an earlier one."""
+        return self.weights not in (NONE, "") or any(is_foreign(name) for name in self.models)
 
     @property
     def probes(self) -> bool:
@@ -137,7 +151,7 @@ class Settings:
             examples: of the training split.
             seconds: that the frozen network takes for one of them, on all workers together.
         """
-        if not self.pre_trained:
+        if not self.pre_trained or self.model.startswith(SAVED):
             return 0
         if self.fine_tune_epochs != AUTO:
             return int(self.fine_tune_epochs)

@@ -4,8 +4,8 @@ import pytest
 
 from components.shared.errors import PipelineError
 from components.train import models
-from components.train.models import ZOO
 from components.train.worker.step import TrainingStep
+from components.train.zoo import ZOO, applications
 
 # Parameters of the published network without its top (Keras documentation, weights of include_top=False).
 PARAMETERS = {
@@ -38,9 +38,13 @@ def test_every_model_takes_raw_pixels_and_gives_logits(name):
 def test_preprocessing_is_that_of_keras_applications(name, module):
     pixels = np.random.default_rng(1).integers(0, 256, [2, 8, 8, 3]).astype(np.float32)
     inputs = keras.Input((8, 8, 3))
-    ours = keras.Model(inputs, models._preprocess(inputs, ZOO[name].preprocessing))
+    ours = keras.Model(inputs, models._prepare(inputs, ZOO[name].card))
     expected = getattr(keras.applications, module).preprocess_input(pixels.copy())
     assert ours(pixels).numpy() == pytest.approx(expected, abs=1e-3)
+
+
+def test_every_network_of_keras_applications_has_a_name():
+    assert {name for name in dir(keras.applications) if name[0].isupper()} == set(applications())
 
 
 def test_pictures_that_are_too_small_for_the_model():
@@ -49,10 +53,11 @@ def test_pictures_that_are_too_small_for_the_model():
 
 
 def test_pre_trained_models_see_small_pictures_enlarged():
-    assert models.base_size("mobilenet", 112, True) == 224
-    assert models.base_size("mobilenet", 64, True) == 128
-    assert models.base_size("mobilenet", 224, True) == 224
-    assert models.base_size("mobilenet", 112, False) == 112
+    entry = ZOO["mobilenet"]
+    assert models.base_size(entry, 112, True) == 224
+    assert models.base_size(entry, 64, True) == 128
+    assert models.base_size(entry, 224, True) == 224
+    assert models.base_size(entry, 112, False) == 112
     network = models.build("mobilenet_025", 32, 5, pre_trained=True)
     assert network.model.input_shape == (None, 32, 32, 3)
     assert network.base.get_layer("enlarge").output.shape == (None, 64, 64, 3)

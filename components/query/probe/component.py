@@ -15,22 +15,29 @@ def probe(
     columns: str,
     label_map: str,
     project: str,
+    model: str,
+    weights: str,
     state: Output[Artifact],
+    backbones: dsl.OutputPath(str),  # type: ignore[valid-type]  KFP's way to say it
 ) -> str:
-    """Checks the run's parameters, and asks the source for its state.
+    """Checks the run's parameters, and asks the source for its state, and the store for that of the model's weights.
 
-    Query's result is taken from the cache only while that and the root are the same, and nothing there is missing.
+    Query's result is taken from the cache only while the first and the root are the same, and nothing there is missing;
+    train's only while the second is the same.
     """
     from components.artifacts import ledger
     from components.checks import check_own_run
     from components.query.state import pipeline_root, source_state
     from components.shared.errors import reported
+    from components.train.backbones import states
 
-    arguments = {name: value for name, value in locals().items() if isinstance(value, str)}
+    names = ("source", "table", "images_table", "keywords", "columns", "label_map", "project")
+    arguments = {name: value for name, value in locals().items() if name in names}
     with reported():
         check_own_run()
     found = source_state(arguments, pipeline_root(state.uri), ledger.losses(state.uri))
     print(f"state of the source: {found}")
-    with open(state.path, "w") as file:
-        file.write(found)
+    for path, text in ((state.path, found), (backbones, states(model, weights))):
+        with open(path, "w") as file:
+            file.write(text)
     return found

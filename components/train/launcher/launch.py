@@ -25,6 +25,7 @@ from components.shared import kubernetes
 from components.shared.errors import PipelineError, Stopped, TransientError
 from components.shared.parameters import refuse
 from components.shared.storage import storage
+from components.train.backbones import short_name
 from components.train.launcher import curves, job, leaderboard
 from components.train.launcher.cluster_workers import ClusterWorkers, Timeouts
 from components.train.launcher.local_workers import LocalWorkers
@@ -144,11 +145,12 @@ def _with_own_logs(settings: Settings, classifier_uri: str) -> Settings:
 
 
 def _training(settings: Settings, model: str, work: str, output: str) -> Training:
-    prefix = f"[{model}] " if len(settings.models) > 1 else ""
+    name = short_name(model)
+    prefix = f"[{name}] " if len(settings.models) > 1 else ""
     return Training(
         settings.for_model(model),
-        checkpoints=storage.join(work, model, "checkpoints"),
-        output=storage.join(output, model, "output"),
+        checkpoints=storage.join(work, name, "checkpoints"),
+        output=storage.join(output, name, "output"),
         prefix=prefix,
     )
 
@@ -209,7 +211,7 @@ def _delete(workers: list[ClusterWorkers]) -> None:
 def _cluster_workers(
     cluster: kubernetes.Cluster, step_pod: dict, training: Training, resources: Resources, dataset: str, work: str
 ) -> ClusterWorkers:
-    name = job.training_id(training.output, training.settings.model)
+    name = job.training_id(training.output, training.settings.short_name)
     arguments = _arguments(training, dataset, work)
     return ClusterWorkers(cluster, step_pod, name, training.settings, resources, arguments, TIMEOUTS, training.prefix)
 
@@ -236,7 +238,7 @@ def _attempted(train: Callable[..., int], training: Training, *arguments: object
 
 
 def _arguments(training: Training, dataset: str, work: str) -> list[str]:
-    settings = storage.join(work, training.settings.model, "settings.json")
+    settings = storage.join(work, training.settings.short_name, "settings.json")
     storage.write_bytes(settings, training.settings.to_json().encode())
     return [
         *("--settings", settings),
@@ -279,7 +281,7 @@ class _Candidate:
 
 
 def _candidate(training: Training, outcome: Outcome, folder: str) -> _Candidate:
-    model = training.settings.model
+    model = training.settings.short_name
     if isinstance(outcome, PipelineError):
         return _Candidate(leaderboard.Entry(model, error=str(outcome)))
     target = os.path.join(folder, model)

@@ -48,7 +48,7 @@ def export(outcome: Outcome, output: str) -> TrainingResult:
     best = state.best_epoch if held_out is None else 0
     history = [*_probe_entry(outcome.probe, labels), *state.history]
     result = TrainingResult(
-        model=session.settings.model,
+        model=session.settings.short_name,
         metrics={
             "validation_accuracy": float((scores.argmax(axis=1) == labels).mean()),
             "validation_loss": negative_log_likelihood(scores, labels),
@@ -282,11 +282,18 @@ def _write_card(outcome: Outcome, result: TrainingResult, extra: Mapping[str, fl
         | {"parameters": info.parameters},
         "parameters": dict(vars(settings)),
         "parameter_count": session.network.model.count_params(),
+        "backbone": _backbone(session),
         "training": {"seconds": result.seconds, "images_per_second": result.images_per_second},
         "versions": _versions(),
         "intended_use": INTENDED_USE,
     }
     classifier.write_card(output, card)
+
+
+def _backbone(session: Session) -> dict[str, Any]:
+    """Where the network comes from, what its card says, and the digest of its weights."""
+    card = dataclasses.asdict(session.entry.card)
+    return {"model": session.settings.model, "digest": session.weights_hash, "card": card}
 
 
 def _versions() -> dict[str, str]:

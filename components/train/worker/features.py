@@ -143,7 +143,7 @@ def _key(session: Session, sight: Sight) -> str:
         "snapshot": session.info.snapshot,
         "model": settings.model,
         "weights": session.weights_hash,
-        "sizes": [session.info.stored_size, size, models.base_size(settings.model, size, settings.pre_trained)],
+        "sizes": [session.info.stored_size, size, models.base_size(session.entry, size, settings.pre_trained)],
         "policy": keras.config.dtype_policy().name,
         "precision": settings.precision,
         "reading": str(session.reading),

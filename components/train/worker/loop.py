@@ -89,7 +89,7 @@ def train(session: Session) -> Outcome:
         Preempted: a worker was asked to stop; the checkpoint is written.
     """
     session.announce()
-    uri, probe = storage.join(session.settings.logs, session.settings.model), None
+    uri, probe = storage.join(session.settings.logs, session.settings.short_name), None
     with EventLog(uri, session.chief, last_step(session)) as events:
         events.hyper_parameters({name: getattr(session.settings, name) for name in HYPER_PARAMETERS})
         started, features = time.monotonic(), Features(session, events, 0)

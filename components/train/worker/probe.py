@@ -127,7 +127,7 @@ class _Trials:
 
     def __init__(self, session: Session, features: Features) -> None:
         self._session, self._features = session, features
-        self._last = models.last_width(session.network.base)
+        self._last = models.last_width(session.network.base, session.entry.card)
         self.labels = np.concatenate([session.train.labels, session.validation.labels])
         generator = np.random.default_rng(session.settings.seed)
         self._deciding = np.sort(generator.permutation(len(self.labels))[:DECIDING])

@@ -9,10 +9,11 @@ import tensorflow as tf
 
 from components.artifacts.dataset import DatasetInfo
 from components.shared.geometry import input_size
-from components.train import models
+from components.train import models, zoo
 from components.train.settings import Settings
 from components.train.worker import devices, input_pipeline, weights
 from components.train.worker.batches import Share
+from components.train.worker.foreign import Foreign
 from components.train.worker.input_pipeline import Examples, Order
 from components.train.worker.interruption import StopRequest
 
@@ -30,9 +31,11 @@ class Session:
         order: which training examples make up which batch.
         network: the classifier. Its weights are what training changes; everything else of a session stays.
         builder_options: what the file of pre-trained weights says of the network (see weights.options).
-        weights_hash: sha256 of that file, empty for random weights.
+        weights_hash: sha256 of that file, or of a foreign backbone's files; empty for random weights.
         reading: what a regression's head reads of the frozen network; None where the head is trained by steps.
         view: what the network is shown of an image that is not augmented: its "center", or the "whole".
+        entry: what the zoo, or a backbone's own files, say of the network.
+        foreign: a backbone that is no entry of the zoo.
         checkpoints: URI of the folder of this training's checkpoints.
         folder: local folder of this attempt, where copies of record files lie.
         stop: whether SIGTERM came.
@@ -51,6 +54,8 @@ class Session:
     checkpoints: str
     folder: str
     stop: StopRequest
+    entry: models.Known
+    foreign: Foreign | None = None
     reading: models.Reading | None = None
     view: str = "center"
 
@@ -72,7 +77,7 @@ class Session:
 
     def build(self) -> models.Network:
         """Another network of the same shape, with random weights, under the strategy and precision now in force."""
-        return _build(self.settings, self.info, self.size, self.builder_options, self.reading)
+        return _build(self.settings, self.info, self.size, self.builder_options, self.reading, self.foreign)
 
     def reading_as(self, reading: models.Reading, view: str) -> "Session":
         """The session with a network that has the same pre-trained part and is read as `reading` says."""
@@ -85,7 +90,7 @@ class Session:
 
     def announce(self) -> None:
         """Prints what is trained, on what, and notes on parameters that have less effect than one may think."""
-        settings, native = self.settings, models.ZOO[self.settings.model].native_size
+        settings, native = self.settings, self.entry.card.input_size
         print(
             f"{settings.model}: {self.network.model.count_params():,} parameters, {len(self.train)} training and "
             f"{len(self.validation)} validation pictures at {self.size} px, "
@@ -95,7 +100,7 @@ class Session:
         if settings.pre_trained and native > self.size:
             print(
                 f"note: {settings.model} was trained at {native} px: these pictures of {self.size} px are enlarged to "
-                f"{models.base_size(settings.model, self.size, True)} in the model; image_size={-(-native * 8 // 7)} "
+                f"{models.base_size(self.entry, self.size, True)} in the model; image_size={-(-native * 8 // 7)} "
                 "would show it more detail",
                 flush=True,
             )
@@ -109,17 +114,21 @@ def open_session(settings: Settings, info: DatasetInfo, checkpoints: str, folder
         Preempted: SIGTERM came meanwhile; nothing is lost.
     """
     size = input_size(info.stored_size)
-    models.check_size(settings.model, size, settings.pre_trained)
+    entry = models.known(settings.model)
+    models.check_size(settings.model, size, settings.pre_trained, entry)
+    foreign = None if isinstance(entry, zoo.Architecture) else Foreign.open(entry, f"{folder}/backbone")
     strategy = devices.prepare(settings, stop)
     train, validation = (
         input_pipeline.load(info, split, f"{folder}/{split}", stop.check) for split in ("train", "validation")
     )
-    path = weights.fetch(settings.weights, settings.model, f"{folder}/weights")
-    options = weights.options(path, settings.model)
-    reading = models.Reading(stages=bool(models.ZOO[settings.model].stages)) if settings.probes else None
+    path = None if foreign else weights.fetch(settings.weights, settings.model, f"{folder}/weights")
+    options = {} if foreign else weights.options(path, settings.model)
+    reading = models.Reading(stages=bool(entry.card.stages)) if settings.probes else None
     with strategy.scope(), devices.per_replica_variables(strategy):
-        network = _build(settings, info, size, options, reading)
-        if path:
+        network = _build(settings, info, size, options, reading, foreign)
+        if foreign:
+            foreign.load(models.pre_trained_part(network.base))
+        elif path:
             weights.load(network.base, path, settings.model)
     return Session(
         settings=settings,
@@ -131,15 +140,22 @@ def open_session(settings: Settings, info: DatasetInfo, checkpoints: str, folder
         order=Order(train.labels, settings.batch_size, settings.seed, settings.balance == "sampling"),
         network=network,
         builder_options=options,
-        weights_hash=weights.digest(path),
+        weights_hash=foreign.digest if foreign else weights.digest(path),
         checkpoints=checkpoints,
         folder=folder,
         stop=stop,
+        entry=entry,
+        foreign=foreign,
         reading=reading,
     )
 
 
 def _build(
-    settings: Settings, info: DatasetInfo, size: int, options: Mapping[str, Any], reading: models.Reading | None
+    settings: Settings,
+    info: DatasetInfo,
+    size: int,
+    options: Mapping[str, Any],
+    reading: models.Reading | None,
+    foreign: Foreign | None,
 ) -> models.Network:
-    return models.build(settings.model, size, len(info.labels), options, settings.pre_trained, reading)
+    return models.build(settings.model, size, len(info.labels), options, settings.pre_trained, reading, foreign)

@@ -6,10 +6,15 @@ from typing import TYPE_CHECKING, Any
 
 from components.shared.errors import PipelineError, TransientError
 from components.shared.storage import storage
-from components.train.models import IMAGENET, NONE, ZOO, check_weights, pre_trained_part
+from components.train.backbones import short_name
+from components.train.models import pre_trained_part
+from components.train.zoo import IMAGENET, NONE, check_weights, entry
 
 if TYPE_CHECKING:
     import keras
+
+
+CHECKSUM = ".sha256"  # ending of the file beside one of weights with its checksum, as sha256sum writes it
 
 
 class WeightsError(PipelineError):
@@ -25,6 +30,7 @@ def fetch(weights: str, name: str, folder: str) -> str | None:
         ParameterError: the model has no ImageNet weights.
         TransientError: the ImageNet weights cannot be downloaded.
         StorageError: the file cannot be read.
+        WeightsError: it is not what the checksum beside it says.
     """
     if weights in (NONE, ""):
         return None
@@ -33,6 +39,12 @@ def fetch(weights: str, name: str, folder: str) -> str | None:
         return _imagenet(name, folder)
     path = os.path.join(folder, os.path.basename(weights))
     storage.download(weights, path)
+    if storage.exists(weights + CHECKSUM):
+        expected = storage.read_bytes(weights + CHECKSUM).decode(errors="replace").split()[:1]
+        if [digest(path)] != expected:
+            raise WeightsError(
+                f"the weights file {weights} has not the sha256 that {weights}{CHECKSUM} says: copy both"
+            )
     return path
 
 
@@ -46,7 +58,7 @@ def digest(path: str | None) -> str:
 
 def options(path: str | None, name: str) -> dict[str, Any]:
     """Builder options that the file tells: the width multiplier (alpha) of a MobileNet, by its first convolution."""
-    if path is None or ZOO[name].builder != "MobileNet" or "alpha" in ZOO[name].options:
+    if path is None or entry(name).builder != "MobileNet" or "alpha" in entry(name).options:
         return {}
     for shape in _shapes(path):
         if len(shape) == 4 and shape[:3] == (3, 3, 3):
@@ -101,18 +113,18 @@ def _imagenet(name: str, folder: str) -> str:
     import keras
 
     check_weights(name, IMAGENET)
-    architecture = ZOO[name]
+    architecture = entry(name)
     builder = getattr(keras.applications, architecture.builder)
-    side = architecture.native_size
+    side = architecture.card.input_size
     try:
         network = builder(
             include_top=False, weights=IMAGENET, input_shape=(side, side, 3), pooling="avg", **architecture.options
         )
     except Exception as error:  # Keras raises a bare Exception when a download fails.
         raise TransientError(
-            f"cannot download the ImageNet weights of {name} ({error}): where there is no internet, put the file into "
-            "the store and give weights=URI"
+            f"cannot download the ImageNet weights of {name} ({error}): where there is no internet, have python "
+            f"pipeline.py fetch-weights {name} FOLDER_OR_URI put them into the store, and give weights=URI"
         ) from error
-    path = os.path.join(folder, f"{name}.weights.h5")
+    path = os.path.join(folder, f"{short_name(name)}.weights.h5")
     network.save_weights(path)
     return path

@@ -15,8 +15,8 @@ from components.artifacts.objects import write_labels
 from components.shared import imaging
 from components.shared.calibration import softmax
 from components.train import models
-from components.train.models import ZOO
 from components.train.worker import export, weights
+from components.train.zoo import ZOO
 from tests.helpers.louvre import needs_louvre
 from tests.helpers.random_weights import enliven
 from tests.helpers.stripes import LABELS, stripes

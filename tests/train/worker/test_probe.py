@@ -11,7 +11,7 @@ import tensorflow as tf
 from components.artifacts import classifier
 from components.artifacts import dataset as datasets
 from components.shared import imaging
-from components.train import models
+from components.train import models, zoo
 from components.train.worker import export, loop, probe, training
 from components.train.worker.batches import squeezed
 from components.train.worker.features import Features, Sight
@@ -94,7 +94,7 @@ def test_lite_features_are_those_of_tensorflow():
     images = np.random.default_rng(1).integers(0, 256, (3, 64, 64, 3)).astype(np.uint8)
     expected = answers(network.base, images)
     assert Runner(convert(network.base), 2)(images) == pytest.approx(expected, abs=1e-3)
-    width, last = expected.shape[1], models.last_width(network.base)
+    width, last = expected.shape[1], models.last_width(network.base, zoo.entry("mobilenet_v2").card)
     assert (last, width) == (1280, 1280 + 2 * (24 + 32 + 64 + 96 + 160 + 320))
     # A block is of length 1; the mean of two is shorter.
     assert (np.linalg.norm(expected[:, :last], axis=1) <= 1.0001).all()
@@ -108,7 +108,7 @@ def test_a_network_read_otherwise_keeps_its_pre_trained_part(weights, dataset, t
     )
     assert opened.reading == models.Reading(stages=True)
     images = np.random.default_rng(1).integers(0, 256, (2, opened.size, opened.size, 3)).astype(np.float32)
-    last = models.last_width(opened.network.base)
+    last = models.last_width(opened.network.base, opened.entry.card)
     plain = opened.reading_as(models.Reading(), "center")
     both = opened.reading_as(models.Reading(flip=True), "center")
     values = answers(opened.network.base, images)[:, :last]
