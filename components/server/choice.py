@@ -1,5 +1,6 @@
 """Which engine a server runs: the fastest whose answers are those of LiteRT, on this machine and with this model."""
 
+import importlib.util
 import multiprocessing
 import sys
 import time
@@ -43,11 +44,10 @@ def _tried(directory: str, wanted: str) -> tuple[str, str]:
     """(engine, why)"""
     fallback = engines.LITERT if wanted == AUTO else engines.OPENVINO
     try:
-        if not engines.computes_bf16():
+        # What costs least first: OpenVINO is not loaded where it will not be used.
+        images = classifier.read_samples(directory) if importlib.util.find_spec("openvino") else []
+        if not images or not engines.computes_bf16():
             return _checked(directory, fallback), ""
-        images = classifier.read_samples(directory)
-        if not images:
-            return _checked(directory, fallback), "the model has no images to compare engines with: train it again"
         expected, seconds = _answers(directory, engines.LITERT, images)
         found, quicker = _answers(directory, engines.OPENVINO_BF16, images)
     except ModelError as error:

@@ -24,7 +24,7 @@ CASES = {
     "another one": ["litert", True, {}],
 }
 SCRIPT = """
-import json, sys
+import importlib.util, json, sys
 from components.server import choice
 from components.shared import engines
 folder, cases = sys.argv[1], json.loads(sys.argv[2])
@@ -36,6 +36,7 @@ for name, (wanted, bf16, changes) in cases.items():
 vars(choice).update(usual)
 for wanted in ("auto", "openvino"):
     sys.modules["openvino"] = None
+    importlib.util.find_spec = lambda name: None
     try:
         print(json.dumps([wanted, choice.choose(folder, wanted)]))
     except engines.ModelError as error:

@@ -92,7 +92,7 @@ def _stored(parts: list[Examples]) -> Callable[[int], bytes]:
 def _computing(session: Session, base: keras.Model, output: str) -> Callable[[np.ndarray], np.ndarray]:
     """Features [n, width] of images [n, M, M, 3] uint8: on a GPU by `base`, else, and of int8, by the tflite file."""
     if session.settings.gpus and session.settings.quantize == "none":
-        on_device = tf.function(lambda images: base(tf.cast(images, tf.float32), training=False))
+        on_device = tf.function(lambda images: base(tf.cast(images, tf.float32), training=False), autograph=False)
         return lambda images: on_device(images).numpy()
     content = Path(output, classifier.TFLITE).read_bytes()
     return Runner(content, devices.cpus(), output=1)

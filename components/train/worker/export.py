@@ -155,7 +155,7 @@ def _samples(validation: Examples) -> Iterator[bytes]:
 
 def logits(model: keras.Model, examples: Examples, size: int, batch_size: int, view: str = "center") -> np.ndarray:
     """[n, classes] float32: the model's raw scores of all `examples`."""
-    predict = tf.function(lambda images: model(tf.cast(images, tf.float32), training=False))
+    predict = tf.function(lambda images: model(tf.cast(images, tf.float32), training=False), autograph=False)
     parts = [predict(images).numpy() for images in batches.one_pass(examples, size, batch_size, view)]
     return np.concatenate(parts)[: len(examples)]
 
@@ -175,7 +175,7 @@ def save_saved_model(
     module.model = joined = models.with_features(model)
     encoded = tf.TensorSpec([None], tf.string, name="image_bytes")
 
-    @tf.function(input_signature=[encoded])
+    @tf.function(input_signature=[encoded], autograph=False)
     def look(image_bytes: tf.Tensor) -> dict[str, tf.Tensor]:
         images = tf.map_fn(
             lambda data: model_input(data, stored_size, size, view),
@@ -186,7 +186,7 @@ def save_saved_model(
         rows = tf.tile(tf.constant([list(labels)]), [tf.shape(image_bytes)[0], 1])
         return {"probabilities": tf.nn.softmax(scores / temperature), "labels": rows, FEATURES: features}
 
-    @tf.function(input_signature=[encoded])
+    @tf.function(input_signature=[encoded], autograph=False)
     def serve(image_bytes: tf.Tensor) -> dict[str, tf.Tensor]:
         found = look(image_bytes)
         return {name: found[name] for name in ("probabilities", "labels")}

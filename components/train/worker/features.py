@@ -109,7 +109,7 @@ class Features:
         """A function of a global batch, of which every replica takes its part and gets all of the values."""
         strategy, base, stop = self._session.strategy, self._session.network.base, self._session.stop
 
-        @tf.function
+        @tf.function(autograph=False)
         def distributed(images: Any, mirrored: bool, stopped: tf.Tensor) -> tf.Tensor:
             def own(x):
                 pixels = tf.reverse(x, [2]) if mirrored else x

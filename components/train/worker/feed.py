@@ -45,7 +45,7 @@ class Feed:
         """The graph of the whole network, for a phase whose step sees only the head."""
         model, size = self._session.network.model, self._session.size
         with self._session.strategy.scope():
-            forward = tf.function(lambda pixels: model(pixels, training=False))
+            forward = tf.function(lambda pixels: model(pixels, training=False), autograph=False)
             return forward.get_concrete_function(tf.TensorSpec([None, size, size, 3], tf.float32)).graph
 
     def close(self) -> None:

@@ -26,7 +26,7 @@ def convert(
     trained = [tf.constant(v.numpy()) for v in model.trainable_variables]
     others = [tf.constant(v.numpy()) for v in model.non_trainable_variables]
 
-    @tf.function(input_signature=[tf.TensorSpec([1, size, size, 3], kind, name="pixels")])
+    @tf.function(input_signature=[tf.TensorSpec([1, size, size, 3], kind, name="pixels")], autograph=False)
     def serve(pixels: tf.Tensor) -> Any:
         values, _ = model.stateless_call(trained, others, tf.cast(pixels, tf.float32), training=False)
         return finish(values)

@@ -53,9 +53,9 @@ class TrainingStep:
             with per_replica_variables(strategy):
                 self._averages = [tf.Variable(v.value, trainable=False) for v in self._changing]
         self._trained = len(model.trainable_variables)
-        self._step = tf.function(self._distributed_step)
-        self._predict = tf.function(self._distributed_predict)
-        self._synchronise = tf.function(lambda: strategy.run(self._average_statistics))
+        self._step = tf.function(self._distributed_step, autograph=False)
+        self._predict = tf.function(self._distributed_predict, autograph=False)
+        self._synchronise = tf.function(lambda: strategy.run(self._average_statistics), autograph=False)
         self.policy = keras.config.dtype_policy().name
 
     def run(self, element: tuple[Any, ...], stop: bool) -> tf.Tensor:
