@@ -102,6 +102,7 @@ def pipeline(
     eval_must_beat_guessing: bool = True,
     eval_max_class_regression: float = 0.1,
     eval_champion: str = "",
+    eval_coverage: float = 0.9,
     serve_enabled: bool = True,
     serve_kind: str = "deployment",
     serve_name: str = "museum-classifier",
@@ -187,6 +188,7 @@ def pipeline(
         eval_must_beat_guessing: The model is served only if it is better than guessing, by more than chance.
         eval_max_class_regression: The model is served only if no class is worse than the champion's by more than this.
         eval_champion: Model to beat: a path or URI, service:NAME for the one in service, or empty for none.
+        eval_coverage: How often the set of labels that the model cannot exclude is to hold the truth: see the report.
         serve_enabled: Deploy the model if it passed.
         serve_kind: deployment (Deployment and Service) or kserve (InferenceService).
         serve_name: Name of the service.
@@ -323,6 +325,7 @@ def pipeline(
         must_beat_guessing=eval_must_beat_guessing,
         max_class_regression=eval_max_class_regression,
         champion=eval_champion,
+        coverage=eval_coverage,
         serve=serve_enabled,
     ).set_caching_options(False)  # the champion may be another one today
     set_resources(evaluated, "evaluate", secrets)

@@ -141,6 +141,10 @@ def _add_predict(commands) -> None:
     parser.add_argument("--root", default="runs", help="folder of the runs (default: runs)")
     parser.add_argument("--top", type=int, default=5, help="labels to show (default: 5)")
     parser.add_argument("--json", action="store_true", help="print a JSON object a line")
+    unsure = (
+        "say one label or none: the labels that cannot be excluded hold the truth with this probability, such as 0.9"
+    )
+    parser.add_argument("--coverage", type=float, default=None, help=unsure)
 
 
 def _add_similar(commands) -> None:
@@ -282,7 +286,7 @@ def _inspect(options) -> int:
 def _predict(options) -> int:
     from cli import predict
 
-    return predict.predict(_model(options), options.images, options.top, options.json)
+    return predict.predict(_model(options), options.images, options.top, options.json, options.coverage)
 
 
 def _similar(options) -> int:

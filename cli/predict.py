@@ -7,36 +7,46 @@ import os
 import sys
 import tempfile
 from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
 
 from components.shared.errors import PipelineError
+
+if TYPE_CHECKING:
+    from components.server.predict import Answer
 
 _BAR = 30
 
 
-def predict(model: str, images: Sequence[str], top: int, as_json: bool) -> int:
+def predict(model: str, images: Sequence[str], top: int, as_json: bool, coverage: float | None = None) -> int:
     """Prints label and probabilities of each image; returns 1 if one could not be classified.
 
     Args:
+        coverage: with it, one label is said or none.
         images: paths, URLs, folders (all images below them), patterns, and `-` for standard input.
     """
+    from components.artifacts import uncertainty
     from components.server.predict import LIMIT, predict_bytes, predict_files
 
     if top < 1:
         raise PipelineError(f"--top must be at least 1, not {top}")
+    if coverage is not None:
+        uncertainty.check_coverage(coverage)
     found = [name for image in images for name in expanded(image)]
     loaded = quietly_loaded(model)
+    if coverage is not None:
+        loaded.check_decides()
     failed = False
     for image in found:
         try:
             if image == "-":
-                answer = predict_bytes(loaded, sys.stdin.buffer.read(LIMIT + 1), "standard input")[:top]
+                answer = predict_bytes(loaded, sys.stdin.buffer.read(LIMIT + 1), "standard input", coverage)
             else:
-                answer = predict_files(loaded, [image])[0][:top]
+                [answer] = predict_files(loaded, [image], coverage)
         except PipelineError as error:
             failed = True
             print(json.dumps({"image": image, "error": str(error)}) if as_json else f"{image}\n  error: {error}")
             continue
-        print(_json(image, answer) if as_json else "\n".join(_lines(image, answer)))
+        print(_json(image, answer, top) if as_json else "\n".join(_lines(image, answer, top)))
     return int(failed)
 
 
@@ -48,14 +58,17 @@ def quietly_loaded(model: str):
         return classifier.load(model)
 
 
-def _json(image: str, answer: list[tuple[str, float]]) -> str:
-    predictions = [{"label": label, "probability": round(value, 6)} for label, value in answer]
-    return json.dumps({"image": image, "label": answer[0][0], "predictions": predictions})
+def _json(image: str, answer: "Answer", top: int) -> str:
+    predictions = [{"label": label, "probability": round(value, 6)} for label, value in answer.ranking[:top]]
+    decided = answer.decision.fields() if answer.decision else {"label": answer.ranking[0][0]}
+    return json.dumps({"image": image, **decided, "predictions": predictions})
 
 
-def _lines(image: str, answer: list[tuple[str, float]]) -> Iterator[str]:
+def _lines(image: str, answer: "Answer", top: int) -> Iterator[str]:
     yield image
-    for label, value in answer:
+    if answer.decision and answer.decision.label is None:
+        yield f"  uncertain: {answer.decision.why}"
+    for label, value in answer.ranking[:top]:
         yield f"  {value:6.1%}  {_block() * round(value * _BAR):<{_BAR}}  {label}"
 
 

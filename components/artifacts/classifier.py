@@ -11,6 +11,7 @@ A classifier is a folder (or its URI) that train writes:
     model_card.json  name, created, labels, stored_size and input_size (pixels), temperature, snapshot and data (what
                      it was trained on), metrics, parameters, parameter_count, training, versions, intended_use
     samples.zip      up to SAMPLE_IMAGES stored images of the validation split: a server tries a faster engine on them
+    uncertainty.npz  when it says "I do not know": components.artifacts.uncertainty; models of before have none
 
 All forms give the same answers. One of the first two, labels and card are enough to load it.
 """
@@ -26,7 +27,9 @@ from collections.abc import Callable, Iterable
 
 import numpy as np
 
+from components.artifacts import uncertainty
 from components.artifacts.objects import LABELS, read_labels
+from components.artifacts.uncertainty import COVERAGE, Decision, Uncertainty
 from components.shared import engines, imaging
 from components.shared.engines import ENGINES, LITE_ENGINES, ModelError
 from components.shared.storage import storage
@@ -43,10 +46,20 @@ class Classifier:
         card: what `model_card.json` says.
         engine: one of components.shared.engines.ENGINES.
         digest: SHA-256 over the model's files: the version of this classifier.
+        uncertainty: when it says that it does not know; None for a model of an earlier release.
     """
 
-    def __init__(self, labels: list[str], card: dict, engine: str, digest: str, run: Callable) -> None:
+    def __init__(
+        self,
+        labels: list[str],
+        card: dict,
+        engine: str,
+        digest: str,
+        run: Callable,
+        uncertainty: Uncertainty | None = None,
+    ) -> None:
         self.labels, self.card, self.engine, self.digest = labels, card, engine, digest
+        self.uncertainty = uncertainty
         self._run = run
         self._lock = threading.Lock()
 
@@ -81,6 +94,24 @@ class Classifier:
         """
         order = np.argsort(-row, kind="stable")[:top]
         return [(self.labels[index], round(float(row[index]), 6)) for index in order]
+
+    def decide(self, rows: np.ndarray, features: np.ndarray, coverage: float = COVERAGE) -> list[Decision]:
+        """A label for each image, or none where the model does not know; of what `look` returned.
+
+        Raises:
+            ModelError: the model is of an earlier release, which did not measure what it does not know.
+            ParameterError: `coverage` is not between 0 and 1.
+        """
+        uncertainty.check_coverage(coverage)
+        return self.check_decides().decide(self.labels, rows, features, coverage)
+
+    def check_decides(self) -> Uncertainty:
+        """What `decide` decides by. Raises ModelError: the model is of an earlier release."""
+        if self.uncertainty is None:
+            raise ModelError(
+                "this model cannot say what it does not know: it was trained by an earlier release; train it again"
+            )
+        return self.uncertainty
 
     def check(self) -> None:
         """Predicts one real image. Raises ModelError unless the answer is a probability for each label."""
@@ -192,7 +223,16 @@ def _load_local(directory: str, engine: str) -> Classifier:
     if network.classes not in (None, len(labels)):
         raise ModelError(f"{needed[0]} in {directory} has {network.classes} classes, "
                          f"but {LABELS} has {len(labels)} lines")  # fmt: skip
-    return Classifier(labels, card, engine, digest(directory, engine), network.run)
+    doubt = _uncertainty(directory) if uncertainty.FILE_NAME in needed else None
+    return Classifier(labels, card, engine, digest(directory, engine), network.run, doubt)
+
+
+def _uncertainty(directory: str) -> Uncertainty:
+    path = os.path.join(directory, uncertainty.FILE_NAME)
+    try:
+        return uncertainty.load(path)
+    except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
+        raise ModelError(f"cannot read {path}: {error}; copy the whole folder, or train the model again") from error
 
 
 def _network(path: str, stored_size: int, engine: str) -> engines.Network:
@@ -221,7 +261,8 @@ def _needed(names: list[str] | dict, engine: str, where: str) -> list[str]:
         raise ModelError(f"{where} has {models[0]} but no {' and no '.join(missing)}: copy the whole folder")
     folder = os.path.dirname(models[0])
     parts = [name for name in sorted(names) if folder and name.startswith(folder + "/") and name not in models]
-    return [*models, *parts, LABELS, CARD]
+    doubt = [uncertainty.FILE_NAME] if uncertainty.FILE_NAME in names else []
+    return [*models, *parts, LABELS, CARD, *doubt]
 
 
 def _local_names(directory: str) -> list[str]:

@@ -14,6 +14,7 @@ def evaluate(
     must_beat_guessing: bool,
     max_class_regression: float,
     champion: str,
+    coverage: float,
     serve: bool,
     evaluation_report: Output[HTML],
     evaluation_summary: Output[Markdown],

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from components.artifacts import classifier, predictions
-from components.evaluate import fairness, gallery, gate, guessing, metrics, models, page, testset, words
+from components.evaluate import abstention, fairness, gallery, gate, guessing, metrics, models, page, testset, words
 from components.evaluate.champion import resolve
 from components.evaluate.findings import Findings
 from components.evaluate.gate import Comparison
@@ -57,6 +57,8 @@ class EvaluationResult:
         if found.comparison:
             values["champion_accuracy"] = found.comparison.champion_accuracy
             values["champion_p_value"] = found.comparison.p_value
+        if found.abstention:
+            values |= found.abstention.metrics()
         return {name: round(value, 6) for name, value in values.items()}
 
     def log(self, numbers: Any, classification: Any) -> None:
@@ -161,7 +163,17 @@ def _findings(
         latency_ms=models.latency(served, test),
         model_bytes=lite_bytes,
         saved_model_bytes=saved_bytes,
+        abstention=_abstention(analysis, answers["served"], served, settings.coverage),
     )
+
+
+def _abstention(
+    analysis: Analysis, served: models.Answers, model: models.Classifier, coverage: float
+) -> abstention.Abstention | None:
+    if model.uncertainty is None or served.unlike is None:
+        return None
+    rows = served.probabilities[:, :-1]  # as they come: the analysis' sum to 1, those of int8 need not
+    return abstention.measure(model.uncertainty, rows, analysis.targets, served.unlike, coverage)
 
 
 def _groups(test: TestSet) -> np.ndarray:

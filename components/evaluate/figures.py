@@ -4,6 +4,7 @@ import numpy as np
 from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
 
+from components.evaluate.abstention import Abstention
 from components.evaluate.calibration import BINS, Reliability
 from components.evaluate.metrics import Analysis, class_curves, wilson
 from components.shared.display import plot_text
@@ -66,6 +67,34 @@ def confidences(analysis: Analysis) -> Figure:
     axes.set_xlim(0, 1)
     _legend(figure)
     _plain(axes, "right and wrong answers", "confidence", "pictures")
+    return figure
+
+
+def coverage(found: Abstention) -> Figure:
+    """How often the sets hold the truth, against how often they were to."""
+    figure = Figure(figsize=_THIRD, layout="constrained")
+    axes = figure.add_subplot()
+    axes.plot([0, 1], [0, 1], color=SOFT, linewidth=1, linestyle="--")
+    axes.plot([each.coverage for each in found.curve], [each.covered for each in found.curve], "o-", color=_COOL)
+    axes.plot(found.at.coverage, found.at.covered, "o", color=_ACCENT, markersize=9)
+    axes.set_xlim(0.45, 1.02)
+    axes.set_ylim(0.45, 1.02)
+    _plain(axes, "does the set hold the truth", "coverage asked for", "share of the test pictures")
+    return figure
+
+
+def answered(found: Abstention) -> Figure:
+    """Accuracy of the answers with one label against the share of the images that get one."""
+    figure = Figure(figsize=_THIRD, layout="constrained")
+    axes = figure.add_subplot()
+    points = [(each.answered, each.accuracy) for each in found.curve if each.accuracy is not None]
+    if points:
+        axes.plot(*zip(*points), "o-", color=_COOL)
+    if found.at.accuracy is not None:
+        axes.plot(found.at.answered, found.at.accuracy, "o", color=_ACCENT, markersize=9)
+    axes.set_xlim(-0.02, 1.03)
+    axes.set_ylim(min([0.9, *(accuracy - 0.03 for _, accuracy in points)]), 1.01)
+    _plain(axes, "coverage against accuracy", "share that gets one label", "share of these that is right")
     return figure
 
 

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from components.artifacts.verdict import Verdict
+from components.evaluate.abstention import Abstention
 from components.evaluate.gate import Comparison
 from components.evaluate.guessing import Guessing
 from components.evaluate.metrics import Analysis, Slice
@@ -20,6 +21,7 @@ class Findings:
         card: the model card.
         temperature: the calibration temperature inside the model.
         saved_model_accuracy, agreement: of the SavedModel, and the share of images where both answer alike.
+        abstention: how it does where it may say that it does not know; None for a model that cannot.
         latency_ms: median milliseconds for one image on one core; model_bytes, saved_model_bytes: sizes on disk.
     """
 
@@ -35,3 +37,4 @@ class Findings:
     latency_ms: float
     model_bytes: int
     saved_model_bytes: int
+    abstention: Abstention | None = None

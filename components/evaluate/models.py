@@ -24,10 +24,12 @@ class Answers:
     """What a model says to the n test images: [n, classes + 1] probabilities in the order of the data set's labels.
 
     A label that the model does not know has 0; the last column is the likeliest of those that only the model knows.
+    `unlike` [n] bool are the images that the model takes for unlike those it learned from; None: it cannot say.
     """
 
     name: str
     probabilities: np.ndarray
+    unlike: np.ndarray | None = None
 
     @property
     def predictions(self) -> np.ndarray:
@@ -72,13 +74,17 @@ def answers(models: dict[str, Classifier], test: TestSet) -> dict[str, Answers]:
     """The answers of every model (by name), from one pass over the images. Raises PipelineError."""
     progress = Progress(len(test), "pictures")
     parts: dict[str, list[np.ndarray]] = {name: [] for name in models}
+    unlike: dict[str, list[np.ndarray]] = {name: [] for name in models}
     # The engines release the interpreter's lock, so several models take hardly longer than the slowest.
     with ThreadPoolExecutor(len(models)) as pool:
         for batch in test.batches(_BATCH):
-            for name, found in zip(models, pool.map(_predict, models.values(), [batch] * len(models))):
-                parts[name].append(_aligned(found, models[name].labels, test.labels))
+            for name, found in zip(models, pool.map(_look, models.values(), [batch] * len(models))):
+                parts[name].append(_aligned(found[0], models[name].labels, test.labels))
+                if (known := models[name].uncertainty) and found[1].shape[1]:
+                    unlike[name].append(known.unlike(found[1]))
             progress.update(len(batch))
-    return {name: Answers(name, np.concatenate(found)) for name, found in parts.items()}
+    strange = {name: np.concatenate(found) if found else None for name, found in unlike.items()}
+    return {name: Answers(name, np.concatenate(found), strange[name]) for name, found in parts.items()}
 
 
 def latency(model: Classifier, test: TestSet) -> float:
@@ -94,14 +100,14 @@ def latency(model: Classifier, test: TestSet) -> float:
     return float(np.median(seconds) * 1000)
 
 
-def _predict(model: Classifier, batch: list[bytes]) -> np.ndarray:
+def _look(model: Classifier, batch: list[bytes]) -> tuple[np.ndarray, np.ndarray]:
     try:
-        found = model.predict(batch)
+        found, features = model.look(batch)
     except imaging.ImageError as error:
         raise PipelineError(f"a picture of the test split cannot be decoded ({error}): run convert again") from error
     if not np.isfinite(found).all() or found.sum(axis=1).min() <= 0:
         raise PipelineError("the model answers with numbers that are no probabilities (NaN or all 0): train it again")
-    return found
+    return found, features
 
 
 def _aligned(found: np.ndarray, known: list[str], labels: tuple[str, ...]) -> np.ndarray:

@@ -2,12 +2,13 @@
 
 from components.artifacts.classifier import TFLITE
 from components.evaluate import figures, words
+from components.evaluate.abstention import Abstention
 from components.evaluate.findings import Findings
 from components.evaluate.gallery import Gallery
 from components.evaluate.gate import Comparison, p_text
 from components.evaluate.metrics import Analysis, Slice, condensed, top_confusions
 from components.shared.intervals import wilson
-from components.shared.report import Report, beside, card, notice, pictures, plot, table
+from components.shared.report import Report, bars, beside, card, notice, pictures, plot, table
 
 _CONFUSIONS = 25
 _CHANGES = 10
@@ -37,6 +38,8 @@ def write(found: Findings, gallery: Gallery, path: str) -> None:
     if found.slices:
         _slices(report, found)
     _calibration(report, found)
+    if found.abstention:
+        _abstention(report, found.abstention)
     _curves(report, found.analysis)
     _numbers(report, found)
     report.save(path)
@@ -211,6 +214,37 @@ def _calibration(report: Report, found: Findings) -> None:
         ),
         intro="On the dashed line, confidence is what it promises: of answers given with 0.8, 80 % are right. The "
         "temperature was fitted on the validation split and is inside the exported model.",
+    )
+
+
+def _abstention(report: Report, found: Abstention) -> None:
+    rows = [
+        [
+            words.percent(each.coverage),
+            words.percent(each.covered),
+            f"{each.size:.2f}",
+            words.percent(each.answered),
+            "–" if each.accuracy is None else words.percent(each.accuracy),
+        ]
+        for each in found.curve
+    ]
+    headings = ["coverage asked for", "sets with the truth", "labels in a set", "answered", "of these right"]
+    report.section(
+        "When it does not know",
+        notice(tight(words.abstention(found))),
+        beside(
+            plot(figures.coverage(found), "Coverage that was asked for and that the test split has", True),
+            plot(figures.answered(found), "Accuracy of the answers against their share", True),
+            card(
+                "Labels that cannot be excluded",
+                bars([(name, share, words.percent(share)) for name, share in found.sizes], whole=1),
+            ),
+            width=18,
+        ),
+        table(headings, rows, sortable=False),
+        intro="Asked with a coverage, the model answers with a set of labels that holds the truth as often as that, "
+        "and with one label only where the set has one member; else it says that it does not know. So it does of "
+        "pictures that are unlike all it learned from. Set sizes and distance were measured on the validation split.",
     )
 
 

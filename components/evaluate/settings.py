@@ -18,6 +18,7 @@ class Settings:
         min_accuracy: test accuracy below which the model does not pass.
         must_beat_guessing: whether a model that is no better than guessing is refused, whatever its accuracy.
         max_class_regression: by how much a class's recall may be below the champion's.
+        coverage: how often the set of labels that cannot be excluded is to hold the truth.
         champion: the classifier to beat: path, URI, service:NAME for the one now served, or "" for none.
 
     Raises:
@@ -28,10 +29,12 @@ class Settings:
     must_beat_guessing: bool
     max_class_regression: float
     champion: str
+    coverage: float = 0.9
 
     def __post_init__(self) -> None:
         between("min_accuracy", self.min_accuracy, 0, 1)
         between("max_class_regression", self.max_class_regression, 0, 1)
+        between("coverage", self.coverage, 0.01, 0.999)
         _check_champion(self.champion)
 
 

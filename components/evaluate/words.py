@@ -1,5 +1,6 @@
 """The findings in plain sentences: what a curator reads first, and what the run's page shows."""
 
+from components.evaluate.abstention import Abstention
 from components.evaluate.findings import Findings
 from components.evaluate.gate import SIGNIFICANCE, p_text
 from components.evaluate.metrics import Analysis, ClassScore
@@ -88,6 +89,17 @@ def calibration(analysis: Analysis) -> str:
     return f"Its probabilities are {off}: it is {side}."
 
 
+def abstention(found: Abstention) -> str:
+    """What it does where it may say that it does not know, at the coverage that was asked for."""
+    at = found.at
+    right = "" if at.accuracy is None else f", and is right in {percent(at.accuracy)} of these answers"
+    return (
+        f"With a coverage of {percent(at.coverage)} it answers {percent(at.answered)} of the test pictures with one "
+        f"label{right}. The true label is in {percent(at.covered)} of its sets. {percent(found.unlike)} of the test "
+        "pictures are taken for unlike what it learned from."
+    )
+
+
 def contradicted(analysis: Analysis) -> str:
     """How many labels the model contradicts surely: the first place to look for wrong labels; "" if none."""
     count = int((~analysis.correct & (analysis.confidences >= _CONTRADICTED)).sum())
@@ -148,6 +160,10 @@ def markdown(found: Findings) -> str:
         interval = analysis.intervals.get(name)
         shown = f"{interval[0]:.3f} to {interval[1]:.3f}" if interval else ""
         lines.append(f"| {title} | {scores[name]:.3f} | {shown} |")
+    if found.abstention:
+        at = found.abstention.at
+        lines.append(f"| Answered with one label, coverage {at.coverage:g} | {at.answered:.3f} | |")
+        lines.append(f"| Accuracy of these answers | {'–' if at.accuracy is None else f'{at.accuracy:.3f}'} | |")
     lines.append(f"| Latency, one picture | {found.latency_ms:.1f} ms | |")
     lines.append(f"| Size of model.tflite | {found.model_bytes / 1e6:.2f} MB | |")
     if found.comparison:

@@ -42,6 +42,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--queue", default=default.queue, type=int, help="waiting requests per worker before 503 (%(default)s)")
     add("--sha256", default="", help="refuse a model with another digest")
     add("--test-accuracy", default=None, type=float, help="what the evaluation found, 0 to 1: shown on the page")
+    add("--coverage", default=default.coverage, type=float, help="of the labels that the page names (%(default)s)")
     add("--max-upload-mb", default=default.max_upload / MEGABYTE, type=float, help="largest request (%(default)g)")
     add(
         "--read-seconds",

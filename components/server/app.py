@@ -60,20 +60,23 @@ async def page(asked: Asked) -> Response:
         origin=_origin(classifier),
         works=len(asked.service.works or ()),
         address=f"http://{asked.headers.get('host', '')}",
+        coverage=settings.coverage if classifier.uncertainty else None,
     )
     return HTMLResponse(text, headers={"Content-Security-Policy": PAGE_POLICY})
 
 
 async def classify(asked: Asked) -> Response:
-    """The likeliest labels of one image: a file, raw bytes or `{"url": ...}`."""
+    """The likeliest labels of one image: a file, raw bytes or `{"url": ...}`; with `coverage` one label or none."""
     top, count = _top(asked.query_params.get("top", "5")), wanted(asked, "similar", "0")
+    coverage = asked.coverage
     async with asked.received() as body:
-        [row], [features] = await asked.look([await read_picture(asked, body)])
+        rows, features = await asked.look([await read_picture(asked, body)])
     engine = asked.engine
-    predictions = [vars(prediction) for prediction in engine.best(row, top)]
+    predictions = [vars(prediction) for prediction in engine.best(rows[0], top)]
+    decided = {} if coverage is None else engine.decide(rows, features, coverage)[0].fields()
     version = engine.classifier.digest[:12]
-    answer = {"model": asked.settings.name, "version": version, "predictions": predictions}
-    return JSONResponse(answer | ({"works": await near(asked, features, count)} if count else {}))
+    answer = {"model": asked.settings.name, "version": version, "predictions": predictions, **decided}
+    return JSONResponse(answer | ({"works": await near(asked, features[0], count)} if count else {}))
 
 
 async def description(asked: Asked) -> Response:

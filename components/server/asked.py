@@ -10,6 +10,7 @@ from contextlib import asynccontextmanager
 from functools import partial
 from typing import Any
 
+import numpy as np
 from starlette.convertors import Convertor, register_url_convertor
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
@@ -75,9 +76,23 @@ class Asked(Request):
         """The Content-Type without its parameters, in small letters."""
         return self.headers.get("content-type", "").partition(";")[0].strip().lower()
 
-    async def predict(self, images: list[bytes]):
-        """Engine.predict, counted unless it is a smoke test."""
-        return await self.engine.predict(images, SMOKE_HEADER not in self.headers)
+    @property
+    def coverage(self) -> float | None:
+        """The parameter `coverage`; None where it was not given. Raises RequestError 400: it is no number."""
+        text = self.query_params.get("coverage")
+        try:
+            return None if text is None else float(text)
+        except ValueError:
+            message = f"coverage={text[:20]} is not possible: give a number between 0 and 1, such as 0.9"
+            raise RequestError(400, message, "bad_coverage") from None
+
+    async def look(self, images: list[bytes]) -> tuple[np.ndarray, np.ndarray]:
+        """Engine.look, counted unless it is a smoke test."""
+        return await self.engine.look(images, SMOKE_HEADER not in self.headers)
+
+    async def predict(self, images: list[bytes]) -> np.ndarray:
+        """The probabilities alone of what `look` returns."""
+        return (await self.look(images))[0]
 
     async def look(self, images: list[bytes]):
         """Engine.look, counted unless it is a smoke test."""

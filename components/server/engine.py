@@ -9,9 +9,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from components.artifacts.classifier import Classifier
-from components.server.errors import busy, from_image_error
+from components.artifacts.uncertainty import Decision
+from components.server.errors import RequestError, busy, from_image_error
 from components.server.monitor import Monitor
 from components.server.picture import check
+from components.shared.errors import PipelineError
 from components.shared.imaging import ImageError
 
 
@@ -51,7 +53,13 @@ class Engine:
             self._requests -= 1
 
     async def predict(self, images: list[bytes], counted: bool = True) -> np.ndarray:
-        """Probabilities, [len(images), classes] float32; `counted`: whether the monitor counts them.
+        """The probabilities alone of what `look` returns."""
+        return (await self.look(images, counted))[0]
+
+    async def look(self, images: list[bytes], counted: bool = True) -> tuple[np.ndarray, np.ndarray]:
+        """Probabilities, [len(images), classes] float32, and features: see Classifier.look.
+
+        `counted`: whether the monitor counts them.
 
         Raises:
             RequestError: one is no image (413, 415, 422).
@@ -71,6 +79,13 @@ class Engine:
     def best(self, row: np.ndarray, top: int) -> list[Prediction]:
         """The `top` likeliest labels of one row of probabilities, best first."""
         return [Prediction(label, probability) for label, probability in self.classifier.ranking(row, top)]
+
+    def decide(self, rows: np.ndarray, features: np.ndarray, coverage: float) -> list[Decision]:
+        """A label for each image or none: see Classifier.decide. Raises RequestError 400: that cannot be decided."""
+        try:
+            return self.classifier.decide(rows, features, coverage)
+        except PipelineError as error:
+            raise RequestError(400, str(error), "bad_coverage") from error
 
     def _look_at(self, image: bytes) -> tuple[np.ndarray, np.ndarray]:
         try:

@@ -24,6 +24,15 @@ _REFUSALS = {
 }
 
 
+_COVERAGE = {
+    "name": "coverage",
+    "in": "query",
+    "description": "One label or none: `label` is null and `reason` uncertain where `label_set`, which holds the truth "
+    "with this probability, has not one member, or where the picture is unlike what was learned from.",
+    "schema": {"type": "number", "minimum": 0.01, "maximum": 0.999},
+}
+
+
 def document(settings: ServerSettings, labels: list[str], has_works: bool) -> Schema:
     """OpenAPI 3.1 for this server: the model's own name and labels stand in the paths and examples.
 
@@ -50,6 +59,12 @@ def _plain_paths(has_works: bool) -> Schema:
     answer = _object(
         model={"type": "string"}, version={"type": "string"}, predictions={"type": "array", "items": prediction}
     )
+    answer["properties"] |= {
+        "label": {"type": ["string", "null"]},
+        "reason": {"type": ["string", "null"]},
+        "label_set": {"type": "array", "items": {"type": "string"}},
+        "unlike": {"type": "boolean"},
+    }
     picture = {"type": "string", "format": "binary"}
     by_url = {"type": "object", "properties": {"url": {"type": "string", "format": "uri"}}, "required": ["url"]}
     by_base64 = {"type": "object", "properties": {"b64": _BASE64}, "required": ["b64"]}
@@ -75,7 +90,7 @@ def _plain_paths(has_works: bool) -> Schema:
         "schema": {"type": "integer", "minimum": 0, "maximum": MOST_WORKS, "default": 0},
     }
     return {
-        "/classify": {"post": {**classify, "parameters": [top, similar] if has_works else [top]}},
+        "/classify": {"post": {**classify, "parameters": [top, _COVERAGE, *([similar] if has_works else [])]}},
         **({"/similar": {"post": _similar(content)}} if has_works else {}),
         "/": {"get": _operation("The page for people.", None, media="text/html")},
         "/metrics": {"get": _operation("Prometheus metrics.", None, media="text/plain")},
@@ -113,9 +128,8 @@ def _v1_paths(model: str) -> Schema:
     state = _object(name={"type": "string"}, ready={"type": "boolean"}, model_version_status={"type": "array"})
     status = {"get": _operation("Whether the model is ready (TensorFlow Serving, KServe V1).", state)}
     body = {"application/json": {"schema": request, "example": {"instances": [{"b64": _example_picture()}]}}}
-    predict = {
-        "post": _operation("Probabilities of pictures (TensorFlow Serving, KServe V1).", {"type": "object"}, body)
-    }
+    answered = _operation("Probabilities of pictures (TensorFlow Serving, KServe V1).", {"type": "object"}, body)
+    predict = {"post": {**answered, "parameters": [_COVERAGE]}}
     names = _object(models={"type": "array", "items": {"type": "string"}})
     return {
         "/v1/models": {"get": _operation("The names of the models.", names)},

@@ -4,11 +4,13 @@ import functools
 import os
 import sys
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import numpy as np
 
 from components.artifacts.classifier import Classifier
 from components.artifacts.embeddings import unit
+from components.artifacts.uncertainty import Decision
 from components.server import remote
 from components.server.errors import RequestError
 from components.server.picture import check
@@ -17,23 +19,30 @@ from components.shared.errors import PipelineError
 from components.shared.storage import storage
 
 LIMIT = 50_000_000
-Ranking = list[tuple[str, float]]
 
 
-def predict_files(model: Classifier, images: list[str]) -> list[Ranking]:
-    """For each of `images`, a path, an http(s) URL or a storage URI: (label, probability) pairs, best first.
+@dataclass(frozen=True)
+class Answer:
+    """All (label, probability), best first; and the decision, if a coverage was asked for."""
+
+    ranking: list[tuple[str, float]]
+    decision: Decision | None = None
+
+
+def predict_files(model: Classifier, images: list[str], coverage: float | None = None) -> list[Answer]:
+    """The answer for each of `images`, a path, an http(s) URL or a storage URI.
 
     The URLs are the user's own, so they may lead into a private network.
 
     Raises:
         PipelineError: one of `images` cannot be read or is no image; the message names it.
     """
-    return [_ranking(model, image, functools.partial(_read, image)) for image in images]
+    return [_answer(model, image, functools.partial(_read, image), coverage) for image in images]
 
 
-def predict_bytes(model: Classifier, data: bytes, name: str) -> Ranking:
+def predict_bytes(model: Classifier, data: bytes, name: str, coverage: float | None = None) -> Answer:
     """The same of an image's own bytes; `name` is for messages. Raises PipelineError."""
-    return _ranking(model, name, lambda: _limited(data))
+    return _answer(model, name, lambda: _limited(data), coverage)
 
 
 def look(model: Classifier, image: str) -> np.ndarray:
@@ -42,9 +51,10 @@ def look(model: Classifier, image: str) -> np.ndarray:
     return unit(_looked(model, image, read)[1][0])
 
 
-def _ranking(model: Classifier, image: str, read: Callable[[], bytes]) -> Ranking:
-    rows, _ = _looked(model, image, read)
-    return model.ranking(rows[0])
+def _answer(model: Classifier, image: str, read: Callable[[], bytes], coverage: float | None) -> Answer:
+    rows, features = _looked(model, image, read)
+    decision = None if coverage is None else model.decide(rows, features, coverage)[0]
+    return Answer(model.ranking(rows[0]), decision)
 
 
 def _looked(model: Classifier, image: str, read: Callable[[], bytes]) -> tuple[np.ndarray, np.ndarray]:

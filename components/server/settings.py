@@ -3,6 +3,7 @@
 import re
 from dataclasses import dataclass
 
+from components.artifacts.uncertainty import COVERAGE
 from components.shared.errors import PipelineError
 
 MEGABYTE = 1_000_000
@@ -25,6 +26,7 @@ class ServerSettings:
         sha256: digest that the model must have (components.artifacts.classifier.digest); empty for any.
         test_accuracy: share of the test images that the model had right, for the page; None if it is not known. The
             model's card cannot say it: it is written before the evaluation.
+        coverage: how often the set of labels on the page holds the truth.
         read_seconds: how long a client may take to send its request.
         answer_seconds: how long an answer may take, from the first byte of the request on; then it is 503.
         grace_seconds: how long the server finishes what it has accepted when it is told to stop: longer than that.
@@ -41,6 +43,7 @@ class ServerSettings:
     queue: int = 64
     sha256: str = ""
     test_accuracy: float | None = None
+    coverage: float = COVERAGE
     max_upload: int = 10 * MEGABYTE
     read_seconds: float = 15.0
     answer_seconds: float = 20.0
@@ -59,5 +62,7 @@ class ServerSettings:
                 raise PipelineError(f"{option} {getattr(self, name):g} is not possible: give at least {least:g}")
         if self.test_accuracy is not None and not 0 <= self.test_accuracy <= 1:
             raise PipelineError(f"--test-accuracy {self.test_accuracy:g} is not possible: give a share, 0 to 1")
+        if not 0 < self.coverage < 1:
+            raise PipelineError(f"--coverage {self.coverage:g} is not possible: give a share between 0 and 1")
         if self.port > 65535:
             raise PipelineError(f"--port {self.port} is not possible: give at most 65535")

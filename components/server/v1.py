@@ -51,19 +51,24 @@ async def predict(asked: Asked) -> Response:
     """Probabilities of `instances` (a row each) or `inputs` (columns): images as `{"b64": "..."}`.
 
     As TensorFlow Serving answers for the SavedModel: `probabilities` and `labels`, a list of all classes for each
-    image. A row also has the likeliest `label` and its `probability`.
+    image. A row also has the likeliest `label` and its `probability`; with the parameter `coverage` it has that label
+    or none.
     """
     checked_model(asked)
-    engine = asked.engine
+    engine, coverage = asked.engine, asked.coverage
     async with asked.received() as body:
         content, pictures = await asked.aside(_read, body)
-        rows = await asked.predict(pictures)
+        rows, features = await asked.look(pictures)
     labels = engine.classifier.labels
+    decisions = [] if coverage is None else engine.decide(rows, features, coverage)
+    decided = [decision.fields() for decision in decisions] or [{}] * len(rows)
     if "inputs" in content:
-        return JSONResponse({"outputs": {"probabilities": probabilities(rows), "labels": [labels] * len(rows)}})
+        columns = {name: [decision[name] for decision in decided] for name in decided[0]}
+        outputs = {"probabilities": probabilities(rows), "labels": [labels] * len(rows)}
+        return JSONResponse({"outputs": outputs | columns})
     predictions = [
-        {**vars(engine.best(row, 1)[0]), "probabilities": values, "labels": labels}
-        for row, values in zip(rows, probabilities(rows))
+        {**vars(engine.best(row, 1)[0]), "probabilities": values, "labels": labels, **decision}
+        for row, values, decision in zip(rows, probabilities(rows), decided)
     ]
     return JSONResponse({"predictions": predictions})
 

@@ -1,10 +1,12 @@
 """The Open Inference Protocol (KServe V2, Triton): /v2. https://github.com/kserve/open-inference-protocol"""
 
+import json
 from typing import Any
 
 import numpy as np
 from starlette.responses import JSONResponse, Response
 
+from components.artifacts.uncertainty import Decision
 from components.server import tensors
 from components.server.asked import Asked, route
 from components.server.errors import RequestError
@@ -55,12 +57,15 @@ async def infer(asked: Asked) -> Response:
     async with asked.received() as body:
         length = asked.headers.get("inference-header-content-length")
         content, pictures = await asked.aside(_read, body, length)
-        rows = await asked.predict(pictures)
+        rows, features = await asked.look(pictures)
     found: dict[str, np.ndarray | list[str]] = {
         "probabilities": rows,
         "label": [engine.best(row, 1)[0].label for row in rows],
         "labels": engine.classifier.labels,
     }
+    coverage = _parameters(content).get("coverage")
+    if coverage is not None:
+        found |= _decided(engine.decide(rows, features, _number(coverage)))
     identity = {"id": content["id"]} if "id" in content else {}
     return _answer({"model_name": name, "model_version": "1", **identity}, found, content)
 
@@ -103,6 +108,21 @@ def _pictures(content: dict, binary: bytes) -> list[bytes]:
         message = f"{INPUT} has {len(pictures)} elements, its shape says {str(shape)[:40]}: send 1 to {MAX_PICTURES}"
         raise RequestError(400, message, "bad_request")
     return pictures
+
+
+def _decided(decisions: list[Decision]) -> dict[str, np.ndarray | list[str]]:
+    """As tensors, which have no null: an empty `label` and `reason`; `label_set` as JSON."""
+    return {
+        "label": [decision.label or "" for decision in decisions],
+        "reason": [decision.reason or "" for decision in decisions],
+        "label_set": [json.dumps(decision.labels, ensure_ascii=False) for decision in decisions],
+    }
+
+
+def _number(value: object) -> float:
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        raise RequestError(400, "the parameter coverage must be a number between 0 and 1, such as 0.9", "bad_coverage")
+    return float(value)
 
 
 def _binary(tensor: dict, binary: bytes) -> list[bytes]:

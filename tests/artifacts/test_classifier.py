@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from components.artifacts import classifier
+from components.artifacts import classifier, uncertainty
 from components.shared import imaging
 from components.shared.engines import ModelError
 from tests.helpers import colour_model
@@ -55,10 +55,30 @@ def test_nothing_predicted_for_nothing(folder):
     assert classifier.load(folder).predict([]).shape == (0, 3)
 
 
-def test_features_come_with_the_answer_but_from_a_model_of_an_earlier_release(folder):
-    for engine, width in (("litert", 3), ("savedmodel", 0)):
-        rows, features = classifier.load(folder, engine).look([picture("red"), picture("blue")])
+def test_a_model_of_an_earlier_release_gives_no_features_and_no_decision(copy):
+    (copy / uncertainty.FILE_NAME).unlink()
+    for engine, width in (("litert", 6), ("savedmodel", 0)):
+        model = classifier.load(str(copy), engine)
+        rows, features = model.look([picture("red"), picture("blue")])
         assert rows.argmax(axis=1).tolist() == [0, 2] and features.shape == (2, width)
+        with pytest.raises(ModelError, match="train it again"):
+            model.decide(rows, features)
+
+
+def test_it_says_what_it_does_not_know(folder):
+    model = classifier.load(folder)
+    found = model.decide(*model.look([picture("red"), colour_model.mixed(), colour_model.striped()]), coverage=0.95)
+    assert [decision.label for decision in found] == ["red", None, None]
+    assert [decision.unlike for decision in found] == [False, False, True]
+    assert len(found[1].labels) > 1
+
+
+def test_its_doubt_is_a_part_of_the_model(copy):
+    before = classifier.digest(str(copy))
+    (copy / uncertainty.FILE_NAME).write_bytes(b"damaged")
+    assert classifier.digest(str(copy)) != before
+    with pytest.raises(ModelError, match=r"uncertainty.npz.*train the model again"):
+        classifier.load(str(copy))
 
 
 def test_a_broken_picture_says_why(folder):
@@ -77,7 +97,7 @@ def test_digest_changes_with_any_file(copy):
 def test_download_copies_what_the_engine_needs(folder, tmp_path):
     classifier.download(folder, str(tmp_path / "litert"))
     assert sorted(file.name for file in (tmp_path / "litert").iterdir()) == [
-        "labels.txt", "model.tflite", "model_card.json",
+        "labels.txt", "model.tflite", "model_card.json", "uncertainty.npz",
     ]  # fmt: skip
     classifier.download(folder, str(tmp_path / "saved"), "savedmodel")
     assert (tmp_path / "saved/1/saved_model.pb").exists() and not (tmp_path / "saved/model.tflite").exists()

@@ -12,6 +12,7 @@ import pytest
 from PIL import Image
 
 from cli.main import main
+from tests.helpers import colour_model
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -101,3 +102,21 @@ def test_terminals_without_unicode(classifier_dir, pictures, tmp_path, encoding)
     assert done.returncode == 0, done.stderr
     printed = done.stdout.decode(encoding)
     assert "?mi ??.jpg" in printed and "####" in printed and "█" not in printed
+
+
+def test_with_a_coverage_it_says_one_label_or_none(capfd, classifier_dir, tmp_path):
+    pictures = {"red": colour_model.picture("red"), "mixed": colour_model.mixed(), "striped": colour_model.striped()}
+    for name, data in pictures.items():
+        (tmp_path / f"{name}.jpg").write_bytes(data)
+    status, answers, _ = predict(capfd, classifier_dir, *sorted(tmp_path.glob("*.jpg")), "--coverage", "0.95")
+    mixed, red, striped = answers
+    assert status == 0 and (red["label"], red["reason"]) == ("red", None)
+    assert (mixed["label"], mixed["reason"], mixed["unlike"]) == (None, "uncertain", False)
+    assert striped["label"] is None and striped["unlike"]
+    assert main(["predict", "--model", classifier_dir, "--coverage", "0.95", str(tmp_path / "striped.jpg")]) == 0
+    assert "uncertain: unlike all that the model learned from" in capfd.readouterr().out
+
+
+def test_an_impossible_coverage_is_one_line(capfd, classifier_dir):
+    assert main(["predict", "--model", classifier_dir, "--coverage", "90", "nothing.jpg"]) == 2
+    assert capfd.readouterr().err == "error: coverage=90.0 is not allowed: use a number from 0.01 to 0.999\n"

@@ -62,6 +62,15 @@ def test_the_report_is_one_offline_page_that_begins_with_the_judgement(evaluated
     assert "https://museum.example/45" in html
 
 
+def test_it_says_how_it_does_where_it_may_not_know(evaluated):
+    found = evaluated[0].metrics()
+    assert found["coverage"] == pytest.approx(45 / 48, abs=1e-6) and found["answered"] == found["mean_set_size"] == 1
+    assert found["answered_accuracy"] == found["test_accuracy"] and found["unlike"] == 0
+    html = (evaluated[1] / "report.html").read_text()
+    assert "With a coverage of 90\xa0% it answers 100\xa0% of the test pictures with one label" in html
+    assert "| Answered with one label, coverage 0.9 | 1.000 | |" in (evaluated[1] / "summary.md").read_text()
+
+
 def test_the_summary_gives_the_reason(evaluated):
     summary = (evaluated[1] / "summary.md").read_text()
     assert summary.startswith("# Good: it passed the gate.")

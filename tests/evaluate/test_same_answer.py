@@ -40,7 +40,7 @@ def evaluated(colours_dataset, colours_model, tmp_path_factory) -> tuple[list[st
 def test_the_command_line_answers_like_the_evaluation(evaluated, colours_model):
     files, expected = evaluated
     answers = predict_files(classifier.load(colours_model), files)
-    found = [[dict(answer)[label] for label in LABELS] for answer in answers]
+    found = [[dict(answer.ranking)[label] for label in LABELS] for answer in answers]
     np.testing.assert_allclose(found, expected, atol=ROUNDED)
     command = [sys.executable, "pipeline.py", "predict", files[0], "--model", colours_model, "--json"]
     printed = json.loads(subprocess.run(command, capture_output=True, text=True, check=True).stdout)

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
+from components.artifacts import uncertainty
 from tests.helpers.once import once
 
 COLOURS = {"red": (220, 30, 30), "green": (30, 200, 40), "blue": (30, 50, 220)}
@@ -16,8 +17,8 @@ def build(
 ) -> str:
     """Writes a classifier into `directory`: labels after the first three are never likely. Returns the directory.
 
-    Its probabilities are the softmax of ten times the mean colour (0 to 1), so a test can compute them itself; the mean
-    colour is what its head reads.
+    Its probabilities are the softmax of ten times the mean colour (0 to 1), so a test can compute them itself. Its
+    features are the mean colour and how much the picture varies: one of stripes is unlike those that it knows.
     """
     import tensorflow as tf
 
@@ -35,12 +36,14 @@ def build(
         return tf.nn.softmax(10.0 * tf.concat([means(pixels), padding], axis=1))
 
     def look(pixels: "tf.Tensor") -> tuple:
-        return probabilities(pixels), means(pixels)
+        variation = tf.math.reduce_std(tf.cast(pixels, tf.float32) / 255.0, axis=[1, 2])
+        return probabilities(pixels), tf.concat([means(pixels), 4.0 * variation], axis=1)
 
     module = tf.Module()
     lite = tf.function(look, input_signature=[tf.TensorSpec([1, size, size, 3], tf.float32)])
     converter = tf.lite.TFLiteConverter.from_concrete_functions([lite.get_concrete_function()])
     Path(directory, "model.tflite").write_bytes(converter.convert())
+    _uncertainty(labels, stored_size).save(str(directory))
     if saved_model:
         classify = _signature(probabilities, labels, stored_size, size)
         tf.saved_model.save(module, os.path.join(directory, "1"), signatures=classify)
@@ -78,6 +81,35 @@ def picture(colour: str = "red", width: int = 80, height: int = 60, seed: int = 
 
     noise = np.random.default_rng(seed).integers(-25, 25, (height, width, 3))
     return encode_jpeg(np.clip(np.array(COLOURS[colour]) + noise, 0, 255).astype(np.uint8), quality)
+
+
+def _uncertainty(labels: list[str], stored_size: int) -> uncertainty.Uncertainty:
+    """As training would have measured it on 120 pictures of the three colours, and 40 of no colour."""
+    from components.shared.imaging import model_input
+
+    known = [(seed % 3, picture(list(COLOURS)[seed % 3], seed=1000 + seed)) for seed in range(120)]
+    known += [(seed % 3, mixed(1000 + seed)) for seed in range(40)]
+    shares = np.stack([model_input(data, stored_size) for _, data in known]) / 255
+    means = shares.mean(axis=(1, 2))
+    scores = np.exp(10 * np.hstack([means, np.full((len(known), len(labels) - 3), -1.0)]))
+    features = np.hstack([means, 4 * shares.std(axis=(1, 2))])
+    targets = np.array([target for target, _ in known])
+    return uncertainty.fit(scores / scores.sum(axis=1, keepdims=True), targets, features[::2], features)
+
+
+def striped() -> bytes:
+    """A JPEG of black and white stripes: unlike all that the model knows."""
+    from components.shared.imaging import encode_jpeg
+
+    return encode_jpeg(np.tile(np.repeat([0, 255], 8)[None, :, None], (64, 5, 3)).astype(np.uint8), 90)
+
+
+def mixed(seed: int = 0) -> bytes:
+    """A JPEG of no colour, of which the model is not sure."""
+    from components.shared.imaging import encode_jpeg
+
+    noise = np.random.default_rng(seed).integers(-25, 25, (60, 80, 3))
+    return encode_jpeg((np.array([120, 110, 100]) + noise).astype(np.uint8), 90)
 
 
 def _signature(probabilities, labels: list[str], stored_size: int, size: int):

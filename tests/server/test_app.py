@@ -52,8 +52,8 @@ def test_top(server):
 def test_the_same_answer_by_command_line_and_server(server, classifier_dir, tmp_path):
     (tmp_path / "red.jpg").write_bytes(RED)
     answer = requests.post(f"{server}/classify", data=RED).json()
-    [ranking] = predict_files(classifier.load(classifier_dir), [str(tmp_path / "red.jpg")])
-    assert ranking == [(item["label"], item["probability"]) for item in answer["predictions"]]
+    [found] = predict_files(classifier.load(classifier_dir), [str(tmp_path / "red.jpg")])
+    assert found.ranking == [(item["label"], item["probability"]) for item in answer["predictions"]]
     assert classifier.digest(classifier_dir).startswith(answer["version"])
 
 

@@ -29,4 +29,4 @@ def test_paths_and_addresses(classifier_dir, tmp_path):
     with web.serving({"/No.%20%235.jpg": web.reply(body=red)}) as url:
         places = [f"{tmp_path}/No. #5.jpg", f"file://{tmp_path}/No. #5.jpg", f"{tmp_path}/12: a.jpg"]
         places += [f"{url}/No. #5.jpg", f"\ufeff{url.upper()}/No. #5.jpg\n"]
-        assert {ranking[0][0] for ranking in predict_files(model, places)} == {"red"}
+        assert {answer.ranking[0][0] for answer in predict_files(model, places)} == {"red"}

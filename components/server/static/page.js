@@ -80,10 +80,23 @@ function showWorks(works = []) {
   element("similar").hidden = !works.length;
 }
 
-function showAnswer({predictions, version, works}, milliseconds) {
-  element("best").textContent = predictions[0].label;
+// Why there is no one answer; empty where there is. Models of earlier releases only have their probabilities to say.
+function doubt({predictions, label, label_set, unlike}) {
+  if (label === undefined) return predictions[0].probability > 0.5 ? "" : "The model is not sure: no class has more than half of the probability.";
+  if (label !== null) return "";
+  if (unlike) return "This image is unlike those that the model learned from: do not rely on the classes below.";
+  if (!label_set.length) return "No class is likely enough.";
+  const shown = label_set.slice(0, 5).join(", ") + (label_set.length > 5 ? ` and ${label_set.length - 5} more` : "");
+  return `Cannot be told apart for sure: ${shown}.`;
+}
+
+function showAnswer(found, milliseconds) {
+  const {predictions, version, label, works} = found, why = doubt(found);
+  element("best").textContent = label === null ? "I do not know" : predictions[0].label;
+  element("verdict").hidden = label === null;
   element("bars").replaceChildren(...predictions.map(bar));
-  element("unsure").hidden = predictions[0].probability > 0.5;
+  element("unsure").textContent = why;
+  element("unsure").hidden = !why;
   showWorks(works);
   element("took").textContent = `Model ${version}, ${Math.round(milliseconds)} ms`;
   show("result");
@@ -143,8 +156,10 @@ const percent = probability => `${(probability * 100).toFixed(1)} %`;
 
 async function fillRow({image, row, found}) {
   try {
-    const {predictions} = await classify(image, 2, {patient: true}), [best, next] = found.predictions = predictions;
-    cell(row, best.label, "td", "class");
+    const answered = await classify(image, 2, {patient: true}), [best, next] = found.predictions = answered.predictions;
+    found.uncertain = answered.label === null;
+    const shown = cell(row, best.label + (found.uncertain ? " ?" : ""), "td", found.uncertain ? "uncertain" : "class");
+    if (found.uncertain) shown.title = doubt(answered);
     cell(row, percent(best.probability), "td", "number");
     cell(row, next ? `${next.label} ${percent(next.probability)}` : "");
   } catch (error) {
@@ -177,9 +192,9 @@ async function giveSeveral(images) {
 }
 
 function table() {
-  const line = ({image, found: {predictions: [best, next] = [], error}}) =>
-    [image.name, best?.label ?? "", best?.probability ?? "", next?.label ?? "", next?.probability ?? "", error ?? ""];
-  return [["image", "class", "probability", "next class", "its probability", "error"], ...batch.map(line)];
+  const line = ({image, found: {predictions: [best, next] = [], uncertain, error}}) =>
+    [image.name, best?.label ?? "", best?.probability ?? "", next?.label ?? "", next?.probability ?? "", uncertain ? "uncertain" : "", error ?? ""];
+  return [["image", "class", "probability", "next class", "its probability", "reason", "error"], ...batch.map(line)];
 }
 
 // A spreadsheet would take what begins like a formula for one.
