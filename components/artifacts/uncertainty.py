@@ -28,7 +28,7 @@ COVERAGE = 0.9
 # Share of images like those that were learned from which are taken for unlike them.
 REFUSED = 0.03
 AXES = 64
-_FITTED = 5_000  # training images that the axes are found from
+MOST = 5_000  # images of a split: more of them change neither axes nor distances
 _LEAST = 1e-12
 
 
@@ -133,11 +133,10 @@ def fit(probabilities: np.ndarray, targets: np.ndarray, train: np.ndarray, valid
     Args:
         probabilities: [n, classes] of the validation images, by a model that has not learned from them; `targets` [n]
             are their classes.
-        train, validation: [n, width] features of both splits.
+        train, validation: [m, width] features of both splits, of MOST images each where there are more.
     """
     scores = 1 - probabilities[np.arange(len(targets)), targets]
-    chosen = np.random.default_rng(0).permutation(len(train))[:_FITTED]
-    rows = unit(train[np.sort(chosen)])
+    rows = unit(train)
     mean = rows.mean(axis=0)
     axes, variances, total = _principal_axes(rows - mean)
     floor = max(total / rows.shape[1] * 1e-3, _LEAST)  # an axis along which nothing varies is no axis

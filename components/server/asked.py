@@ -94,10 +94,6 @@ class Asked(Request):
         """The probabilities alone of what `look` returns."""
         return (await self.look(images))[0]
 
-    async def look(self, images: list[bytes]):
-        """Engine.look, counted unless it is a smoke test."""
-        return await self.engine.look(images, SMOKE_HEADER not in self.headers)
-
     async def aside(self, work: Callable, *arguments: Any) -> Any:
         """The result of `work(*arguments)`, which takes long, from a thread."""
         return await asyncio.get_running_loop().run_in_executor(self.service.readers, partial(work, *arguments))

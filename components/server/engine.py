@@ -64,10 +64,6 @@ class Engine:
         Raises:
             RequestError: one is no image (413, 415, 422).
         """
-        return (await self.look(images, counted))[0]
-
-    async def look(self, images: list[bytes], counted: bool = True) -> tuple[np.ndarray, np.ndarray]:
-        """As `predict`, and from the same pass the features [len(images), width] float32 (see Classifier.look)."""
         # A turn for each image: who has many goes back to the end of the line after each.
         loop = asyncio.get_running_loop()
         found = [await loop.run_in_executor(self._thread, self._look_at, image) for image in images]

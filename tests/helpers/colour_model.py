@@ -92,7 +92,8 @@ def _uncertainty(labels: list[str], stored_size: int) -> uncertainty.Uncertainty
     shares = np.stack([model_input(data, stored_size) for _, data in known]) / 255
     means = shares.mean(axis=(1, 2))
     scores = np.exp(10 * np.hstack([means, np.full((len(known), len(labels) - 3), -1.0)]))
-    features = np.hstack([means, 4 * shares.std(axis=(1, 2))])
+    variation = 4 * shares.std(axis=(1, 2)) * np.random.default_rng(1).uniform(0, 1.5, (len(known), 1))
+    features = np.hstack([means, variation])
     targets = np.array([target for target, _ in known])
     return uncertainty.fit(scores / scores.sum(axis=1, keepdims=True), targets, features[::2], features)
 

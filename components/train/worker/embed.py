@@ -12,7 +12,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from components.artifacts import classifier, dataset, embeddings, objects, works
+from components.artifacts import classifier, dataset, embeddings, objects, uncertainty, works
 from components.shared.progress import Progress
 from components.train.worker import batches, devices, input_pipeline
 from components.train.worker.input_pipeline import Examples
@@ -20,10 +20,15 @@ from components.train.worker.lite import Runner
 from components.train.worker.session import Session
 
 
-def write(session: Session, base: keras.Model, known: np.ndarray | None, output: str) -> None:
+def write(
+    session: Session, base: keras.Model, known: np.ndarray | None, output: str, probabilities: np.ndarray
+) -> None:
     """Writes the vectors of every stored image, also of those that are excluded, into the classifier's folder `output`.
 
+    And what the model does not know, which hangs on them: components.artifacts.uncertainty.
+
     `known` [n, width] are the features of training and validation split, in their order; None: there are none.
+    `probabilities` [n, classes] are those of the validation split, by a model that has not learned from it.
 
     Raises:
         Preempted: SIGTERM came meanwhile.
@@ -47,6 +52,7 @@ def write(session: Session, base: keras.Model, known: np.ndarray | None, output:
                 part[first : first + len(values)] = values
             if new:
                 _compute(session, examples.subset(np.array(new)), split, compute, part, np.array(new))
+        _measure_uncertainty(session, parts, vectors, probabilities).save(output)  # a part of the digest
         table = _works(session, parts)
         embeddings.write(output, classifier.digest(output), table, vectors)
         works.write(output, table, vectors, _stored(list(parts.values())))
@@ -76,6 +82,18 @@ def _compute(
         into = places[first : first + batch]
         part[into] = embeddings.unit(compute(images.numpy())[: len(into)])
         progress.update(len(into))
+
+
+def _measure_uncertainty(
+    session: Session, parts: dict[str, Examples], vectors: np.ndarray, probabilities: np.ndarray
+) -> uncertainty.Uncertainty:
+    names = (name for examples in parts.values() for name in examples.ids)
+    rows = {name: row for row, name in enumerate(names)}
+    chosen = []
+    for examples in (session.train, session.validation):
+        some = np.random.default_rng(0).permutation(len(examples))[: uncertainty.MOST]
+        chosen.append(vectors[np.sort([rows[examples.ids[place]] for place in some])])
+    return uncertainty.fit(probabilities, session.validation.labels, *chosen)
 
 
 def _stored(parts: list[Examples]) -> Callable[[int], bytes]:

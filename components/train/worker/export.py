@@ -14,7 +14,7 @@ import tensorflow as tf
 
 from components.artifacts import classifier, objects
 from components.artifacts.classifier import KERAS, SAVED_MODEL, TFLITE
-from components.shared.calibration import fit_temperature, negative_log_likelihood
+from components.shared.calibration import fit_temperature, negative_log_likelihood, softmax
 from components.shared.engines import FEATURES
 from components.train import models
 from components.train.result import TrainingResult
@@ -67,6 +67,8 @@ def export(outcome: Outcome, output: str) -> TrainingResult:
     )
     if session.chief:
         _save(network, outcome, result, output, doing)
+        known = outcome.probe.features if outcome.probe and not best else None
+        embed.write(session, network.get_layer("base"), known, output, softmax(scores / temperature))
         result.save(output)
     return result
 
@@ -143,8 +145,6 @@ def _save(model: keras.Model, outcome: Outcome, result: TrainingResult, output: 
         extra = _quantize(model, temperature, session, os.path.join(output, TFLITE))
     classifier.write_samples(output, _samples(session.validation))
     _write_card(outcome, result, extra, output)
-    known = outcome.probe.features if outcome.probe and not result.metrics["best_epoch"] else None
-    embed.write(session, model.get_layer("base"), known, output)
 
 
 def _samples(validation: Examples) -> Iterator[bytes]:
