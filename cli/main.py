@@ -217,9 +217,13 @@ def _add_undeploy(commands) -> None:
 
 def _add_simple(commands) -> None:
     """Those whose module has all of it: the options, if any, and main."""
-    from cli import doctor, gc, museums, run_list
+    from cli import backbones, doctor, gc, museums, run_list
 
     _add(commands, "museums", museums.main, "list the collections that have a name: source=NAME")
+    backbones.add_options(
+        _add(commands, "backbones", backbones.show, "list what model=NAME can be, or show one backbone"),
+        _add(commands, "fetch-weights", backbones.fetch_weights, backbones.FETCH_SUMMARY),
+    )
     listed = _add(commands, "runs", run_list.main, "list the runs of this machine, or remove some")
     run_list.add_options(listed)
     for name, command, summary in (

@@ -77,6 +77,11 @@ def parse(text: bytes, where: str) -> dict[str, Any]:
     return values
 
 
+def to_json(card: Card) -> dict[str, Any]:
+    """What `parse` takes: the card without the keys that are empty."""
+    return {key: value for key, value in dataclasses.asdict(card).items() if value not in ("", ())}
+
+
 def complete(written: Mapping[str, Any], found: Mapping[str, Any], where: str, required=_REQUIRED) -> Card:
     """The card of what is `written` in its file and otherwise was `found` in the folder's configuration.
 

@@ -18,7 +18,7 @@ def probe(
     model: str,
     weights: str,
     state: Output[Artifact],
-    backbones: dsl.OutputPath(str),  # type: ignore[valid-type]  KFP's way to say it
+    backbones: dsl.OutputPath(str),  # type: ignore[valid-type]
 ) -> str:
     """Checks the run's parameters, and asks the source for its state, and the store for that of the model's weights.
 

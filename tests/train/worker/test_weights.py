@@ -37,6 +37,16 @@ def test_width_of_a_mobilenet_comes_from_its_file(mobilenet_file, tmp_path):
     assert weights.options(path, "mobilenet_025") == {}
 
 
+def test_a_checksum_beside_the_file_is_held_against_it(mobilenet_file, tmp_path):
+    beside = Path(mobilenet_file + weights.CHECKSUM)
+    beside.write_text(f"{weights.digest(mobilenet_file)}  mobilenet.weights.h5\n")
+    weights.fetch(mobilenet_file, "mobilenet", str(tmp_path))
+    beside.write_text(f"{'0' * 64}  mobilenet.weights.h5\n")
+    with pytest.raises(PipelineError, match="has not the sha256 that .*weights.h5.sha256 says: copy both"):
+        weights.fetch(mobilenet_file, "mobilenet", str(tmp_path))
+    beside.unlink()
+
+
 def test_loaded_weights_are_those_of_the_file(mobilenet_file):
     network = models.build("mobilenet", 32, 3, {"alpha": 0.25}, pre_trained=True)
     before = network.model.get_weights()
