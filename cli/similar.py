@@ -36,7 +36,7 @@ def _json(image: str, nearest: Sequence) -> str:
 
 
 def _lines(image: str, nearest: Sequence) -> Iterator[str]:
-    from components.artifacts.works import credit_line, web_link
+    from components.artifacts.objects import credit_line, web_link
     from components.shared.display import spelt
 
     yield image

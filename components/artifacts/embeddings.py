@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from components.artifacts.objects import ABOUT
 from components.shared.errors import PipelineError
 from components.shared.storage import storage
 
@@ -25,7 +26,6 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 FILE_NAME = "embeddings.parquet"
-ABOUT = ("title", "artist", "rights", "credit", "link")
 ROWS = 4096  # in hand at a time
 
 

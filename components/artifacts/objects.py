@@ -30,6 +30,8 @@ from components.shared.texts import lines_of, read_text
 
 SPLITS = ("train", "validation", "test")
 LABELS = "labels.txt"
+# What a person wants to know of an object: as columns here, in examples.parquet and in embeddings.parquet.
+ABOUT = ("title", "artist", "rights", "credit", "link")
 SELECTION = "selection"
 SLICE_PREFIX = "meta_"
 _RANGE = re.compile(r"(.+[.]images)#bytes=(\d{1,18})[+](\d{1,18})", re.DOTALL)
@@ -88,3 +90,14 @@ def write_labels(path: str | os.PathLike, labels: Iterable[str]) -> None:
             raise ValueError(f"the class {label!r} has a line end in its name")
     with open(path, "w", encoding="utf-8", newline="") as file:
         file.write("".join(f"{label}\n" for label in labels))
+
+
+def web_link(about: Mapping[str, Any]) -> str:
+    """The museum's page of an object; only web addresses, since a table can say anything."""
+    link = str(about.get("link", ""))
+    return link if link.startswith(("https://", "http://")) else ""
+
+
+def credit_line(about: Mapping[str, Any]) -> str:
+    """Artist, credit and rights, as far as they are known, each once."""
+    return ". ".join(dict.fromkeys(filter(None, (about.get(name, "") for name in ("artist", "credit", "rights")))))

@@ -146,7 +146,7 @@ def fit(probabilities: np.ndarray, targets: np.ndarray, train: np.ndarray, valid
         mean=mean,
         axes=axes.astype(np.float32),
         variances=np.maximum(variances, floor).astype(np.float32),
-        rest=np.float32(max(float(rest), floor)),
+        rest=np.asarray(max(float(rest), floor), np.float32),
         distances=np.empty(0, np.float32),
     )
     distances = np.sort(found.distance(validation)).astype(np.float32)

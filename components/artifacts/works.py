@@ -14,7 +14,7 @@ import os
 import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -141,17 +141,6 @@ def download(uri: str, directory: str) -> None:
         os.makedirs(os.path.join(directory, FOLDER), exist_ok=True)
         names = (VECTORS, LINES, JPEGS, PLACES)
         storage.download_all([(storage.join(place, name), os.path.join(directory, FOLDER, name)) for name in names])
-
-
-def web_link(about: dict[str, Any]) -> str:
-    """The museum's page of a work; only web addresses, since a table can say anything."""
-    link = str(about.get("link", ""))
-    return link if link.startswith(("https://", "http://")) else ""
-
-
-def credit_line(about: dict[str, Any]) -> str:
-    """Artist, credit and rights, as far as they are known, each once."""
-    return ". ".join(dict.fromkeys(filter(None, (about.get(name, "") for name in ("artist", "credit", "rights")))))
 
 
 def _thumbnail(jpeg: bytes) -> bytes:

@@ -12,6 +12,7 @@ import simplejpeg
 from markupsafe import Markup
 from PIL import Image
 
+from components.artifacts.objects import ABOUT, credit_line, web_link
 from components.assemble import funnel
 from components.assemble.mislabels import Suspect
 from components.assemble.resolution import CONFLICT, DUPLICATE
@@ -60,7 +61,7 @@ class _Page:
     def __init__(self, content: dict[str, Any], examples: pa.Table, findings: Findings) -> None:
         self.content, self.examples, self.findings = content, examples, findings
         self.labels: list[str] = content["labels"]
-        names = ("object_id", "label", "split", "title", "artist", "link", "kept", "reason", "conflict", "label_index")
+        names = ("object_id", "label", "split", *ABOUT, "kept", "reason", "conflict", "label_index")
         self.columns = {name: examples[name].to_pylist() for name in names if name in examples.column_names}
 
     def report(self) -> Report:
@@ -232,17 +233,17 @@ class _Page:
         found = {}
         for row, jpeg in zip(rows, read_pictures(self.examples, rows)):
             found[row] = Picture(
-                _small(jpeg, size), self._caption(row), note(row) if note else "", self._link(row), kind
-            )
+                _small(jpeg, size), self._caption(row), note(row) if note else "", web_link(self._known(row)), kind,
+                credit_line(self._known(row)),
+            )  # fmt: skip
         return found
 
     def _caption(self, row: int) -> str:
         title = self.columns["title"][row] if "title" in self.columns else ""
         return title or self.columns["object_id"][row]
 
-    def _link(self, row: int) -> str:
-        link = self.columns["link"][row] if "link" in self.columns else ""
-        return link if (link or "").startswith(("http://", "https://")) else ""
+    def _known(self, row: int) -> dict[str, str]:
+        return {name: self.columns[name][row] or "" for name in ABOUT if name in self.columns}
 
 
 def _small(jpeg: bytes, height: int) -> bytes:

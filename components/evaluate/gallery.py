@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from components.artifacts.classifier import Classifier
+from components.artifacts.objects import credit_line, web_link
 from components.evaluate import occlusion
 from components.evaluate.metrics import Analysis, top_confusions
 from components.evaluate.testset import TestSet
@@ -103,6 +104,7 @@ def _picture(analysis: Analysis, test: TestSet, index: int, data: bytes, titled:
         chances if titled else f"{chances} · {name}",
         link(test, index),
         "ok" if right else "fail",
+        credit(test, index),
     )
 
 
@@ -134,9 +136,13 @@ def described(test: TestSet, index: int) -> str:
 
 
 def link(test: TestSet, index: int) -> str:
-    """The object's page in the museum; only web addresses, since a table can say anything."""
-    address = test.text(index, "link")
-    return address if address.startswith(("https://", "http://")) else ""
+    """The object's page in the museum."""
+    return web_link({"link": test.text(index, "link")})
+
+
+def credit(test: TestSet, index: int) -> str:
+    """Whom the image is owed to, and what may be done with it."""
+    return credit_line({name: test.text(index, name) for name in ("credit", "rights")})
 
 
 def percent(probability: float) -> str:

@@ -83,7 +83,7 @@ class Asked(Request):
         try:
             return None if text is None else float(text)
         except ValueError:
-            message = f"coverage={text[:20]} is not possible: give a number between 0 and 1, such as 0.9"
+            message = f"coverage={(text or '')[:20]} is not possible: give a number between 0 and 1, such as 0.9"
             raise RequestError(400, message, "bad_coverage") from None
 
     async def look(self, images: list[bytes]) -> tuple[np.ndarray, np.ndarray]:

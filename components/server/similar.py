@@ -7,7 +7,8 @@ import numpy as np
 from starlette.responses import JSONResponse, Response
 
 from components.artifacts.embeddings import unit
-from components.artifacts.works import Work, credit_line, web_link
+from components.artifacts.objects import credit_line, web_link
+from components.artifacts.works import Work
 from components.server.asked import Asked
 from components.server.errors import RequestError
 from components.server.settings import MOST_WORKS

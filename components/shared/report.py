@@ -40,13 +40,15 @@ _TEMPLATES = Environment(loader=_LOADER, autoescape=True, finalize=_shown)
 
 @dataclass(frozen=True)
 class Picture:
-    """An image in a grid: JPEG or PNG bytes, a caption below it, a note in small print, a link, an alarm colour."""
+    """An image in a grid: JPEG or PNG bytes, a caption below it, a note in small print, a link, an alarm colour, and
+    whom it is owed to (two lines; all of it on hovering)."""
 
     data: bytes
     caption: str = ""
     note: str = ""
     link: str = ""
     kind: str = ""  # "", "ok", "warn" or "fail": the colour of its frame
+    credit: str = ""
 
 
 @dataclass(frozen=True)

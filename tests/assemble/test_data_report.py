@@ -20,6 +20,7 @@ def html(tmp_path_factory) -> str:
         "rights": "CC0",
         "link": "https://example.org/1",
         "artist": "Rembrandt",
+        "credit": "Gift of <i>A. B.</i>, 1931",
     }
     items[2].columns = {"link": "javascript:alert(1)"}
     return assemble(tmp_path_factory.mktemp("reported"), items, shards=2).report.read_text()
@@ -45,6 +46,11 @@ def test_doubtful_pictures_stand_side_by_side(html):
 def test_titles_are_escaped_and_links_lead_to_the_web_only(html):
     assert "&lt;b&gt;Night&lt;/b&gt; Watch" in html and "<b>Night" not in html
     assert 'href="https://example.org/1"' in html and "javascript:" not in html
+
+
+def test_each_picture_says_whom_it_is_owed_to(html):
+    line = "Rembrandt. Gift of &lt;i&gt;A. B.&lt;/i&gt;, 1931. CC0"
+    assert html.count(f'<small class="credit" title="{line}">{line}</small>') >= 1
 
 
 def test_rights_sources_parameters_and_snapshot_are_there(html):

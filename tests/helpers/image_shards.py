@@ -18,7 +18,7 @@ from components.assemble.settings import Settings
 from components.convert.converter import convert_shard
 from components.shared import hashing, imaging
 
-OBJECT_COLUMNS = ("title", "artist", "rights", "link", "group")
+OBJECT_COLUMNS = ("title", "artist", "rights", "credit", "link", "group")
 LOG_SCHEMA = pa.schema(
     [(name, pa.string()) for name in ("object_id", "label", "split", "image_uri", *OBJECT_COLUMNS, "status")]
     + [(name, pa.int32()) for name in ("label_index", "shard", "http_status", "attempts", "width", "height")]
