@@ -49,8 +49,7 @@ def test_titles_are_escaped_and_links_lead_to_the_web_only(html):
 
 
 def test_each_picture_says_whom_it_is_owed_to(html):
-    line = "Rembrandt. Gift of &lt;i&gt;A. B.&lt;/i&gt;, 1931. CC0"
-    assert html.count(f'<small class="credit" title="{line}">{line}</small>') >= 1
+    assert "· Rembrandt. Gift of &lt;i&gt;A. B.&lt;/i&gt;, 1931. CC0" in html and "<i>A. B." not in html
 
 
 def test_rights_sources_parameters_and_snapshot_are_there(html):
