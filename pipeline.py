@@ -46,6 +46,7 @@ def pipeline(
     label: str = "",
     label_map: str = "",
     label_split: str = "",
+    label_corrections: str = "",
     label_min_images_per_class: int = 10,
     label_max_images_per_class: int = 0,
     label_max_classes: int = 0,
@@ -132,6 +133,7 @@ def pipeline(
         label: The attribute to learn: culture, period, ...; empty for the source's own (culture, folder, keyword).
         label_map: CSV (value,class) that groups values into classes; others are left out.
         label_split: Separator: only what stands before it counts ("French, Paris" is "French" with ",").
+        label_corrections: corrections.csv as the reports save it: what a person says that objects are.
         label_min_images_per_class: Classes with fewer objects are left out.
         label_max_images_per_class: At most so many objects per class; 0 for all.
         label_max_classes: Only the largest so many classes; 0 for all.
@@ -207,6 +209,7 @@ def pipeline(
         keywords=data_keywords,
         columns=data_columns,
         label_map=label_map,
+        label_corrections=label_corrections,
         project=data_bigquery_project,
         model=train_model,
         weights=train_weights,
@@ -226,6 +229,7 @@ def pipeline(
         label=label,
         label_map=label_map,
         label_split=label_split,
+        label_corrections=label_corrections,
         where=data_where,
         group=split_group,
         slices=eval_slices,

@@ -7,7 +7,7 @@ from typing import Any
 from components.shared.errors import PipelineError
 from components.shared.storage import storage
 
-_FILES = ("train_weights", "label_map", "check_previous_dataset")
+_FILES = ("train_weights", "label_map", "label_corrections", "check_previous_dataset")
 _NO_FILES = ("", "none", "imagenet")
 # One library of each stage, by which the stage's extra is known to be installed.
 _LIBRARIES = ("duckdb", "aiohttp", "simplejpeg", "tensorflow", "sklearn", "starlette")

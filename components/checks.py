@@ -30,7 +30,7 @@ _SETTINGS = (
 # What a stage is given by the stage before it; nothing is known of these yet.
 _FROM_OTHER_STAGES = {"snapshot": "", "logs": "", "server_image": ""}
 # Paths or URIs of what a run reads; a local one is on nobody's disk but the user's.
-_READ = ("data_table", "data_images_table", "label_map", "check_previous_dataset", "eval_champion")
+_READ = ("data_table", "data_images_table", "label_map", "label_corrections", "check_previous_dataset", "eval_champion")
 # Kubeflow keeps every text several times in an object of 1 MiB, and a command line of Linux takes 128 KiB.
 _LONGEST = 16_384
 

@@ -145,7 +145,8 @@ def cluster(monkeypatch, tmp_path):
 
 def test_the_first_step_refuses_what_the_form_of_the_kubeflow_ui_has_taken(cluster, capsys, tmp_path):
     kubernetes.connect().apply(step_pod.workflow(DEFAULTS, {"split_test_fraction": 0, "train_epochs": 3}))
-    names = ("table", "images_table", "keywords", "columns", "label_map", "project", "model", "weights")
+    names = ["table", "images_table", "keywords", "columns", "label_map", "label_corrections", "project"]
+    names += ["model", "weights"]
     sample = {"source": "sample"} | dict.fromkeys(names, "")
     with pytest.raises(SystemExit):
         probe.python_func(**sample, state=None, backbones="")

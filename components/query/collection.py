@@ -6,6 +6,7 @@ from dataclasses import dataclass, field, replace
 import duckdb
 
 from components.artifacts.objects import SLICE_PREFIX
+from components.query import corrections
 from components.query.collections import Collection, Resolved
 from components.query.columns import columns_of, comparable, texts_of, unify_ids
 from components.query.conditions import check_condition
@@ -195,6 +196,8 @@ def label_objects(database: duckdb.DuckDBPyConnection, settings: Settings, roles
         SELECT {own} AS object_id, label_values.value, label_values.class, {group} AS "group", {selected}
         FROM objects {" ".join(joins)}
     """)
+    corrections.load(database, settings)
+    corrections.give_first_labels(database)
     missing = found_missing(database, "label_values", "label", roles.label)
     for name, column in joined.items():
         role = "group" if name == "group" else "slices"

@@ -20,6 +20,7 @@ def query(
     label: str,
     label_map: str,
     label_split: str,
+    label_corrections: str,
     where: str,
     group: str,
     slices: str,

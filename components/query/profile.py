@@ -35,11 +35,30 @@ def write_profile(
     report.section(
         "Where the rest went", stages(_funnel(settings, selection)), intro="Objects first, then their pictures."
     )
+    _add_corrections(report, settings, selection)
     _add_split(report, database, settings, selection)
     _add_left_out(report, database, selection)
     _add_attributes(report, database, source, settings)
     report.section("Parameters", parameters(asdict(settings)))
     report.save(path)
+
+
+def _add_corrections(report: Report, settings: Settings, selection: Selection) -> None:
+    if not settings.label_corrections:
+        return
+    found = selection.corrected
+    blocks = []
+    if found.changed:
+        rows = [[key, title, was or "none", now] for key, title, was, now in found.changed]
+        blocks.append(table(["object", "title", "was", "is now"], rows))
+    if found.not_selected:
+        names = ", ".join(found.not_selected[:20])
+        blocks.append(notice(f"{len(found.not_selected):,} corrected objects are not selected: {names}", "warn"))
+    intro = (
+        f"{len(found.changed):,} objects have another class than the collection says, by {settings.label_corrections}; "
+        f"{found.others:,} of its lines change nothing. Each stays in the split where it was."
+    )
+    report.section("Corrected labels", *blocks, intro=intro)
 
 
 def _add_attributes(report: Report, database: duckdb.DuckDBPyConnection, source: Source, settings: Settings) -> None:

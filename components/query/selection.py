@@ -9,6 +9,7 @@ from collections.abc import Mapping
 import duckdb
 
 from components.artifacts import objects
+from components.query import corrections
 from components.query.collection import Roles, find_roles, label_objects, load_objects
 from components.query.collections import resolve
 from components.query.database import identifier, literal, open_database, scalar
@@ -65,6 +66,7 @@ def select(
         )
         unanswered = {"were not asked about": not_asked, "got no answer": len(failed)}
         origin = describe(settings, roles, counts, without_picture, unanswered, classes, capped, inside)
+        corrected = corrections.apply(database, settings)
         _write_objects(database, settings, roles, origin, objects_path)
         per_split = _per_split(database, objects_path)
         selection = Selection(
@@ -81,6 +83,7 @@ def select(
             failed=failed,
             asked=_shares_of(per_split) if given else asked_shares(settings),
             notes=notes,
+            corrected=corrected,
         )
         write_profile(database, source, settings, selection, profile_path)
     objects.write_labels(labels_path, selection.labels)
@@ -90,12 +93,10 @@ def select(
 def _join_pictures(database: duckdb.DuckDBPyConnection, settings: Settings, roles: Roles) -> int:
     """Creates `candidates`: a row per image, with its final id. Returns the number of objects without an image."""
     # Ids become names of files, tar members and URLs. What had to be changed gets a hash, so that no two become one.
-    database.execute(r"""
+    database.execute(f"""
         CREATE TABLE candidates AS
         WITH named AS (
-            SELECT *, CASE WHEN regexp_full_match(object_id, '[A-Za-z0-9_-]{1,80}') THEN object_id ELSE
-                regexp_replace(object_id[:80], '[^A-Za-z0-9_-]+', '-', 'g') || '-' || md5(object_id)[:8] END AS key
-            FROM labelled
+            SELECT *, {corrections.KEY} AS key FROM labelled
         )
         SELECT named.* EXCLUDE (key), key || CASE WHEN position > 0 THEN '-' || position ELSE '' END AS key,
             position, image_uri
@@ -172,9 +173,9 @@ def _write_objects(
                 CAST(md5_number_lower('shard:' || key) % {settings.shards} AS INTEGER) AS shard,
                 image_uri, "group", title, artist, rights, credit, link{slices}
             FROM (
-                SELECT chosen.* REPLACE (coalesce(placed.address, image_uri) AS image_uri),
+                SELECT corrected.* REPLACE (coalesce(placed.address, image_uri) AS image_uri),
                     CASE WHEN given IN ('validation', 'test') THEN given ELSE splits.split END AS split
-                FROM chosen LEFT JOIN splits USING ("group") LEFT JOIN placed USING (image_uri)
+                FROM corrected LEFT JOIN splits USING ("group") LEFT JOIN placed USING (image_uri)
             ) ORDER BY shard, object_id
         ) TO {literal(path)} (
             FORMAT parquet, COMPRESSION zstd, USE_TMP_FILE false, KV_METADATA {{{objects.SELECTION}: {literal(origin)}}}

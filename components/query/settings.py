@@ -56,6 +56,7 @@ class Settings:
     label: str = ""
     label_map: str = ""
     label_split: str = ""
+    label_corrections: str = ""
     where: str = ""
     group: str = ""
     slices: str = SLICES

@@ -20,7 +20,9 @@ from components.shared.storage import storage
 
 
 def source_state(parameters: Mapping[str, Any], root: str = "", gone: Sequence[str] = ()) -> str:
-    """A hash of `root` and of what the source and `label_map` tell about their content; equal as long as these are.
+    """A hash of `root` and of what the source, `label_map` and `label_corrections` tell about their content.
+
+    It is equal as long as these are.
 
     Where it cannot be told, it is one that never was: the query step then runs, and says what is wrong.
 
@@ -32,6 +34,7 @@ def source_state(parameters: Mapping[str, Any], root: str = "", gone: Sequence[s
     try:
         settings = resolve(Settings(**{**parameters, "rights": "any"}))
         parts = [root, settings.source, open_source(settings).state(), file_state(settings.label_map), *gone]
+        parts += [file_state(settings.label_corrections)] if settings.label_corrections else []
     except PipelineError as error:
         return f"unknown at {time.time():.0f}: {error}"
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:32]

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from components.artifacts.objects import SPLITS
 from components.query.collection import Counts
+from components.query.corrections import Corrected
 from components.query.labels import ClassCount
 from components.query.splits import Reassignment
 from components.shared.display import no_placeholder
@@ -28,6 +29,7 @@ class Selection:
         failed: Object id -> why the source gave no answer about it.
         asked: Split -> the share of each class that was asked for.
         notes: What was done otherwise than one may expect, a sentence each.
+        corrected: What became of label_corrections.
     """
 
     label: str
@@ -43,6 +45,7 @@ class Selection:
     failed: Mapping[str, str]
     asked: Mapping[str, float]
     notes: tuple[str, ...]
+    corrected: Corrected = Corrected()
 
     @property
     def labels(self) -> list[str]:

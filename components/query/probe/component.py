@@ -14,6 +14,7 @@ def probe(
     keywords: str,
     columns: str,
     label_map: str,
+    label_corrections: str,
     project: str,
     model: str,
     weights: str,
