@@ -71,8 +71,8 @@ def _parser() -> argparse.ArgumentParser:
     )
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
     for add in (_add_run, _add_compile, _add_submit, _add_attributes, _add_inspect, _add_predict,
-                _add_similar, _add_serve, _add_tensorboard, _add_drift, _add_simple, _add_status, _add_rollback,
-                _add_undeploy):  # fmt: skip
+                _add_similar, _add_review, _add_serve, _add_tensorboard, _add_drift, _add_simple, _add_status,
+                _add_rollback, _add_undeploy):  # fmt: skip
         add(commands)
     return parser
 
@@ -134,12 +134,20 @@ def _add_inspect(commands) -> None:
 
 
 def _add_predict(commands) -> None:
-    parser = _add(commands, "predict", _predict, "classify pictures")
+    _add_images(_add(commands, "predict", _predict, "classify pictures"), "labels")
+
+
+def _add_similar(commands) -> None:
+    summary = "show the works of the collection that are most like a picture"
+    _add_images(_add(commands, "similar", _similar, summary), "works")
+
+
+def _add_images(parser: argparse.ArgumentParser, answers: str) -> None:
     images = "a picture: path, URL, - for standard input; or a folder, or a pattern such as 'pictures/*.jpg'"
     parser.add_argument("images", nargs="+", metavar="IMAGE_OR_URL", help=images)
     parser.add_argument("--model", default="", help=MODEL_HELP)
     parser.add_argument("--root", default="runs", help="folder of the runs (default: runs)")
-    parser.add_argument("--top", type=int, default=5, help="labels to show (default: 5)")
+    parser.add_argument("--top", type=int, default=5, help=f"{answers} to show (default: 5)")
     parser.add_argument("--json", action="store_true", help="print a JSON object a line")
     unsure = (
         "say one label or none: the labels that cannot be excluded hold the truth with this probability, such as 0.9"
@@ -147,16 +155,11 @@ def _add_predict(commands) -> None:
     parser.add_argument("--coverage", type=float, default=None, help=unsure)
 
 
-def _add_similar(commands) -> None:
-    parser = _add(
-        commands, "similar", _similar, "show the works of the model's collection that are most like a picture"
-    )
-    images = "a picture, as for predict: path, URL, - for standard input, a folder or a pattern"
-    parser.add_argument("images", nargs="+", metavar="IMAGE_OR_URL", help=images)
-    parser.add_argument("--model", default="", help=MODEL_HELP)
-    parser.add_argument("--root", default="runs", help="folder of the runs (default: runs)")
-    parser.add_argument("--top", type=int, default=5, help="works to show (default: 5)")
-    parser.add_argument("--json", action="store_true", help="print a JSON object a line")
+def _add_review(commands) -> None:
+    from cli import review as command
+
+    summary = "open what a run asks a person: suspected wrong labels, worst mistakes"
+    command.add_options(_add(commands, "review", lambda options: command.main(_local(options.root), options), summary))
 
 
 def _add_serve(commands) -> None:
@@ -171,6 +174,7 @@ def _add_serve(commands) -> None:
     parser.add_argument("--workers", type=int, default=0, help="processes with an engine each (default: one per core)")
     parser.add_argument("--engine", default="litert", choices=["litert", "savedmodel"], help="(default: %(default)s)")
     parser.add_argument("--no-urls", action="store_true", help="do not fetch pictures by URL")
+    parser.add_argument("--corrections", default="", metavar="FOLDER_OR_URI", help="save visitors' corrections (off)")
 
 
 def _add_tensorboard(commands) -> None:
@@ -306,7 +310,7 @@ def _serve(options) -> int:
     needs.hold_serving(model)
     address = ["--host", options.host, "--port", str(options.port)]
     others = ["--name", options.name, "--workers", str(options.workers), "--engine", options.engine]
-    others += [*_tested(options), *["--no-urls"] * options.no_urls]
+    others += [*_tested(options), *["--no-urls"] * options.no_urls, "--corrections", options.corrections]
     return _become("components.server", ["--model", model, *address, *others])
 
 

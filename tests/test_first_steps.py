@@ -178,6 +178,10 @@ def test_the_readmes_commands(clone, made, collection):
         assert done.returncode == 0 and "predictions since" in done.stdout, done.stderr
     done = shell(take("pipeline.py predict"), clone)
     assert done.returncode == 0 and done.stdout.startswith("picture.jpg"), done.stderr
+    done = shell(take("pipeline.py similar"), clone)
+    assert done.returncode == 0 and done.stdout.startswith("picture.jpg"), done.stderr
+    done = shell(take("pipeline.py review"), clone)
+    assert done.returncode == 0 and "label_corrections=corrections.csv" in done.stdout, done.stderr
     with running(take("pipeline.py tensorboard"), clone, "/"):
         pass
 

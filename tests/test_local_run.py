@@ -183,3 +183,15 @@ def test_what_is_not_there_is_said_before_any_work(root):
 def test_nothing_to_resume_is_said(root):
     done = command("run", "--root", root / "empty", "--resume")
     assert done.returncode == 2 and done.stderr.startswith("error: nothing to resume in")
+
+
+def test_review_opens_the_reports_that_ask(root, finished):
+    done = command("review", "tiny", "--root", root, env={**os.environ, "BROWSER": "echo opened %s"})
+    assert done.returncode == 0, done.stderr
+    reports = [
+        f"file://{root}/tiny/artifacts/{place}" for place in ("assemble/data_report", "evaluate/evaluation_report")
+    ]
+    opened = [line for line in done.stdout.splitlines() if line.startswith("opened ")]
+    assert opened and set(opened) <= {f"opened {report}" for report in reports}
+    assert "label_corrections=corrections.csv" in done.stdout
+    assert command("review", "nowhere", "--root", root).returncode == 2

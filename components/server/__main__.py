@@ -50,6 +50,7 @@ def _parser() -> argparse.ArgumentParser:
         type=float,
         help="for a client to send its request (%(default)g)",
     )
+    add("--corrections", default="", help="folder or URI to save visitors' corrections in (off)")
     add("--no-urls", dest="allow_urls", action="store_false", help="do not fetch pictures by URL")
     add("--allow-private-urls", action="store_true", help="also from private networks")
     return parser

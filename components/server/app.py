@@ -15,6 +15,7 @@ from components.artifacts.classifier import Classifier
 from components.artifacts.works import Works
 from components.server import openapi, v1, v2
 from components.server.asked import Asked, Service, http_error, route
+from components.server.corrections import correct
 from components.server.engine import Engine
 from components.server.errors import RequestError
 from components.server.monitor import Monitor
@@ -40,6 +41,7 @@ def create(settings: ServerSettings, engine: Engine, monitor: Monitor, works: Wo
         route("/openapi.json", description, counted=False),
         route("/metrics", metrics, counted=False),
         Mount("/static", StaticFiles(directory=FOLDER / "static"), name="static"),
+        *([route("/correct", correct, "POST")] if settings.corrections else []),
         *v1.routes,
         *v2.routes,
     ]

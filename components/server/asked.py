@@ -22,6 +22,7 @@ from components.artifacts.works import Works
 from components.server.bodies import Bodies, Body, too_large
 from components.server.engine import Engine
 from components.server.errors import RequestError, busy
+from components.server.limit import Limit
 from components.server.monitor import Monitor
 from components.server.settings import ServerSettings
 
@@ -37,6 +38,7 @@ class Service:
         """`works` are those that /similar answers with."""
         self.settings, self.engine, self.monitor, self.works = settings, engine, monitor, works
         self.bodies = Bodies(settings.max_upload)
+        self.corrections = Limit()
         # JSON and base64 of some megabytes, forms, packed bodies: the event loop must not wait for them.
         self.readers = ThreadPoolExecutor(2, "reader")
         self.fetching = 0

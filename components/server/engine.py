@@ -2,9 +2,10 @@
 
 import asyncio
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -71,6 +72,10 @@ class Engine:
         if counted:
             self._monitor.count(rows)
         return rows, np.stack([features for _, features in found])
+
+    async def alone(self, work: Callable, *arguments: Any) -> Any:
+        """The result of `work(*arguments)`, which decodes an image, in a turn of its own."""
+        return await asyncio.get_running_loop().run_in_executor(self._thread, work, *arguments)
 
     def best(self, row: np.ndarray, top: int) -> list[Prediction]:
         """The `top` likeliest labels of one row of probabilities, best first."""

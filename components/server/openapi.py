@@ -20,6 +20,7 @@ _REFUSALS = {
     413: "Too many bytes or pixels.",
     415: "This is no picture.",
     422: "A picture that cannot be read, or a URL that cannot be fetched.",
+    429: "Too many corrections: try again after Retry-After seconds.",
     503: "All workers are busy: try again after Retry-After seconds.",
 }
 
@@ -49,12 +50,16 @@ def document(settings: ServerSettings, labels: list[str], has_works: bool) -> Sc
             "description": f"Classifies a picture as one of {len(labels)} classes: {', '.join(labels[:20])}"
             + (", ..." if len(labels) > 20 else "."),
         },
-        "paths": {**_plain_paths(has_works), **_v1_paths(f"/v1/models/{name}"), **_v2_paths(f"/v2/models/{name}")},
+        "paths": {
+            **_plain_paths(has_works, bool(settings.corrections)),
+            **_v1_paths(f"/v1/models/{name}"),
+            **_v2_paths(f"/v2/models/{name}"),
+        },
         "components": {"schemas": {"Error": _object(error={"type": "string"}, reason={"type": "string"})}},
     }
 
 
-def _plain_paths(has_works: bool) -> Schema:
+def _plain_paths(has_works: bool, has_corrections: bool) -> Schema:
     prediction = _object(label={"type": "string"}, probability=_PROBABILITY)
     answer = _object(
         model={"type": "string"}, version={"type": "string"}, predictions={"type": "array", "items": prediction}
@@ -90,12 +95,35 @@ def _plain_paths(has_works: bool) -> Schema:
         "schema": {"type": "integer", "minimum": 0, "maximum": MOST_WORKS, "default": 0},
     }
     return {
+<<<<<<< Updated upstream
         "/classify": {"post": {**classify, "parameters": [top, _COVERAGE, *([similar] if has_works else [])]}},
+=======
+        "/classify": {"post": {**classify, "parameters": [top, similar] if has_works else [top]}},
+        **({"/correct": {"post": _correct(content)}} if has_corrections else {}),
+>>>>>>> Stashed changes
         **({"/similar": {"post": _similar(content)}} if has_works else {}),
         "/": {"get": _operation("The page for people.", None, media="text/html")},
         "/metrics": {"get": _operation("Prometheus metrics.", None, media="text/plain")},
         "/openapi.json": {"get": _operation("This document.", {"type": "object"})},
     }
+
+
+def _correct(content: Schema) -> Schema:
+    label = {
+        "name": "label",
+        "in": "query",
+        "required": True,
+        "description": "The class that the picture should have had.",
+        "schema": {"type": "string"},
+    }
+    found = _operation(
+        "Saves one picture with another class, for a person to look at.",
+        _object(saved={"type": "string"}),
+        content,
+        refusals=(*_OF_ONE_PICTURE, 429),
+    )
+    found["responses"]["202"] = found["responses"].pop("200")
+    return {**found, "parameters": [label]}
 
 
 def _similar(content: Schema) -> Schema:

@@ -30,6 +30,7 @@ class ServerSettings:
         read_seconds: how long a client may take to send its request.
         answer_seconds: how long an answer may take, from the first byte of the request on; then it is 503.
         grace_seconds: how long the server finishes what it has accepted when it is told to stop: longer than that.
+        corrections: folder or URI where POST /correct saves what visitors say is wrong; empty: there is no such route.
         allow_urls: whether POST /classify fetches `{"url": ...}`.
         allow_private_urls: also from private networks; off, since anybody could read what only the server may.
     """
@@ -48,6 +49,7 @@ class ServerSettings:
     read_seconds: float = 15.0
     answer_seconds: float = 20.0
     grace_seconds: float = 25.0
+    corrections: str = ""
     allow_urls: bool = True
     allow_private_urls: bool = False
 

@@ -26,6 +26,16 @@ export async function classify(image, top, {signal, patient = false, similar = 0
   }
 }
 
+// Sends an image with the class that it should have had. Throws Error with words for a person.
+export async function correct(image, label) {
+  const byUrl = typeof image === "string";
+  const headers = {"Content-Type": byUrl ? "application/json" : "application/octet-stream"};
+  const body = byUrl ? JSON.stringify({url: image}) : image;
+  const response = await fetch(`correct?label=${encodeURIComponent(label)}`, {method: "POST", body, headers}).catch(unreachable);
+  const content = await response.json().catch(unreachable);
+  if (!response.ok) throw new Error(content.error);
+}
+
 function unreachable(error) {
   throw error.name === "AbortError" ? error : new Error(NO_ANSWER);
 }

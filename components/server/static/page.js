@@ -1,12 +1,14 @@
 // Five ways to give an image (drop, choose, photograph, paste, URL), one way to ask: classify.js.
 
 import {classify, ready} from "./classify.js";
+// What only a served page has: an exported one has no such functions, nor the forms that call them.
+import * as service from "./classify.js";
 
 const element = id => document.getElementById(id);
 const drop = element("drop"), file = element("file"), preview = element("preview"), answer = element("answer");
 const several = element("several"), AT_ONCE = 2;
 const STATES = ["empty", "busy", "error", "result"];
-let asked = null;
+let asked = null, shown = null;  // the question under way, and the image that the answer is about
 // Behind an ingress the page may lie below a path that the server does not know.
 element("address").textContent = element("here").textContent = new URL(".", location).href;
 // What only this machine can open is no address for another.
@@ -98,6 +100,7 @@ function showAnswer(found, milliseconds) {
   element("unsure").textContent = why;
   element("unsure").hidden = !why;
   showWorks(works);
+  if (element("sent")) element("sent").textContent = element("right").value = "";
   element("took").textContent = `Model ${version}, ${Math.round(milliseconds)} ms`;
   show("result");
 }
@@ -105,6 +108,7 @@ function showAnswer(found, milliseconds) {
 async function ask(image) {
   asked?.abort();
   const mine = asked = new AbortController();
+  shown = image;
   show("busy");
   const started = performance.now();
   try {
@@ -129,6 +133,18 @@ function giveAll(files) {
   if (images.length > 1) giveSeveral(images);
   else give(images[0]);
 }
+
+element("correction")?.addEventListener("submit", async event => {
+  event.preventDefault();
+  const sent = element("sent");
+  sent.textContent = "Sending …";
+  try {
+    await service.correct(shown, element("right").value);
+    sent.textContent = "Thank you: a person will look at it.";
+  } catch (error) {
+    sent.textContent = error.message;
+  }
+});
 
 let batch = null;
 
