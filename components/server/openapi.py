@@ -95,12 +95,8 @@ def _plain_paths(has_works: bool, has_corrections: bool) -> Schema:
         "schema": {"type": "integer", "minimum": 0, "maximum": MOST_WORKS, "default": 0},
     }
     return {
-<<<<<<< Updated upstream
         "/classify": {"post": {**classify, "parameters": [top, _COVERAGE, *([similar] if has_works else [])]}},
-=======
-        "/classify": {"post": {**classify, "parameters": [top, similar] if has_works else [top]}},
         **({"/correct": {"post": _correct(content)}} if has_corrections else {}),
->>>>>>> Stashed changes
         **({"/similar": {"post": _similar(content)}} if has_works else {}),
         "/": {"get": _operation("The page for people.", None, media="text/html")},
         "/metrics": {"get": _operation("Prometheus metrics.", None, media="text/plain")},
