@@ -58,6 +58,7 @@ def test_a_python_that_cannot_be_used(folder, version, is_now):
     assert not (folder / ".venv").exists()
 
 
+@pytest.mark.slow
 def test_an_environment_that_was_cut_off_is_completed(folder):
     assert make(folder, "venv", f"PYTHON={sys.executable}").returncode == 0
     (packages,) = (folder / ".venv").glob("lib/python*/site-packages")
@@ -68,6 +69,7 @@ def test_an_environment_that_was_cut_off_is_completed(folder):
     assert subprocess.run([folder / ".venv" / "bin" / "python", "-m", "pip", "--version"]).returncode == 0
 
 
+@pytest.mark.slow
 def test_an_environment_whose_python_has_gone_is_made_anew(folder):
     (folder / ".venv" / "bin").mkdir(parents=True)
     (folder / ".venv" / "bin" / "python").symlink_to("/absent/python3")

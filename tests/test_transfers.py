@@ -76,6 +76,7 @@ def read(proxy: Proxy, split: str) -> dict[str, float]:
     }
 
 
+@pytest.mark.slow
 def test_big_artifacts_cross_a_step_once(collection, tmp_path):
     proxy, dataset = collection
     total = sum(file.size for file in proxy.files)

@@ -162,7 +162,7 @@ def test_copies_of_paintings_are_found(change, least):
 @pytest.mark.parametrize(
     "change, least",
     [
-        (recompressed, 1.0),
+        pytest.param(recompressed, 1.0, marks=pytest.mark.slow),
         pytest.param(resized, 1.0, marks=pytest.mark.slow),
         pytest.param(ImageOps.mirror, 1.0, marks=pytest.mark.slow),
         pytest.param(cropped, 0.95, marks=pytest.mark.slow),

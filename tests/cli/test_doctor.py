@@ -205,6 +205,7 @@ def test_the_store_of_an_older_kfp(doctor, kube):
     assert doctor()[1]["Store"][0].endswith("at minio-service.kubeflow:9000, which answers")
 
 
+@pytest.mark.slow
 def test_keys_that_the_store_refuses(doctor, kube, s3_bucket, s3_environment):
     """A real store behind the API server's proxy, by the ways that KFP's launcher and the steps take."""
     proxy = PROXY.format("seaweedfs")
@@ -323,6 +324,7 @@ def registry_host():
         server.shutdown()
 
 
+@pytest.mark.slow
 def test_images_of_a_registry_with_a_login(doctor, kube, registry_host):
     options = ("--registry", f"{registry_host}/you")
     assert "the registry wants a login: give --image-pull-secret NAME" in doctor(*options)[1]["Images"][0]
@@ -376,6 +378,7 @@ def test_accelerators_by_their_resource_names(doctor, kube):
     assert doctor()[1]["GPUs"] == ["ok train_accelerator=nvidia.com/gpu: 10 on 2 nodes, at most 8 on one"]
 
 
+@pytest.mark.slow
 def test_ways_to_tensorboard(doctor, kube, kfp):
     kfp.viewers = 401
     assert any(line.startswith("MEND") and "may you use viewers" in line for line in doctor()[1]["TensorBoard"])

@@ -56,6 +56,7 @@ def error_of(done: subprocess.CompletedProcess) -> str:
     return done.stderr
 
 
+@pytest.mark.slow
 def test_it_looks_at_a_cluster(pipeline):
     done = pipeline("doctor", "--namespace", "kubeflow")
     assert done.returncode == 0 and "no Kubernetes cluster to talk to" in done.stdout, done.stdout + done.stderr

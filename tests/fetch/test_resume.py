@@ -128,6 +128,7 @@ def test_the_same_pictures_give_the_same_file(collection, tmp_path):
     assert (folder / "a" / "out" / name).read_bytes() == (folder / "b" / "out" / name).read_bytes()
 
 
+@pytest.mark.slow
 def test_other_settings_or_objects_start_anew(collection):
     server, objects, folder = collection
     fetch(folder, objects, settings_for(server))
@@ -207,6 +208,7 @@ def test_pictures_had_without_asking_are_not_reused_when_robots_txt_counts(tmp_p
         assert read_log(tmp_path / "out")["a"]["status"] == "robots"
 
 
+@pytest.mark.slow
 def test_a_pod_with_an_empty_disk_continues_from_the_store(collection, s3_bucket):
     server, objects, folder = collection
     from components.shared.storage import storage

@@ -106,6 +106,7 @@ def test_names_of_columns_are_cleaned_and_each_is_another(tmp_path: Path) -> Non
     assert read_dialect(str(tmp_path / "x.csv")).names == ("id", "Name", "name_2", "column_4", "Title")
 
 
+@pytest.mark.slow
 def test_a_field_may_be_larger_than_two_megabytes(tmp_path: Path) -> None:
     found = read(tmp_path / "x.csv", b"id,c\n1," + b"x" * 3_000_000 + b'\n2,"' + b"y\n" * 2_000_000 + b'"\n')
     assert [len(row[1]) for row in found] == [3_000_000, 4_000_000]

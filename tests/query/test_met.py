@@ -137,6 +137,7 @@ def test_an_api_that_is_down_is_not_asked_about_every_object(met: WebApi, tmp_pa
     assert len(met.requests) < 60
 
 
+@pytest.mark.slow
 def test_further_pictures_of_an_object_are_taken_after_the_main_ones(met: WebApi, table: str, tmp_path: Path) -> None:
     met.respond = met_objects({n: [f"http://m/{n}.jpg", f"http://m/{n}-b.jpg"] for n in range(1, 91)})
     _, rows = run(tmp_path, source="met", table=table, label="", min_images_per_class=4)

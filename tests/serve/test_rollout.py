@@ -128,6 +128,7 @@ def test_people_never_reach_a_version_before_it_is_tried(kube, servers, put, mod
     assert seen == [first, second]
 
 
+@pytest.mark.slow
 def test_a_cluster_that_learns_late_of_services_and_of_where_they_lead(kube, servers, put, models):
     """A Service refuses connections at first, and the moved one still leads to the old version for a while."""
     servers.lag = 2
@@ -151,6 +152,7 @@ def test_fewer_pods_are_fewer_where_nothing_scaled(kube, servers, put, models):
     assert replicas(kube)[second] == 1 and autoscaler(kube) == (second, 1, 4)
 
 
+@pytest.mark.slow
 def test_deploying_the_same_again_changes_nothing(kube, servers, put, models):
     first, _, _ = put(models[0])
     second, _, _ = put(models[1])
@@ -161,12 +163,14 @@ def test_deploying_the_same_again_changes_nothing(kube, servers, put, models):
     assert replicas(kube) == {first: 0, second: 1}
 
 
+@pytest.mark.slow
 def test_old_versions_go_in_the_end(kube, servers, put, models):
     made = [put(models[0], image=f"serve:{number}")[0] for number in range(6)]
     assert set(replicas(kube)) == set(made[-4:])
     assert len(kube.all("Service")) == 5
 
 
+@pytest.mark.slow
 def test_without_the_right_to_scale_it_serves_all_the_same(kube, servers, put, models, capsys):
     """KFP's own role lets a step make Deployments and Services, and no autoscalers or disruption budgets."""
     for plural in ("horizontalpodautoscalers", "poddisruptionbudgets"):

@@ -22,6 +22,7 @@ def test_a_canary_gets_its_share_and_then_everything(kube, servers, put, models)
     assert replicas(kube) == {first: 1, second: 0}
 
 
+@pytest.mark.slow
 def test_beside_a_canary_a_rollback_ends_the_canary_and_the_next_one_goes_back(kube, servers, put, models, capsys):
     oldest, _, _ = put(models[0], image="serve:0")
     first, _, _ = put(models[0], replicas=2)
@@ -48,6 +49,7 @@ def test_a_canary_that_answers_wrongly_never_gets_traffic(kube, servers, put, mo
     assert set(served(servers, 4)) == {"first"}
 
 
+@pytest.mark.slow
 def test_a_canary_that_does_not_become_the_main_version_loses_its_pods(kube, servers, put, models):
     first, _, _ = put(models[0])
     second, _, _ = put(models[1], canary=50)

@@ -70,6 +70,7 @@ def test_a_step_that_is_told_to_stop_takes_back_what_it_has_begun(kube, servers,
     assert replicas(kube) == {first: 1}
 
 
+@pytest.mark.slow
 def test_what_a_killed_step_left_is_cleared_away(kube, servers, put, models):
     first, _, _ = put(models[0])
     inherited, left = objects.inherited(step_pod(), [], own_account=True), version(models[0], "serve:2")
@@ -126,6 +127,7 @@ def test_an_older_run_gives_way_to_a_newer_one(kube, servers, put, models):
     assert replicas(kube) == {first: 0, second: 1}
 
 
+@pytest.mark.slow
 def test_a_newer_run_tries_again_after_an_older_one(kube, servers, put, models):
     """The older one ends while the newer one's version is being tried, and takes no pods from it."""
     put(models[0], created=OLDER)
@@ -171,6 +173,7 @@ def test_the_switch_is_made_only_on_what_was_read(kube, servers, put, models):
     assert kube.one("Service", "colours")["spec"] == before["spec"]
 
 
+@pytest.mark.slow
 def test_a_service_that_keeps_changing_ends_the_rollout(kube, servers, put, models):
     first, _, _ = put(models[0])
 

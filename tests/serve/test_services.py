@@ -44,6 +44,7 @@ def test_status_names_versions_runs_and_times(kube, servers, put, models, capsys
     assert len(lines) == 4
 
 
+@pytest.mark.slow
 def test_since_is_when_a_version_came_into_service(kube, servers, put, models, monkeypatch):
     times = iter(f"2026-11-29T10:00:0{second}Z" for second in range(9))
     monkeypatch.setattr(objects, "now", lambda: next(times))
@@ -76,6 +77,7 @@ def test_status_of_a_canary_and_of_pods_that_are_not_ready(kube, servers, put, m
     assert f"  canary    {version(models[1])}, made by" in text
 
 
+@pytest.mark.slow
 def test_rollback_to_a_version_of_choice(kube, servers, put, models, capsys):
     for image in ("serve:1", "serve:2", "serve:3"):
         put(models[0], image=image)
@@ -86,6 +88,7 @@ def test_rollback_to_a_version_of_choice(kube, servers, put, models, capsys):
     assert status == 2 and "has no version 0123456789 to go back to; it serves" in text
 
 
+@pytest.mark.slow
 def test_rollback_without_room_gives_up(kube, servers, put, models, capsys):
     first, second = (put(model)[0] for model in models[:2])
     servers.full = True

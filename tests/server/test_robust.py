@@ -55,6 +55,7 @@ def test_a_scan_bomb_is_refused(classifier_dir):
         assert requests.post(f"{url}/classify", data=RED).status_code == 200
 
 
+@pytest.mark.slow
 def test_large_pictures_at_once_are_decoded_one_at_a_time(classifier_dir):
     """PNGs of 20 megapixels, 60 MB each when decoded: the worker never holds more than copies of one."""
     bomb = hostile.large_png(20)

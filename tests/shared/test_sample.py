@@ -58,6 +58,7 @@ def test_callers_cannot_change_the_museum() -> None:
     assert sample.rows(1) == ROWS
 
 
+@pytest.mark.slow
 def test_five_files_are_no_pictures_and_six_are_copies() -> None:
     digests, broken = Counter(), 0
     for row in ROWS:

@@ -233,6 +233,7 @@ def test_after_sigterm_workers_write_a_checkpoint_and_end(scene, step, tmp_path)
     scene.kube.wait(lambda: not any(name.startswith("train-") for name in scene.jobs._running()))
 
 
+@pytest.mark.slow
 def test_workers_end_although_the_step_was_killed_without_a_word(scene, step, tmp_path):
     step(lease=5)
     wait_for(scene, tmp_path, "hanging", "-0")
@@ -242,6 +243,7 @@ def test_workers_end_although_the_step_was_killed_without_a_word(scene, step, tm
     assert any(entry["reason"] == "DeadlineExceeded" for entry in scene.kube.all("Job")[0]["status"]["conditions"])
 
 
+@pytest.mark.slow
 def test_a_step_that_lives_moves_the_deadline_on_and_its_retry_does_too(scene, step, tmp_path):
     step(lease=8)
     wait_for(scene, tmp_path, "hanging", "-0")

@@ -100,6 +100,7 @@ def test_lite_features_are_those_of_tensorflow():
     assert (np.linalg.norm(expected[:, :last], axis=1) <= 1.0001).all()
 
 
+@pytest.mark.slow
 def test_a_network_read_otherwise_keeps_its_pre_trained_part(weights, dataset, tmp_path):
     from components.train.worker import session
 

@@ -57,6 +57,7 @@ def float32_afterwards():
     keras.config.set_dtype_policy("float32")
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("float32_afterwards")
 def test_half_precision_whose_gradients_stay_infinite_stops(make_settings, dataset, tmp_path, monkeypatch):
     cross_entropy = step._cross_entropy

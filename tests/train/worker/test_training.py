@@ -138,6 +138,7 @@ def test_labels_that_do_not_match_the_checkpoint(trained, dataset, tmp_path):
         training.run(settings, str(tmp_path), str(tmp_path / "out"), str(folder / "checkpoints"))
 
 
+@pytest.mark.slow
 def test_same_seed_same_numbers_and_early_stop(make_settings, dataset, tmp_path):
     settings = make_settings(epochs=12, patience=1, augmentation="strong", learning_rate=0.1)
     first = train(settings, dataset, tmp_path / "a")

@@ -134,6 +134,7 @@ def test_user_error_is_one_line(make_settings, tmp_path):
     assert worker.lines[-1].startswith("error: cannot read") and "Traceback" not in worker.log()
 
 
+@pytest.mark.slow
 def test_stopped_while_tensorflow_is_imported(make_settings, dataset, tmp_path):
     worker = Worker(tmp_path, dataset, make_settings())
     # Nothing is printed before: the process's own memory map says when the import has begun, and is polled.
