@@ -142,7 +142,7 @@ def link(test: TestSet, index: int) -> str:
 
 def credit(test: TestSet, index: int) -> str:
     """Whom the image is owed to, and what may be done with it."""
-    return credit_line({name: test.text(index, name) for name in ("credit", "rights")})
+    return credit_line({name: test.text(index, name) for name in ("credit", "rights")})  # the artist is in the caption
 
 
 def percent(probability: float) -> str:

@@ -13,7 +13,7 @@ from components.shared.storage import storage
 
 SPLIT = "test"
 _WANTED = (
-    *("object_id", "label", "label_index", "rights", "title", "artist", "link", "group"),
+    *("object_id", "label", "label_index", *objects.ABOUT, "group"),
     *("original_width", "original_height", "record_uri", "offset", "length"),
 )
 _SIZES = ((300, "under 300 px"), (600, "300 to 599 px"), (1200, "600 to 1,199 px"))
@@ -67,7 +67,7 @@ class TestSet:
         return found
 
     def text(self, index: int, name: str) -> str:
-        """The title, artist, link or group of an image; "" if it is not known."""
+        """One of objects.ABOUT, or the group, of an image; "" if it is not known."""
         return str(self.rows[index].get(name) or "")
 
     def columns(self) -> dict[str, list[str]]:
