@@ -19,7 +19,7 @@ TOLD = 2>&1; echo "status $$?"; } | awk '/^status / { exit $$2 } \
 HUB := keras-hub regex safetensors tokenizers
 
 .DEFAULT_GOAL := help
-.PHONY: help venv run test lint format typecheck compile images push lock manifests test-zoo test-containers test-slow test-all clean
+.PHONY: help venv run test lint format typecheck compile images push lock sbom audit arm64 manifests test-zoo test-containers test-slow test-all clean
 
 help: ## what there is to make
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 20
@@ -84,6 +84,22 @@ push: ## pushes them and writes images.json for `pipeline.py compile --digests i
 lock: $(VENV)/.test ## resolves the images' lock files anew
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check uv
 	@PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python containers/lock.py
+
+# In an environment of their own: they read lock files and import nothing of ours.
+TOOLS = build/tools
+$(TOOLS)/bin/cyclonedx-py:
+	@$(PYTHON) -m venv $(TOOLS)
+	@$(TOOLS)/bin/python -m pip install --quiet --disable-pip-version-check cyclonedx-bom==7.5.0 pip-audit==2.10.1
+
+sbom: $(VENV)/.test $(TOOLS)/bin/cyclonedx-py ## a CycloneDX bill of materials per image, and all licences, into build/
+	@PYTHONPATH=. $(BIN)/python containers/bill.py $(TOOLS)/bin/cyclonedx-py
+
+audit: $(TOOLS)/bin/cyclonedx-py ## asks PyPI's database whether a package of the images has a known vulnerability
+	@for lock in containers/*/*.lock; do echo $$lock; \
+		$(TOOLS)/bin/pip-audit --progress-spinner off --disable-pip --require-hashes -r $$lock || exit 1; done
+
+arm64: ## whether every package of the images has a wheel for ARM64 (make images PLATFORM=linux/arm64)
+	@PYTHONPATH=. $(PYTHON) containers/arm64.py
 
 manifests: ## renders the overlays into build/; DIGESTS=images.json, or REGISTRY and TAG, for your images
 	@mkdir -p build

@@ -112,6 +112,7 @@ def pipeline(
     secret_store: str = "museum-classifier-store",
     secret_google: str = "museum-classifier-google",
     secret_flickr: str = "museum-classifier-flickr",
+    secret_signing: str = "museum-classifier-signing",
     seed: int = 1,
 ):
     """From a museum collection to a served image classifier.
@@ -199,9 +200,10 @@ def pipeline(
         secret_store: Secret on a cluster with AWS_ACCESS_KEY_ID and the like for the object store; need not exist.
         secret_google: Secret on a cluster with key.json for BigQuery and Cloud Storage; need not exist.
         secret_flickr: Secret on a cluster with FLICKR_API_KEY; need not exist.
+        secret_signing: Secret on a cluster with MODEL_SIGNING_KEY and MODEL_PUBLIC_KEY; need not exist.
         seed: Makes split, sample and training repeatable.
     """
-    secrets = {"store": secret_store, "google": secret_google, "flickr": secret_flickr}
+    secrets = {"store": secret_store, "google": secret_google, "flickr": secret_flickr, "signing": secret_signing}
     probed = probe_step(
         source=data_source,
         table=data_table,

@@ -6,10 +6,9 @@ import io
 import os
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
-from cli import parameters
+from cli import chosen, parameters
 from components.shared.display import one_line
 from components.shared.errors import PipelineError
 
@@ -17,7 +16,6 @@ from components.shared.errors import PipelineError
 _EXPECTED = (
     errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT,
 )  # fmt: skip
-MODEL_HELP = "model directory or URI (default: that of the last run whose model passed)"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -145,7 +143,7 @@ def _add_similar(commands) -> None:
 def _add_images(parser: argparse.ArgumentParser, answers: str) -> None:
     images = "a picture: path, URL, - for standard input; or a folder, or a pattern such as 'pictures/*.jpg'"
     parser.add_argument("images", nargs="+", metavar="IMAGE_OR_URL", help=images)
-    parser.add_argument("--model", default="", help=MODEL_HELP)
+    parser.add_argument("--model", default="", help=chosen.MODEL_HELP)
     parser.add_argument("--root", default="runs", help="folder of the runs (default: runs)")
     parser.add_argument("--top", type=int, default=5, help=f"{answers} to show (default: 5)")
     parser.add_argument("--json", action="store_true", help="print a JSON object a line")
@@ -159,12 +157,14 @@ def _add_review(commands) -> None:
     from cli import review as command
 
     summary = "open what a run asks a person: suspected wrong labels, worst mistakes"
-    command.add_options(_add(commands, "review", lambda options: command.main(_local(options.root), options), summary))
+    command.add_options(
+        _add(commands, "review", lambda options: command.main(chosen.local(options.root), options), summary)
+    )
 
 
 def _add_serve(commands) -> None:
     parser = _add(commands, "serve", _serve, "serve a model on this machine: a page and a REST API")
-    parser.add_argument("--model", default="", help=MODEL_HELP)
+    parser.add_argument("--model", default="", help=chosen.MODEL_HELP)
     parser.add_argument("--root", default="runs", help="folder of the runs (default: runs)")
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on (default: 127.0.0.1)")
     parser.add_argument("--port", type=_port, default=8080, help="port to listen on (default: 8080)")
@@ -174,6 +174,7 @@ def _add_serve(commands) -> None:
     parser.add_argument("--workers", type=int, default=0, help="processes with an engine each (default: one per core)")
     parser.add_argument("--engine", default="litert", choices=["litert", "savedmodel"], help="(default: %(default)s)")
     parser.add_argument("--no-urls", action="store_true", help="do not fetch pictures by URL")
+    parser.add_argument("--public-key", default="", metavar="FILE", help="refuse a model that its owner did not sign")
     parser.add_argument("--corrections", default="", metavar="FOLDER_OR_URI", help="save visitors' corrections (off)")
 
 
@@ -221,13 +222,15 @@ def _add_undeploy(commands) -> None:
 
 def _add_simple(commands) -> None:
     """Those whose module has all of it: the options, if any, and main."""
-    from cli import backbones, doctor, gc, museums, run_list
+    from cli import backbones, doctor, gc, museums, run_list, sign
 
     _add(commands, "museums", museums.main, "list the collections that have a name: source=NAME")
     backbones.add_options(
         _add(commands, "backbones", backbones.show, "list what model=NAME can be, or show one backbone"),
         _add(commands, "fetch-weights", backbones.fetch_weights, backbones.FETCH_SUMMARY),
     )
+    signing = _add(commands, "sign", sign.main, "sign a model with a key, for servers that have its public half")
+    sign.add_options(signing)
     listed = _add(commands, "runs", run_list.main, "list the runs of this machine, or remove some")
     run_list.add_options(listed)
     for name, command, summary in (
@@ -258,7 +261,7 @@ def _run(options) -> int:
     from components.shared.storage import storage
 
     store = "" if storage.local_path(options.root) is not None else options.root
-    root = _local(options.root)
+    root = chosen.local(options.root)
     if options.resume:
         run = runs.unfinished(root, options.name)
         values = _arguments(options.assignments, run.summary["parameters"])
@@ -287,37 +290,38 @@ def _inspect(options) -> int:
     from components.assemble import inspection
 
     place = local_run.LOCATIONS["dataset"]
-    dataset = options.dataset or str(runs.newest_with(_local(options.root), place).artifacts / place)
+    dataset = options.dataset or str(runs.newest_with(chosen.local(options.root), place).artifacts / place)
     return inspection.inspect(dataset, options.object, options.verify, options.export)
 
 
 def _predict(options) -> int:
     from cli import predict
 
-    return predict.predict(_model(options), options.images, options.top, options.json, options.coverage)
+    return predict.predict(chosen.model(options), options.images, options.top, options.json, options.coverage)
 
 
 def _similar(options) -> int:
     from cli import similar
 
-    return similar.similar(_model(options), options.images, options.top, options.json)
+    return similar.similar(chosen.model(options), options.images, options.top, options.json)
 
 
 def _serve(options) -> int:
     from cli import needs
 
-    model = _model(options)
+    model = chosen.model(options)
     needs.hold_serving(model)
     address = ["--host", options.host, "--port", str(options.port)]
     others = ["--name", options.name, "--workers", str(options.workers), "--engine", options.engine]
-    others += [*_tested(options), *["--no-urls"] * options.no_urls, "--corrections", options.corrections]
+    others += [*chosen.tested(options), *["--no-urls"] * options.no_urls, "--corrections", options.corrections]
+    others += ["--public-key", options.public_key] if options.public_key else []
     return _become("components.server", ["--model", model, *address, *others])
 
 
 def _tensorboard(options) -> int:
     from cli import local_run, runs
 
-    root = _local(options.root)
+    root = chosen.local(options.root)
     place = local_run.LOCATIONS["tensorboard"]
     run = runs.open_run(root / options.name) if options.name else runs.newest_with(root, place)
     logs = run.artifacts / place
@@ -328,10 +332,10 @@ def _drift(options) -> int:
     from cli import runs
     from components.evaluate import drift
 
-    reference = options.reference or runs.latest(_local(options.root)).summary["artifacts"]["predictions"]
+    reference = options.reference or runs.latest(chosen.local(options.root)).summary["artifacts"]["predictions"]
     report = drift.check(options.service, reference)
     if report.refused:
-        _note(f"the evaluation refused the model of {reference}: {report.refused}")
+        chosen.note(f"the evaluation refused the model of {reference}: {report.refused}")
     print(report)
     return int(bool(report.due))
 
@@ -353,42 +357,6 @@ def _arguments(
     checks.check(values, on_cluster)
     step_resources.Settings(**checks.arguments(step_resources.Settings, values))
     return values
-
-
-def _local(root: str) -> Path:
-    """The folder of the runs; those whose artifacts go to a store keep their summaries and copies in runs/."""
-    from components.shared.storage import storage
-
-    path = storage.local_path(root)
-    return Path("runs") if path is None else Path(path)
-
-
-def _model(options) -> str:
-    """The model to use, a refused one only if it is named; what was refused is said."""
-    from cli import runs
-    from components.artifacts import verdict
-
-    if options.model:
-        if why := verdict.refusal(options.model):
-            _note(f"its evaluation refused this model: {why}")
-        return options.model
-    root = _local(options.root)
-    run = runs.latest(root)
-    if refused := runs.newest_refused(root):
-        _note(f"this is {run.folder.name}; the model of {refused.folder.name} was refused: {runs.reasons(refused)}")
-    return run.summary["artifacts"]["model"]
-
-
-def _note(text: str) -> None:
-    print(f"note: {one_line(text)}", file=sys.stderr, flush=True)
-
-
-def _tested(options) -> list[str]:
-    """The option that tells the server how the run tested its model; a model given by its path has no run."""
-    from cli import runs
-
-    metrics = {} if options.model else runs.latest(_local(options.root)).summary.get("metrics", {})
-    return ["--test-accuracy", str(metrics["test_accuracy"])] if "test_accuracy" in metrics else []
 
 
 def _become(module: str, arguments: list[str]) -> int:

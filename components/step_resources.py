@@ -11,6 +11,7 @@ from dataclasses import dataclass, fields
 from kfp import kubernetes
 from kfp.dsl import PipelineConfig, PipelineTask
 
+from components.artifacts import signature
 from components.shared.parameters import dns_name
 
 # Where a key file for Google's libraries is mounted; its Secret also holds this path (see manifests/base/storage).
@@ -19,6 +20,8 @@ SECRET_VARIABLES = {
     "store": ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "AWS_ENDPOINT_URL_S3", "AWS_REGION"),
     "google": ("GOOGLE_APPLICATION_CREDENTIALS", "GOOGLE_CLOUD_PROJECT"),
     # The Secret of whoever's API needs a key; named after the first.
+    # Both halves of the key with which models are signed; the server's pods get the public one.
+    "signing": (signature.PRIVATE_KEY, signature.PUBLIC_KEY),
     "flickr": ("FLICKR_API_KEY", "HARVARD_API_KEY", "EUROPEANA_API_KEY"),
 }
 
@@ -30,6 +33,7 @@ class Settings:
     secret_store: str
     secret_google: str
     secret_flickr: str
+    secret_signing: str
 
     def __post_init__(self) -> None:
         for name in (field.name for field in fields(self)):
@@ -70,7 +74,7 @@ NEEDS = {
     # It waits for the workers, and at the end measures and copies the model; /tmp is as large in the workers.
     "train": Needs(("100m", "2"), ("512Mi", "2Gi"), "50Gi", 24 * 7, 2),
     "evaluate": Needs(("250m", "4"), ("1Gi", "4Gi"), "20Gi", 12, 2),
-    "serve": Needs(("100m", "1"), ("256Mi", "1Gi"), "5Gi", 1, 1),
+    "serve": Needs(("100m", "1"), ("256Mi", "1Gi"), "5Gi", 1, 1, ("store", "google", "signing")),
 }
 
 
@@ -94,7 +98,8 @@ def set_resources(task: PipelineTask, step: str, secrets: Mapping[str, object]) 
     Args:
         task: The task; its resources, deadline, scratch disk, user and secrets are set.
         step: Key of NEEDS.
-        secrets: Names of the Secrets (strings or pipeline parameters): store, google, flickr. None has to exist.
+        secrets: Names of the Secrets (strings or pipeline parameters): store, google, flickr, signing; none has to
+            exist.
     """
     needs = NEEDS[step]
     task.set_cpu_request(needs.cpu[0]).set_cpu_limit(needs.cpu[1])

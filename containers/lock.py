@@ -18,10 +18,13 @@ BOUNDS = ["backports-strenum<1.3"]
 # Lock file -> extras, further packages, replacements. The server gets no kfp; steps get it at the compiled version.
 LOCKS = {
     "build.lock": ([], []),
-    "data/requirements.lock": (["query", "fetch", "convert", "assemble", "gcs", "s3", "bigquery"], ["tensorboard"]),
+    "data/requirements.lock": (
+        ["query", "fetch", "convert", "assemble", "sign", "gcs", "s3", "bigquery"],
+        ["tensorboard"],
+    ),
     "train/requirements-cpu.lock": (["train", "hub", "evaluate", "fetch", "gcs", "s3"], []),
     "train/requirements-gpu.lock": (["train", "hub", "evaluate", "fetch", "gcs", "s3"], []),
-    "serve/requirements.lock": (["serve", "openvino", "gcs", "s3"], []),
+    "serve/requirements.lock": (["serve", "openvino", "sign", "gcs", "s3"], []),
 }
 
 

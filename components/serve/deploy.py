@@ -1,8 +1,9 @@
 """The serve step: puts a classifier into service, tries it with images of the test split, or takes it back."""
 
+import os
 from dataclasses import dataclass, replace
 
-from components.artifacts import dataset, predictions
+from components.artifacts import dataset, predictions, signature
 from components.serve import local, objects, smoke
 from components.serve.deployment import Settings
 from components.serve.kserve import KServe
@@ -63,6 +64,8 @@ def _deploy_to_cluster(
 ) -> Deployment:
     if storage.local_path(model.uri) is not None:
         raise PipelineError(f"the model is at {model.uri}, which no other pod can read: set a pipeline root in a store")
+    if key := os.environ.get(signature.PRIVATE_KEY):
+        signature.sign(model.uri, key)
     cluster = kubernetes.connect()
     environment = access.pod_environment(model.uri)
     inherited = objects.inherited(cluster.own_pod(), environment, _has_own_account(cluster))

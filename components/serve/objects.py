@@ -53,7 +53,8 @@ RESTRICTED = {
 }
 # How the step reaches the store, and how it gets through a proxy: the server must do the same.
 _ENVIRONMENT = re.compile(
-    r"(AWS|S3|MINIO|GOOGLE|GS|STORAGE)_\w+|CLOUDSDK_\w+|SSL_CERT_\w+|REQUESTS_CA_BUNDLE|(https?|no)_proxy", re.I
+    r"(AWS|S3|MINIO|GOOGLE|GS|STORAGE)_\w+|CLOUDSDK_\w+|SSL_CERT_\w+|REQUESTS_CA_BUNDLE|MODEL_PUBLIC_KEY|(https?|no)_proxy",
+    re.I,
 )
 # Not these: the cloud puts them into each pod, for the account of that pod, and the files that they name as well.
 _IDENTITY = (

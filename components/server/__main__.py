@@ -4,6 +4,7 @@ import argparse
 import os
 import sys
 
+from components.artifacts import signature
 from components.server.choice import CHOICES
 from components.server.settings import MEGABYTE, ServerSettings
 from components.shared.errors import PipelineError
@@ -18,9 +19,21 @@ def main(arguments: list[str] | None = None) -> None:
     options = vars(_parser().parse_args(arguments))
     options["max_upload"] = int(options.pop("max_upload_mb") * MEGABYTE)
     try:
+        options["public_key"] = _public_key(options["public_key"])
         run(ServerSettings(**options))
     except PipelineError as error:
         sys.exit(f"error: {error}")
+
+
+def _public_key(path: str) -> str:
+    """The key in PEM: of the file, or of the environment. Raises PipelineError."""
+    if not path:
+        return os.environ.get(signature.PUBLIC_KEY, "")
+    try:
+        with open(path, encoding="utf-8", errors="replace") as file:
+            return file.read()
+    except OSError as error:
+        raise PipelineError(f"--public-key {path}: {error.strerror}") from error
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -41,6 +54,8 @@ def _parser() -> argparse.ArgumentParser:
     add("--workers", default=0, type=int, help="processes, each with one engine; 0 for one per core")
     add("--queue", default=default.queue, type=int, help="waiting requests per worker before 503 (%(default)s)")
     add("--sha256", default="", help="refuse a model with another digest")
+    add("--public-key", default="", metavar="FILE",
+        help=f"PEM; refuse a model that its owner did not sign (default: that of {signature.PUBLIC_KEY})")  # fmt: skip
     add("--test-accuracy", default=None, type=float, help="what the evaluation found, 0 to 1: shown on the page")
     add("--coverage", default=default.coverage, type=float, help="of the labels that the page names (%(default)s)")
     add("--max-upload-mb", default=default.max_upload / MEGABYTE, type=float, help="largest request (%(default)g)")

@@ -16,7 +16,7 @@ from functools import partial
 
 import uvicorn
 
-from components.artifacts import classifier, works
+from components.artifacts import classifier, signature, works
 from components.server.balance import Acceptor, Balance
 from components.server.choice import choose
 from components.server.connection import IDLE_SECONDS, MAX_CONNECTIONS, Connection
@@ -182,8 +182,12 @@ def _local_model(settings: ServerSettings, copy: str) -> str:
         directory = copy
         classifier.download(settings.model, directory, settings.engine)
         works.download(settings.model, directory)
+        if settings.public_key and storage.exists(place := storage.join(settings.model, signature.FILE_NAME)):
+            storage.download(place, os.path.join(directory, signature.FILE_NAME))
     if not os.path.isdir(directory):
         raise ModelError(f"there is no folder {directory}: give the folder or URI of a trained classifier")
+    if settings.public_key:  # before any of it is read
+        signature.verify(directory, settings.public_key)
     found = classifier.digest(directory, settings.engine)
     if settings.sha256 not in ("", found):
         raise ModelError(f"{settings.model} has the checksum {found[:12]}..., not {settings.sha256[:12]}...: "

@@ -24,6 +24,7 @@ class ServerSettings:
         workers: processes, each with one single-threaded engine; 0 for one per core.
         queue: requests that may wait or run in one worker; further ones are answered 503.
         sha256: digest that the model must have (components.artifacts.classifier.digest); empty for any.
+        public_key: of whoever must have signed the model, PEM; empty for nobody (components.artifacts.signature).
         test_accuracy: share of the test images that the model had right, for the page; None if it is not known. The
             model's card cannot say it: it is written before the evaluation.
         coverage: how often the set of labels on the page holds the truth.
@@ -43,6 +44,7 @@ class ServerSettings:
     workers: int = 0
     queue: int = 64
     sha256: str = ""
+    public_key: str = ""
     test_accuracy: float | None = None
     coverage: float = COVERAGE
     max_upload: int = 10 * MEGABYTE
