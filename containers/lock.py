@@ -24,7 +24,7 @@ LOCKS = {
     ),
     "train/requirements-cpu.lock": (["train", "hub", "evaluate", "fetch", "gcs", "s3"], []),
     "train/requirements-gpu.lock": (["train", "hub", "evaluate", "fetch", "gcs", "s3"], []),
-    "serve/requirements.lock": (["serve", "openvino", "sign", "gcs", "s3"], []),
+    "serve/requirements.lock": (["serve", "sign", "gcs", "s3"], []),
 }
 
 

@@ -15,8 +15,3 @@ if [ -d botocore/data ]; then
     find botocore/data -mindepth 1 -maxdepth 1 -type d ! -name s3 ! -name sts ! -name sso ! -name sso-oidc \
         ! -name signin -exec rm -rf {} +
 fi
-# OpenVINO runs LiteRT models on the CPU here: no other device, no other format.
-for name in gpu npu onnx tensorflow_frontend pytorch paddle gguf jax auto hetero openvino_c; do
-    rm -f openvino/libs/*"$name"*
-done
-rm -rf openvino/libs/cache.json openvino/include openvino/cmake

@@ -118,17 +118,23 @@ def _openvino(path: str, precision: str) -> Network:
         shape, classes = tuple(source.shape), int(target.shape[-1])
     except RuntimeError as error:
         raise ModelError(f"OpenVINO cannot load {path}: {str(error).splitlines()[0]}; use litert") from error
-    if source.element_type != openvino.Type.f32:
-        raise ModelError(f"{path} takes {source.element_type.get_type_name()}: only litert runs it")
-
-    outputs = range(min(len(compiled.outputs), 2))
+    if _is_quantized(path):
+        raise ModelError(f"{path} is an int8 model: only litert runs it")
+    outputs, kind = range(min(len(compiled.outputs), 2)), source.element_type.to_dtype()
 
     def run(pixels: np.ndarray) -> Answer:
-        request.infer({0: pixels.astype(np.float32)[None]}, share_inputs=True)
+        request.infer({0: pixels.astype(kind)[None]}, share_inputs=True)
         row, *features = (request.get_output_tensor(number).data[0].copy() for number in outputs)
         return row, features[0] if features else _NO_FEATURES
 
     return Network(run, shape, classes)
+
+
+def _is_quantized(path: str) -> bool:
+    """Whether pixels have to be scaled before they go into the .tflite file, which OpenVINO does not tell."""
+    from ai_edge_litert.interpreter import Interpreter
+
+    return bool(Interpreter(model_path=path, num_threads=1).get_input_details()[0]["quantization"][0])
 
 
 def _saved_model(path: str) -> Network:

@@ -11,6 +11,7 @@ from components.artifacts import classifier
 from components.artifacts import dataset as datasets
 from components.shared import imaging
 from components.shared.calibration import softmax
+from components.shared.engines import ModelError
 from components.shared.errors import PipelineError
 from components.train.result import TrainingResult
 from components.train.worker import training
@@ -51,7 +52,8 @@ def test_three_forms_give_the_same_answers_on_100_pictures(trained, dataset):
     pictures, labels = validation_pictures(dataset)
     lite = classifier.load(folder)
     answers = lite.predict(pictures)
-    assert np.abs(classifier.load(folder, "savedmodel").predict(pictures) - answers).max() < 1e-4
+    for other in ("savedmodel", "openvino"):
+        assert np.abs(classifier.load(folder, other).predict(pictures) - answers).max() < 1e-4, other
     pixels = np.stack([imaging.model_input(picture, STORED_SIZE) for picture in pictures])
     logits = keras.models.load_model(f"{folder}/model.keras").predict(pixels, verbose=0)
     assert np.abs(softmax(logits / lite.card["temperature"]) - answers).max() < 1e-4
@@ -177,6 +179,8 @@ def test_int8_is_measured_and_written_down(make_settings, dataset, tmp_path):
         card["metrics"]["int8_accuracy"], abs=0.02
     )
     assert (tmp_path / "classifier" / "model.tflite").stat().st_size < 400_000
+    with pytest.raises(ModelError, match="is an int8 model: only litert"):
+        classifier.load(str(tmp_path / "classifier"), "openvino")
 
 
 def test_out_of_memory_names_what_to_try(make_settings, dataset, tmp_path, monkeypatch):
