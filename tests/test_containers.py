@@ -36,6 +36,7 @@ WITHOUT = {
         "starlette",
         "uvicorn",
         "ai_edge_litert",
+        "scipy",
         "openvino",
         "tensorflow",
         "keras",
@@ -44,7 +45,7 @@ WITHOUT = {
         "matplotlib",
     },
     "train": {"duckdb", "openvino"},
-    "serve": {"openvino", "tensorflow", "kubernetes", "pyarrow", "matplotlib"},
+    "serve": {"openvino", "scipy", "tensorflow", "kubernetes", "pyarrow", "matplotlib"},
 }
 # Imported only where they are used, so that importing the image's own modules would not miss what they need.
 LAZY = {
