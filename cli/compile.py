@@ -1,6 +1,7 @@
 """`pipeline.py compile`: the pipeline as the YAML that the Kubeflow UI takes."""
 
 import argparse
+import importlib
 import sys
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping
@@ -15,6 +16,7 @@ from cli.target import Target, add_target_options, allowed_values, read_target
 from components.container_images import NAMES, image
 from components.step_resources import NEEDS
 
+GRAPHS = {"run": "pipeline", "annotate": "annotate_pipeline"}
 # Waits between the attempts of a step: what ends a pod early (a reclaimed node, a full registry) takes minutes to pass.
 RETRY = {"backoffDuration": "30s", "backoffFactor": 2.0}
 
@@ -22,6 +24,8 @@ RETRY = {"backoffDuration": "30s", "backoffFactor": 2.0}
 def add_options(parser: argparse.ArgumentParser) -> None:
     """The options of `compile`."""
     parser.add_argument("--output", default="pipeline.yaml", help="file to write (default: pipeline.yaml)")
+    chosen = "run: train and serve; annotate: suggest labels with a trained model (default: %(default)s)"
+    parser.add_argument("--pipeline", default="run", choices=list(GRAPHS), help=chosen)
     add_target_options(parser)
     manifest.add_options(parser)
 
@@ -31,13 +35,13 @@ def main(options: argparse.Namespace, arguments: Mapping[str, Any] | None = None
     target = read_target(options)
     labels = manifest.tags(options)
     if options.kubernetes_manifest:
-        _, spec, platform = compiled(target, arguments or {})
+        _, spec, platform = compiled(target, arguments or {}, options.pipeline)
         objects = manifest.documents(spec, platform, options.manifest_namespace, labels)
         Path(options.output).write_text(_yaml(objects), encoding="utf-8")
         warn_of_bare_images(target)
         print(f"{options.output}: {objects[1]['metadata']['name']}; commit it for Argo CD or Flux, or kubectl apply it")
         return 0
-    write(options.output, target, arguments or {})
+    write(options.output, target, arguments or {}, options.pipeline)
     warn_of_bare_images(target)
     print(f"{options.output}: upload it to the Kubeflow UI, or: python pipeline.py submit --host URL")
     return 0
@@ -53,18 +57,19 @@ def warn_of_bare_images(target: Target) -> None:
         )
 
 
-def write(output: str, target: Target = Target(), defaults: Mapping[str, Any] | None = None) -> None:
-    """Compiles the pipeline for `target` into the file `output`; `defaults` are what the run form is filled with."""
-    comments, spec, platform = compiled(target, defaults or {})
+def write(
+    output: str, target: Target = Target(), defaults: Mapping[str, Any] | None = None, graph: str = "run"
+) -> None:
+    """Compiles one of GRAPHS for `target` into the file `output`; `defaults` are what the run form is filled with."""
+    comments, spec, platform = compiled(target, defaults or {}, graph)
     Path(output).write_text("\n".join(comments) + "\n" + _yaml([spec, platform]), encoding="utf-8")
 
 
-def compiled(target: Target, defaults: Mapping[str, Any]) -> tuple[list[str], dict, dict]:
-    """The head of comments, the pipeline's part and the platform's part of the compiled pipeline."""
+def compiled(target: Target, defaults: Mapping[str, Any], graph: str = "run") -> tuple[list[str], dict, dict]:
+    """The head of comments, the pipeline's part and the platform's part of the compiled pipeline, one of GRAPHS."""
     from kfp import compiler
 
-    import pipeline
-
+    pipeline = importlib.import_module(GRAPHS[graph])
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, "pipeline.yaml")
         compiler.Compiler().compile(pipeline.pipeline, str(path))
@@ -153,5 +158,5 @@ def _tasks(spec: dict) -> Iterator[tuple[str, dict]]:
 def _add_drop_downs(spec: dict, names: tuple[str, ...]) -> None:
     """KFP 2.17 offers `literals` as a list and refuses other values; its SDK loads them but cannot emit them yet."""
     parameters = spec["root"]["inputDefinitions"]["parameters"]
-    for name in names:
+    for name in set(names) & set(parameters):
         parameters[name]["literals"] = allowed_values(name)

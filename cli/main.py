@@ -2,6 +2,7 @@
 
 import argparse
 import errno
+import importlib
 import io
 import os
 import sys
@@ -68,7 +69,7 @@ def _parser() -> argparse.ArgumentParser:
         prog="pipeline.py", description="From a museum collection to a served image classifier."
     )
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
-    for add in (_add_run, _add_compile, _add_submit, _add_attributes, _add_inspect, _add_predict,
+    for add in (_add_run, _add_compile, _add_submit, _add_attributes, _add_inspect, _add_predict, _add_annotate,
                 _add_similar, _add_review, _add_serve, _add_tensorboard, _add_drift, _add_simple, _add_status,
                 _add_rollback, _add_undeploy):  # fmt: skip
         add(commands)
@@ -101,7 +102,8 @@ def _add_compile(commands) -> None:
     from cli import compile as command
 
     def compile_(options) -> int:
-        return command.main(options, _arguments(options.assignments, on_cluster=True) if options.assignments else {})
+        given = options.assignments
+        return command.main(options, _arguments(given, on_cluster=True, graph=options.pipeline) if given else {})
 
     summary = "compile the pipeline to the YAML that the Kubeflow UI takes; NAME=VALUE fills its run form"
     command.add_options(_add(commands, "compile", compile_, summary, with_parameters=True))
@@ -160,6 +162,16 @@ def _add_review(commands) -> None:
     command.add_options(
         _add(commands, "review", lambda options: command.main(chosen.local(options.root), options), summary)
     )
+
+
+def _add_annotate(commands) -> None:
+    from cli import annotate as command
+
+    summary = "suggest labels for the objects that have none; NAME=VALUE as in run, by default those of the model's run"
+    parser = _add(commands, "annotate", _annotate, summary, with_parameters=True)
+    parser.add_argument("--model", default="", help=MODEL_HELP + "; or service:NAME")
+    parser.add_argument("--root", default="runs", help="folder of the runs (default: runs)")
+    command.add_options(parser)
 
 
 def _add_serve(commands) -> None:
@@ -306,6 +318,17 @@ def _similar(options) -> int:
     return similar.similar(chosen.model(options), options.images, options.top, options.json)
 
 
+def _annotate(options) -> int:
+    from cli import annotate, runs
+    from components.annotate.settings import Settings
+
+    Settings(options.model or "latest", options.coverage)  # before anything is asked of a model
+    base = None if options.model else runs.latest(_local(options.root)).summary["parameters"]
+    values = _arguments(options.assignments, base)
+    model = options.model if options.model.startswith("service:") else _model(options)
+    return annotate.annotate(model, values, options.output, options.take, options.coverage)
+
+
 def _serve(options) -> int:
     from cli import needs
 
@@ -347,14 +370,21 @@ def _services(options) -> int:
 
 
 def _arguments(
-    assignments: Sequence[str], base: dict[str, Any] | None = None, on_cluster: bool = False
+    assignments: Sequence[str],
+    base: dict[str, Any] | None = None,
+    on_cluster: bool = False,
+    graph: str = "run",
 ) -> dict[str, Any]:
     """`base` (else the defaults) with the given parameters in place, checked as far as that needs no work."""
-    import pipeline
+    from cli.compile import GRAPHS
     from components import checks, step_resources
 
-    values = parameters.parse(assignments, parameters.declared(pipeline.pipeline.pipeline_func), base)
-    checks.check(values, on_cluster)
+    function = importlib.import_module(GRAPHS[graph]).pipeline.pipeline_func
+    values = parameters.parse(assignments, parameters.declared(function), base)
+    if graph == "run":
+        checks.check(values, on_cluster)
+    else:
+        checks.check_annotation(values, on_cluster)
     step_resources.Settings(**checks.arguments(step_resources.Settings, values))
     return values
 

@@ -54,7 +54,7 @@ def quietly_loaded(model: str):
     """The classifier `model`, without what its engine prints."""
     from components.artifacts import classifier
 
-    with _without_information():
+    with without_information():
         return classifier.load(model)
 
 
@@ -120,7 +120,7 @@ def _is_picture(path: str) -> bool:
 
 
 @contextlib.contextmanager
-def _without_information() -> Iterator[None]:
+def without_information() -> Iterator[None]:
     """Holds back what LiteRT prints from C++ as INFO while it loads a model; there is no switch for that."""
     sys.stderr.flush()
     with tempfile.TemporaryFile() as held:

@@ -31,6 +31,7 @@ _SETTINGS = (
 _FROM_OTHER_STAGES = {"snapshot": "", "logs": "", "server_image": ""}
 # Paths or URIs of what a run reads; a local one is on nobody's disk but the user's.
 _READ = ("data_table", "data_images_table", "label_map", "label_corrections", "check_previous_dataset", "eval_champion")
+_ELSEWHERE = "no step on a cluster can read a path of this machine; use a URI (s3, gs)"
 # Kubeflow keeps every text several times in an object of 1 MiB, and a command line of Linux takes 128 KiB.
 _LONGEST = 16_384
 
@@ -59,6 +60,25 @@ def check(values: Mapping[str, Any], on_cluster: bool | None = None) -> None:
         check_shards(values["fetch_shards"], on_cluster=True)
 
 
+def check_annotation(values: Mapping[str, Any], on_cluster: bool) -> None:
+    """As `check`, of the parameters of the pipeline that annotates."""
+    for name, value in values.items():
+        if isinstance(value, str):
+            _check_text(name, value)
+    for module in ("components.query.settings", "components.fetch.settings", "components.annotate.settings"):
+        settings = importlib.import_module(module).Settings
+        try:
+            settings(**arguments(settings, values))
+        except ParameterError as error:
+            raise error.of(_parameter(error.name, values)) from None
+    _check_collection(values)
+    if on_cluster:
+        for name in ("annotate_model", "data_table", "data_images_table", "label_map"):
+            if _is_path(name, values):
+                raise refuse(name, values[name], _ELSEWHERE)
+        check_shards(values["fetch_shards"], on_cluster=True)
+
+
 def check_own_run() -> None:
     """Checks the parameters of the run that this process is a step of, on a cluster; elsewhere `run` has done so.
 
@@ -67,7 +87,8 @@ def check_own_run() -> None:
     if not kubernetes.in_step():
         return
     try:
-        check(own_run.parameters(), on_cluster=True)
+        values = own_run.parameters()
+        (check_annotation if "annotate_model" in values else check)(values, on_cluster=True)
     except kubernetes.ClusterError as error:
         print(f"the run's parameters cannot be checked all at once: {error}", flush=True)
 
@@ -146,10 +167,10 @@ def _check_places(values: Mapping[str, Any]) -> None:
     """A path of the user's machine is none on a cluster; one of the training image may be, for weights."""
     for name in _READ:
         if _is_path(name, values):
-            raise refuse(name, values[name], "no step on a cluster can read a path of this machine; use a URI (s3, gs)")
+            raise refuse(name, values[name], _ELSEWHERE)
     source = values["data_source"]
     if source.endswith(".toml") and storage.local_path(source) is not None:
-        raise refuse("data_source", source, "no step on a cluster can read a path of this machine; use a URI (s3, gs)")
+        raise refuse("data_source", source, _ELSEWHERE)
     classes, weights = values["check_expected_classes"], values["train_weights"]
     if classes.endswith(".txt") and storage.local_path(classes) is not None:
         raise refuse("check_expected_classes", classes, "no step on a cluster can read it; use a URI, or the names")
@@ -164,7 +185,7 @@ def _check_places(values: Mapping[str, Any]) -> None:
 
 def _is_path(name: str, values: Mapping[str, Any]) -> bool:
     text = values[name]
-    if not text or (name == "eval_champion" and text.startswith("service:")):
+    if not text or (name in ("eval_champion", "annotate_model") and text.startswith("service:")):
         return False
     bigquery = values["data_source"] == "bigquery" and name in ("data_table", "data_images_table")
     return not bigquery and storage.local_path(text) is not None

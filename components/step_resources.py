@@ -74,6 +74,8 @@ NEEDS = {
     # It waits for the workers, and at the end measures and copies the model; /tmp is as large in the workers.
     "train": Needs(("100m", "2"), ("512Mi", "2Gi"), "50Gi", 24 * 7, 2),
     "evaluate": Needs(("250m", "4"), ("1Gi", "4Gi"), "20Gi", 12, 2),
+    "annotate": Needs(("250m", "4"), ("512Mi", "4Gi"), "20Gi", 24, 2),
+    "publish": Needs(("100m", "1"), ("512Mi", "4Gi"), "5Gi", 2, 1),
     "serve": Needs(("100m", "1"), ("256Mi", "1Gi"), "5Gi", 1, 1, ("store", "google", "signing")),
 }
 

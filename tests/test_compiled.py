@@ -52,6 +52,20 @@ def test_the_whole_file(tmp_path):
     check("pipeline.yaml", text)
 
 
+def test_the_whole_file_of_the_pipeline_that_annotates(tmp_path):
+    path = tmp_path / "annotate.yaml"
+    assert (
+        main(["compile", "--pipeline", "annotate", "--output", str(path), "model=s3://bucket/model", "take=all"]) == 0
+    )
+    check("annotate.yaml", re.sub(r"sdkVersion: kfp-[\d.]+", "sdkVersion: kfp-VERSION", path.read_text()))
+
+
+@pytest.mark.parametrize("arguments", [["model=/home/me/model"], ["coverage=2"], ["take=some"], ["epochs=3"]])
+def test_a_mistake_of_the_pipeline_that_annotates_is_one_line(arguments, tmp_path, capsys):
+    assert main(["compile", "--pipeline", "annotate", "--output", str(tmp_path / "a.yaml"), *arguments]) == 2
+    assert capsys.readouterr().err.count("\n") == 1 and not (tmp_path / "a.yaml").exists()
+
+
 @pytest.mark.parametrize("workers", [1, 2])
 @pytest.mark.parametrize("gpus", [0, 1])
 def test_what_training_asks_the_cluster_for(tmp_path, workers, gpus):

@@ -38,7 +38,7 @@ def without(*packages: str) -> str:
 
 
 def test_every_stage_has_an_interface_and_a_mirror_in_tests():
-    assert STAGES == ["assemble", "convert", "evaluate", "fetch", "query", "serve", "tensorboard", "train"]
+    assert STAGES == ["annotate", "assemble", "convert", "evaluate", "fetch", "query", "serve", "tensorboard", "train"]
     for stage in STAGES:
         assert list((ROOT / "tests" / stage).glob("test_*.py")), f"tests/{stage} has no tests"
 
@@ -66,13 +66,16 @@ def names_of_artifacts() -> tuple[set[str], list[set[str]]]:
         predictions,
         records,
         service,
+        suggestions,
+        uncertainty,
         verdict,
     )
 
     files = {objects.LABELS, image_shard.LOG_NAME, dataset.FILE_NAME, dataset.EXAMPLES, predictions.TABLE}
     files |= {predictions.REFERENCE, classifier.TFLITE, classifier.KERAS, classifier.CARD, verdict.FILE_NAME}
     files |= {value for name, value in vars(service).items() if name.endswith(("LABEL", "ANNOTATION"))}
-    files |= {objects.SLICE_PREFIX, embeddings.FILE_NAME, corrections.FILE_NAME}
+    files |= {objects.SLICE_PREFIX, embeddings.FILE_NAME, corrections.FILE_NAME, uncertainty.FILE_NAME}
+    files |= {suggestions.PARQUET, suggestions.CSV, suggestions.FAILURES, suggestions.JSON_LD, suggestions.PART}
     columns = [image_shard.LOG_COLUMNS, index.MEASURED.names, records.SCHEMA, objects.SPLITS, corrections.COLUMNS]
     return files, [set(names) for names in columns]
 

@@ -89,7 +89,7 @@ def answered(found: Abstention) -> Figure:
     axes = figure.add_subplot()
     points = [(each.answered, each.accuracy) for each in found.curve if each.accuracy is not None]
     if points:
-        axes.plot(*zip(*points), "o-", color=_COOL)
+        axes.plot(*zip(*points), "o", color=_COOL)
     if found.at.accuracy is not None:
         axes.plot(found.at.answered, found.at.accuracy, "o", color=_ACCENT, markersize=9)
     axes.set_xlim(-0.02, 1.03)

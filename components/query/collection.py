@@ -167,6 +167,39 @@ def label_objects(database: duckdb.DuckDBPyConnection, settings: Settings, roles
     Raises:
         QueryError: no object has a class.
     """
+    joined, values = create_candidates(database, settings, roles)
+    missing = found_missing(database, "label_values", "label", roles.label)
+    for name, column in joined.items():
+        role = "group" if name == "group" else "slices"
+        missing += found_missing(database, values[name], role, column)
+    counts = replace(counts, missing=tuple(missing))
+    counts = _count(database, counts)
+    # Of rows that repeat an object, which one stays must not depend on their order.
+    database.execute(
+        """
+        CREATE TABLE labelled AS SELECT * EXCLUDE (value) FROM candidates_of_label
+        WHERE class IS NOT NULL AND object_id != '' AND object_id NOT IN (SELECT object_id FROM ambiguous)
+        QUALIFY row_number() OVER (PARTITION BY object_id ORDER BY title, artist, link) = 1
+    """
+        if counts.repeated
+        else """
+        CREATE VIEW labelled AS SELECT * EXCLUDE (value) FROM candidates_of_label
+        WHERE class IS NOT NULL AND object_id != ''
+    """
+    )
+    if not scalar(database, "SELECT count(*) FROM labelled"):
+        raise QueryError(_no_label(database, settings, roles, counts))
+    return counts
+
+
+def create_candidates(
+    database: duckdb.DuckDBPyConnection, settings: Settings, roles: Roles
+) -> tuple[dict[str, str], dict[str, str]]:
+    """Creates `candidates_of_label`: a row per object, with the `value` of its label and its `class`, NULL for none.
+
+    Returns:
+        The columns that slices and group are read from, and the tables of their values, both by name.
+    """
     load_label_map(database, settings)
     create_label_values(database, settings, roles.label)
     columns = {name.lower(): name for name in column_names(database, "objects")}
@@ -198,28 +231,7 @@ def label_objects(database: duckdb.DuckDBPyConnection, settings: Settings, roles
     """)
     corrections.load(database, settings)
     corrections.give_first_labels(database)
-    missing = found_missing(database, "label_values", "label", roles.label)
-    for name, column in joined.items():
-        role = "group" if name == "group" else "slices"
-        missing += found_missing(database, values[name], role, column)
-    counts = replace(counts, missing=tuple(missing))
-    counts = _count(database, counts)
-    # Of rows that repeat an object, which one stays must not depend on their order.
-    database.execute(
-        """
-        CREATE TABLE labelled AS SELECT * EXCLUDE (value) FROM candidates_of_label
-        WHERE class IS NOT NULL AND object_id != '' AND object_id NOT IN (SELECT object_id FROM ambiguous)
-        QUALIFY row_number() OVER (PARTITION BY object_id ORDER BY title, artist, link) = 1
-    """
-        if counts.repeated
-        else """
-        CREATE VIEW labelled AS SELECT * EXCLUDE (value) FROM candidates_of_label
-        WHERE class IS NOT NULL AND object_id != ''
-    """
-    )
-    if not scalar(database, "SELECT count(*) FROM labelled"):
-        raise QueryError(_no_label(database, settings, roles, counts))
-    return counts
+    return joined, values
 
 
 def _count(database: duckdb.DuckDBPyConnection, counts: Counts) -> Counts:

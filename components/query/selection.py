@@ -9,7 +9,7 @@ from collections.abc import Mapping
 import duckdb
 
 from components.artifacts import objects
-from components.query import corrections
+from components.query import corrections, remaining
 from components.query.collection import Roles, find_roles, label_objects, load_objects
 from components.query.collections import resolve
 from components.query.database import identifier, literal, open_database, scalar
@@ -19,8 +19,10 @@ from components.query.inside import place_images
 from components.query.labels import choose_classes
 from components.query.missing import told
 from components.query.origin import describe
+from components.query.pictures_of import join_pictures
 from components.query.profile import write_profile
-from components.query.settings import QueryError, Settings
+from components.query.remaining import Remaining
+from components.query.settings import LABELLED, QueryError, Settings
 from components.query.source import AskingSource, KeepingSource, open_source
 from components.query.splits import asked_shares, assign_splits
 from components.query.summary import Selection
@@ -30,8 +32,8 @@ __all__ = ["Settings", "select"]
 
 def select(
     settings: Settings, objects_path: str, labels_path: str, profile_path: str, objects_uri: str = ""
-) -> Selection:
-    """Selects, labels, splits and shards; writes the parquet file, the label file and the profile.
+) -> Selection | Remaining:
+    """Selects, labels, splits and shards, or takes what is to be labelled; writes the three files.
 
     Args:
         objects_uri: Where the parquet file ends up: beside it is kept what a repeated step need not ask again; empty
@@ -45,13 +47,15 @@ def select(
     if objects_uri and isinstance(source, KeepingSource):
         source.kept_at = f"{objects_uri}.answers"
     with open_database() as database:
+        if settings.take != LABELLED:
+            return remaining.select(settings, source, database, (objects_path, labels_path, profile_path), objects_uri)
         counts = load_objects(database, source, settings, (objects_path,))
         roles = find_roles(database, source, settings, counts)
         counts = label_objects(database, settings, roles, counts)
         roles = separate_classes(database, settings, roles)
         source.load_pictures(database)
         not_asked, failed = (source.not_asked, source.failed) if isinstance(source, AskingSource) else (0, {})
-        without_picture = _join_pictures(database, settings, roles)
+        without_picture = join_pictures(database, settings, roles)
         classes = choose_classes(database, settings, roles.label)
         capped = _choose(database, settings)
         inside = place_images(database, source, f"{objects_uri or objects_path}.images")
@@ -88,37 +92,6 @@ def select(
         write_profile(database, source, settings, selection, profile_path)
     objects.write_labels(labels_path, selection.labels)
     return selection
-
-
-def _join_pictures(database: duckdb.DuckDBPyConnection, settings: Settings, roles: Roles) -> int:
-    """Creates `candidates`: a row per image, with its final id. Returns the number of objects without an image."""
-    # Ids become names of files, tar members and URLs. What had to be changed gets a hash, so that no two become one.
-    database.execute(f"""
-        CREATE TABLE candidates AS
-        WITH named AS (
-            SELECT *, {corrections.KEY} AS key FROM labelled
-        )
-        SELECT named.* EXCLUDE (key), key || CASE WHEN position > 0 THEN '-' || position ELSE '' END AS key,
-            position, image_uri
-        FROM named JOIN pictures USING (object_id)
-    """)
-    if not scalar(database, "SELECT count(*) FROM candidates"):
-        raise QueryError(
-            f"none of {scalar(database, 'SELECT count(*) FROM labelled'):,} objects with a value in {roles.label} has "
-            f"a picture: the objects have ids such as {_examples(database, 'labelled')}, and "
-            f"{settings.images_table or settings.table or 'the pictures'} such as {_examples(database, 'pictures')}"
-        )
-    if scalar(database, "SELECT count(*) > count(DISTINCT key) FROM candidates"):
-        database.execute("""
-            UPDATE candidates SET key = key || '-' || md5(object_id || ':' || position)[:8]
-            WHERE position > 0 AND key IN (SELECT key FROM candidates GROUP BY key HAVING count(*) > 1)
-        """)
-    return scalar(database, "SELECT count(*) FROM labelled WHERE object_id NOT IN (SELECT object_id FROM candidates)")
-
-
-def _examples(database: duckdb.DuckDBPyConnection, table: str) -> str:
-    rows = database.execute(f"SELECT DISTINCT object_id FROM {table} ORDER BY object_id LIMIT 3").fetchall()
-    return ", ".join(key for (key,) in rows) or "none"
 
 
 def _choose(database: duckdb.DuckDBPyConnection, settings: Settings) -> int:

@@ -8,6 +8,8 @@ from components.shared.errors import PipelineError
 from components.shared.parameters import LARGEST, ParameterError, all_between, ascii_line, at_least, choice, refuse
 from components.shared.templates import SIZE, allowed_sizes, check_template
 
+# Which objects are taken: to learn from, or to suggest labels for.
+LABELLED, UNLABELLED, ALL = "labelled", "unlabelled", "all"
 SLICES = "period,department,classification"
 # A file for each collection that has a name: see collections.py.
 MUSEUMS = Path(__file__).parent / "sources" / "museums"
@@ -78,6 +80,7 @@ class Settings:
     expected_classes: str = ""
     missing_values: str = "auto"
     rights: str = "auto"
+    take: str = LABELLED
 
     # Without a type, or it would be a parameter.
     sources = tuple(SOURCES)
@@ -94,6 +97,7 @@ class Settings:
         if not self.is_named:
             choice("source", self.source, tuple(dict.fromkeys((*self.sources, *_museums()))))
         choice("rights", self.rights, ("auto", "open", "any"))
+        choice("take", self.take, (LABELLED, UNLABELLED, ALL))
         if keywords and self.source != "flickr":
             raise refuse("source", f"{source}:{keywords}", "only source=flickr takes keywords after a colon")
         self._check_source()

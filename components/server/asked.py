@@ -82,8 +82,10 @@ class Asked(Request):
     def coverage(self) -> float | None:
         """The parameter `coverage`; None where it was not given. Raises RequestError 400: it is no number."""
         text = self.query_params.get("coverage")
+        if text is None:
+            return None
         try:
-            return None if text is None else float(text)
+            return float(text)
         except ValueError:
             message = f"coverage={(text or '')[:20]} is not possible: give a number between 0 and 1, such as 0.9"
             raise RequestError(400, message, "bad_coverage") from None
