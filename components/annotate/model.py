@@ -1,73 +1,103 @@
 """The model as annotate uses it: an engine per core, and the labelled works that its vectors are compared with."""
 
+import collections
+import contextlib
+import os
+import pickle
 import queue
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+import subprocess
+import sys
+import tempfile
+import weakref
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 
 import numpy as np
 
 from components.annotate.settings import Settings
 from components.artifacts import classifier, embeddings
-from components.artifacts.classifier import Classifier
 from components.artifacts.embeddings import unit
 from components.shared.cores import available_cores
 from components.shared.errors import PipelineError
-from components.shared.imaging import ImageError, decode, encode_jpeg, resize
 from components.shared.storage import storage
 
 BATCH = 64
-_SIDE, _LONGEST, _QUALITY = 128, 256, 75  # of a thumbnail, in pixels
+_CHUNK, _AHEAD = 16, 3  # images that an engine is given at a time; batches that are read ahead
 _ROWS = 4096  # of the works' vectors that are compared at a time
 
 
-@dataclass(frozen=True)
-class Look:
-    """Of one image: probabilities [classes], features [width], and a small JPEG of it."""
-
-    probabilities: np.ndarray
-    features: np.ndarray
-    thumbnail: bytes
+Look = tuple[np.ndarray, np.ndarray]  # of one image: probabilities [classes], features [width]
 
 
 class Suggester:
-    """Answers for stored images, by as many engines as there are cores, in their order.
-
-    An engine leaves Python's lock while it computes, so a thread each keeps the cores busy.
-    """
+    """Answers for stored images in their order, by a process with an engine per core, as the server has it."""
 
     def __init__(self, settings: Settings) -> None:
         """Raises ModelError: there is no such model, or it cannot say what it does not know."""
         self.directory = settings.located()
-        self._count = available_cores()
-        models = [classifier.load(self.directory) for _ in range(self._count)]
-        models[0].check_decides()
-        self.model: Classifier = models[0]
-        self._idle: queue.SimpleQueue[Classifier] = queue.SimpleQueue()
-        for model in models:
-            self._idle.put(model)
+        self._copy = tempfile.TemporaryDirectory(prefix="classifier-")
+        local = storage.local_path(self.directory)
+        if local is None:
+            local = self._copy.name
+            classifier.download(self.directory, local)
+        self.model = classifier.load(local)
+        self.model.check_decides()
+        self._local, self._cores = local, available_cores()
+        self._engines: queue.SimpleQueue[subprocess.Popen] = queue.SimpleQueue()
+        self._pool: ThreadPoolExecutor | None = None
 
-        self._pool = ThreadPoolExecutor(self._count)
+    def looks(self, batches: Iterator[list[bytes]]) -> Iterator[list[Look | None]]:
+        """What was seen of each image of each batch, None of one that cannot be read; some batches are read ahead.
 
-    def look(self, images: list[bytes]) -> list[Look | None]:
-        """What was seen of each image, None of one that cannot be read."""
-        return list(self._pool.map(self._look_at, images))
+        Raises:
+            PipelineError: an engine broke off.
+        """
+        pool = self._started()
+        waiting: collections.deque[list[Future]] = collections.deque()
+        for batch in batches:
+            chunks = [batch[first : first + _CHUNK] for first in range(0, len(batch), _CHUNK)]
+            waiting.append([pool.submit(self._ask, chunk) for chunk in chunks])
+            if len(waiting) > _AHEAD:
+                yield _collected(waiting.popleft())
+        while waiting:
+            yield _collected(waiting.popleft())
 
-    def _look_at(self, image: bytes) -> Look | None:
-        model = self._idle.get()
+    def _started(self) -> ThreadPoolExecutor:
+        if self._pool is None:
+            self._pool = ThreadPoolExecutor(self._cores)  # threads that wait for the engines
+            command = [sys.executable, "-m", "components.annotate.engine", self._local]
+            environment = os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+            for _ in range(self._cores):
+                pipe = subprocess.PIPE
+                process = subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=subprocess.DEVNULL, env=environment)
+                weakref.finalize(self, _end, process)
+                self._engines.put(process)
+        return self._pool
+
+    def _ask(self, images: list[bytes]) -> list[Look | None]:
+        engine = self._engines.get()
         try:
-            [row], [features] = model.look([image])
-            return Look(row, features, _thumbnail(image))
-        except ImageError:
-            return None
+            assert engine.stdin and engine.stdout
+            pickle.dump(images, engine.stdin, pickle.HIGHEST_PROTOCOL)
+            engine.stdin.flush()
+            return pickle.load(engine.stdout)  # noqa: S301  from a process of our own
+        except (OSError, EOFError, pickle.UnpicklingError) as error:
+            raise PipelineError(f"an engine broke off (status {engine.poll()}): start annotate again") from error
         finally:
-            self._idle.put(model)
+            self._engines.put(engine)
 
 
-def _thumbnail(image: bytes) -> bytes:
-    pixels = decode(image, _SIDE)
-    height, width = pixels.shape[:2]
-    scale = min(1.0, _SIDE / min(height, width), _LONGEST / max(height, width))
-    return encode_jpeg(resize(pixels, max(1, round(height * scale)), max(1, round(width * scale))), _QUALITY)
+def _collected(futures: list[Future]) -> list[Look | None]:
+    return [look for future in futures for look in future.result()]
+
+
+def _end(process: subprocess.Popen) -> None:
+    """At the end of its input an engine ends by itself."""
+    for pipe in (process.stdin, process.stdout):
+        if pipe:
+            with contextlib.suppress(OSError):
+                pipe.close()
+    process.wait()
 
 
 class Works:

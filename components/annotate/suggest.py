@@ -1,5 +1,6 @@
 """One shard of images to one part of suggestions: the model's answer for every image that was fetched."""
 
+import collections
 import json
 import os
 from collections.abc import Iterator
@@ -11,8 +12,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from components.annotate.model import BATCH, Suggester, Works
+from components.annotate.model import BATCH, Look, Suggester, Works
 from components.annotate.settings import Settings
+from components.annotate.thumbnails import Thumbnails
 from components.artifacts import image_shard, suggestions
 from components.artifacts.image_shard import OK, Images, open_log, tar_name
 from components.artifacts.uncertainty import Decision
@@ -67,46 +69,60 @@ class Annotator:
             os.makedirs(output_dir, exist_ok=True)
             labels = json.dumps(self.model.labels).encode()
             schema = suggestions.part_schema().with_metadata({_MADE_BY: made_by, suggestions.LABELS: labels})
-            tar = os.path.join(images_dir, tar_name(shard))
-            with storage.replacing(path) as partial, pq.ParquetWriter(partial, schema, compression="zstd") as writer:
-                for rows in self._rows(log, tar):
-                    writer.write_table(pa.Table.from_pylist(rows, schema=schema))
+            rows = self._rows(log, os.path.join(images_dir, tar_name(shard)))
+            with storage.replacing(path) as partial:
+                pq.write_table(pa.Table.from_pylist(rows, schema=schema), partial, compression="zstd")
         return _summary(shard, path, self.model.digest)
 
     def _made_by(self, metadata: dict[bytes, bytes]) -> bytes:
         parts = (metadata.get(image_shard.MADE_BY, b""), self.model.digest, self._settings.coverage, self._base)
         return "|".join(part.decode() if isinstance(part, bytes) else str(part) for part in parts).encode()
 
-    def _rows(self, log: pq.ParquetFile, tar: str) -> Iterator[list[dict[str, Any]]]:
+    def _rows(self, log: pq.ParquetFile, tar: str) -> list[dict[str, Any]]:
         progress, now = Progress(log.metadata.num_rows, "suggestions"), datetime.now(UTC).isoformat(timespec="seconds")
+        rows: list[dict[str, Any]] = []
+        asked: collections.deque[tuple[list[dict[str, Any]], list[bytes]]] = collections.deque()
+        thumbnails = Thumbnails()
         with Images(tar) as images:
-            for batch in parquet.batches(log, BATCH):
-                lines = batch.to_pylist()
-                pictures = [images.take(line["object_id"]) for line in lines]
-                yield self._answered(lines, pictures, now)
-                progress.update(len(lines))
-            images.expect_end()
 
-    def _answered(self, lines: list[dict], pictures: list[bytes | None], now: str) -> list[dict[str, Any]]:
-        rows = [self._row(line, picture) | {"date": now} for line, picture in zip(lines, pictures, strict=True)]
-        asked = [(row, picture) for row, picture in zip(rows, pictures) if picture is not None]
-        looks = self._suggester.look([picture for _, picture in asked])
-        seen = [(row, look) for (row, _), look in zip(asked, looks) if look is not None]
-        for (row, _), look in zip(asked, looks):
-            row |= {"status": UNREADABLE, "message": "the stored image cannot be read"} if look is None else {}
-        if not seen:
-            return rows
-        probabilities = np.stack([look.probabilities for _, look in seen])
-        features = np.stack([look.features for _, look in seen])
-        decisions = self.model.decide(probabilities, features, self._settings.coverage)
-        nearest = self._works.nearest(features, suggestions.NEAREST)
-        for (row, look), decision, works in zip(seen, decisions, nearest):
-            row |= self._suggestion(look.probabilities, decision) | {"nearest": works, "thumbnail": look.thumbnail}
+            def pictures() -> Iterator[list[bytes]]:
+                for batch in parquet.batches(log, BATCH):
+                    lines = batch.to_pylist()
+                    found = [images.take(line["object_id"]) for line in lines]
+                    batch_rows = [self._row(line, each, now) for line, each in zip(lines, found, strict=True)]
+                    rows.extend(batch_rows)
+                    there = [each for each in found if each is not None]
+                    asked.append(([row for row, each in zip(batch_rows, found) if each is not None], there))
+                    progress.update(len(lines) - len(there))
+                    yield there
+
+            for looks in self._suggester.looks(pictures()):
+                answered, seen = asked.popleft()
+                self._answer(answered, looks)
+                for row, image, look in zip(answered, seen, looks):
+                    if look is not None:
+                        thumbnails.offer(row, image)
+                progress.update(len(seen))
+            images.expect_end()
+        thumbnails.make()
         return rows
 
-    def _row(self, line: dict[str, Any], picture: bytes | None) -> dict[str, Any]:
+    def _answer(self, rows: list[dict[str, Any]], looks: list[Look | None]) -> None:
+        for row, look in zip(rows, looks, strict=True):
+            row |= {"status": UNREADABLE, "message": "the stored image cannot be read"} if look is None else {}
+        seen = [(row, *look) for row, look in zip(rows, looks) if look is not None]
+        if not seen:
+            return
+        _, rows_of_probabilities, features = zip(*seen)
+        probabilities, vectors = np.stack(rows_of_probabilities), np.stack(features)
+        decisions = self.model.decide(probabilities, vectors, self._settings.coverage)
+        nearest = self._works.nearest(vectors, suggestions.NEAREST)
+        for (row, probability, _), decision, works in zip(seen, decisions, nearest):
+            row |= self._suggestion(probability, decision) | {"nearest": works}
+
+    def _row(self, line: dict[str, Any], picture: bytes | None, now: str) -> dict[str, Any]:
         row = {name: line.get(name) or "" for name in _COLUMNS}
-        row |= {"known_label": line.get("label") or "", "model": self.model.digest}
+        row |= {"known_label": line.get("label") or "", "model": self.model.digest, "date": now}
         row |= {"image": self._address(line["image_uri"]), "status": line["status"], "message": line["message"]}
         if picture is None and line["status"] == OK:
             row |= {"status": "missing", "message": "the fetch log names it, the image shard lacks it"}

@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
+from components.annotate.thumbnails import OF_A_LABEL, UNSURE
 from components.artifacts import suggestions
 from components.artifacts.image_shard import FINAL_REASONS, PASSING_REASONS
 from components.shared.report import Picture, Report, ReviewItem, bars, notice, percent, table
@@ -11,7 +12,7 @@ from components.shared.report import Picture, Report, ReviewItem, bars, notice, 
 if TYPE_CHECKING:
     from components.annotate.publish.publisher import Published
 
-_UNSURE, _OF_A_CLASS, _CLASSES, _FAILED = 200, 12, 40, 200
+_CLASSES, _FAILED = 40, 200
 _LETTERS = 60  # of a title
 
 
@@ -28,7 +29,7 @@ def write(published: "Published", done: pa.Table, failed: pa.Table, labels: list
         )
     report = Report("Suggested labels", lead, _facts(published), footer=f"Model {published.model}")
     if published.uncertain:
-        unsure = done.slice(0, min(published.uncertain, _UNSURE)).to_pylist()
+        unsure = done.slice(0, min(published.uncertain, UNSURE)).to_pylist()
         report.review("Unsure", [_item(row) for row in unsure], labels, intro=_shown(len(unsure), published.uncertain))
     if published.labels:
         rows = [(name, count, f"{count:,}") for name, count in published.labels.items()]
@@ -36,7 +37,7 @@ def write(published: "Published", done: pa.Table, failed: pa.Table, labels: list
     sure = done.slice(published.uncertain)
     for name in list(published.labels)[:_CLASSES]:
         mine = sure.filter(pa.array([label == name for label in sure["label"].to_pylist()], pa.bool_()))
-        shown = mine.slice(0, _OF_A_CLASS).to_pylist()
+        shown = mine.slice(0, OF_A_LABEL).to_pylist()
         intro = f"The least sure first. {_shown(len(shown), len(mine))}"
         report.review(name, [_item(row) for row in shown], labels, intro=intro)
     if len(failed):

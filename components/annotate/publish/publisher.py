@@ -11,6 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from components.annotate.publish import page, web_annotations
+from components.annotate.thumbnails import unsure_first
 from components.artifacts import suggestions
 from components.artifacts.image_shard import OK
 from components.shared.errors import PipelineError
@@ -58,7 +59,8 @@ def publish_parts(parts: Sequence[str], output: str, report: str) -> Published:
     os.makedirs(output, exist_ok=True)
     done = table.filter(pa.array([status == OK for status in table["status"].to_pylist()], pa.bool_()))
     failed = table.filter(pa.array([status != OK for status in table["status"].to_pylist()], pa.bool_()))
-    done = done.take(_unsure_first(done))
+    columns = (done[name].to_pylist() for name in ("label", "probability", "object_id"))
+    done = done.take(unsure_first(*columns))
     kept = done.select(suggestions.schema().names)
     pq.write_table(kept, os.path.join(output, suggestions.PARQUET), compression="zstd")
     _write_csv(os.path.join(output, suggestions.CSV), suggestions.schema().names, _rows(kept))
@@ -79,13 +81,6 @@ def _read(parts: Sequence[str]) -> tuple[pa.Table, list[str]]:
         raise PipelineError("there is no shard of suggestions: no object was taken")
     labels = list(dict.fromkeys(label for table in tables for label in suggestions.labels_of(table.schema)))
     return pa.concat_tables([table.replace_schema_metadata(None) for table in tables]), labels
-
-
-def _unsure_first(table: pa.Table) -> list[int]:
-    """The rows by how much they need a person: without a label first, then the least probable; of equals by id."""
-    labels, probabilities = table["label"].to_pylist(), table["probability"].to_pylist()
-    ids = table["object_id"].to_pylist()
-    return sorted(range(len(ids)), key=lambda row: (labels[row] is not None, probabilities[row], ids[row]))
 
 
 def _rows(table: pa.Table) -> Iterator[dict[str, Any]]:
