@@ -8,8 +8,8 @@ from kfp import dsl
 from components.annotate.component import annotate as annotate_step
 from components.annotate.publish.component import publish as publish_step
 from components.fetch.component import fetch as fetch_step
-from components.query.component import query as query_step
 from components.query.probe.component import probe as probe_step
+from components.query.unlabelled.component import query as query_step
 from components.step_resources import run_config, set_resources
 
 DESCRIPTION = "Labels suggested for a museum's objects by a trained model. docs/annotate.md says how."
@@ -100,6 +100,7 @@ def pipeline(
     set_resources(probed, "probe", secrets)
 
     selected = query_step(
+        take=annotate_take,
         source=data_source,
         table=data_table,
         images_table=data_images_table,
@@ -114,28 +115,14 @@ def pipeline(
         label_corrections=label_corrections,
         label_split=label_split,
         where=data_where,
-        group="",
-        slices="",
-        min_images_per_class=0,
-        max_images_per_class=0,
-        max_classes=0,
-        validation_fraction=0.25,
-        test_fraction=0.15,
-        split_given="none",
-        split_leaks="report",
-        folds=0,
-        fold=0,
         shards=fetch_shards,
-        seed=1,
         project=data_bigquery_project,
         maximum_bytes_billed=data_bigquery_maximum_bytes_billed,
         max_failed_fraction=fetch_max_failed_fraction,
         contact=fetch_contact,
-        expected_classes="",
         missing_values=data_missing_values,
         rights=data_rights,
         state=probed.outputs["Output"],
-        take=annotate_take,
     )
     set_resources(selected, "query", secrets)
 

@@ -63,19 +63,11 @@ def annotate(model: str, values: Mapping[str, Any], output: str, take: str, cove
 def _selected(folder: Path, parameters: dict[str, Any], annotator, console) -> list[str]:
     """The shards' names; the objects are asked for once, and are the same when it goes on."""
     from components.query.selection import Settings, select
+    from components.query.settings import WITHOUT_SPLITS
 
     stored = annotator.model.card["stored_size"]
     known = {name: parameters[name] for name in Settings.__annotations__ if name in parameters}
-    known |= {
-        "image_size": stored,
-        "state": "",
-        "slices": "",
-        "group": "",
-        "split_given": "none",
-        "folds": 0,
-        "fold": 0,
-    }
-    known = {name: value for name, value in known.items() if name in Settings.__annotations__}
+    known |= WITHOUT_SPLITS | {"image_size": stored}
     state = folder / STATE
     if state.exists():
         before = json.loads(state.read_text(encoding="utf-8"))

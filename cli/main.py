@@ -169,7 +169,7 @@ def _add_annotate(commands) -> None:
 
     summary = "suggest labels for the objects that have none; NAME=VALUE as in run, by default those of the model's run"
     parser = _add(commands, "annotate", _annotate, summary, with_parameters=True)
-    parser.add_argument("--model", default="", help=MODEL_HELP + "; or service:NAME")
+    parser.add_argument("--model", default="", help=chosen.MODEL_HELP + "; or service:NAME")
     parser.add_argument("--root", default="runs", help="folder of the runs (default: runs)")
     command.add_options(parser)
 
@@ -323,9 +323,9 @@ def _annotate(options) -> int:
     from components.annotate.settings import Settings
 
     Settings(options.model or "latest", options.coverage)  # before anything is asked of a model
-    base = None if options.model else runs.latest(_local(options.root)).summary["parameters"]
+    base = None if options.model else runs.latest(chosen.local(options.root)).summary["parameters"]
     values = _arguments(options.assignments, base)
-    model = options.model if options.model.startswith("service:") else _model(options)
+    model = options.model if options.model.startswith("service:") else chosen.model(options)
     return annotate.annotate(model, values, options.output, options.take, options.coverage)
 
 

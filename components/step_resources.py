@@ -33,7 +33,7 @@ class Settings:
     secret_store: str
     secret_google: str
     secret_flickr: str
-    secret_signing: str
+    secret_signing: str = "museum-classifier-signing"  # the pipeline that annotates signs nothing
 
     def __post_init__(self) -> None:
         for name in (field.name for field in fields(self)):

@@ -46,12 +46,8 @@ def query(
     objects: Output[Dataset],
     labels: Output[Artifact],
     profile: Output[HTML],
-    take: str = "labelled",
 ) -> list[str]:
-    """Selects, labels, splits and shards the objects, or takes those to be labelled; returns the shards' names.
-
-    They are like 00000-of-00004.
-    """
+    """Selects, labels, splits and shards the objects; returns the shards' names (`00000-of-00004`, ...)."""
     from components.query.selection import Settings, select
     from components.shared.errors import reported
 

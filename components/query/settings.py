@@ -10,6 +10,8 @@ from components.shared.templates import SIZE, allowed_sizes, check_template
 
 # Which objects are taken: to learn from, or to suggest labels for.
 LABELLED, UNLABELLED, ALL = "labelled", "unlabelled", "all"
+# Of what is only to be labelled, nothing is split or grouped.
+WITHOUT_SPLITS = {"slices": "", "group": "", "split_given": "none", "folds": 0, "fold": 0}
 SLICES = "period,department,classification"
 # A file for each collection that has a name: see collections.py.
 MUSEUMS = Path(__file__).parent / "sources" / "museums"
