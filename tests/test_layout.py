@@ -58,6 +58,7 @@ def names_of_artifacts() -> tuple[set[str], list[set[str]]]:
     from components.artifacts import (
         classifier,
         corrections,
+        croissant,
         dataset,
         embeddings,
         image_shard,
@@ -76,6 +77,7 @@ def names_of_artifacts() -> tuple[set[str], list[set[str]]]:
     files |= {value for name, value in vars(service).items() if name.endswith(("LABEL", "ANNOTATION"))}
     files |= {objects.SLICE_PREFIX, embeddings.FILE_NAME, corrections.FILE_NAME, uncertainty.FILE_NAME}
     files |= {suggestions.PARQUET, suggestions.CSV, suggestions.FAILURES, suggestions.JSON_LD, suggestions.PART}
+    files.add(croissant.FILE_NAME)
     columns = [image_shard.LOG_COLUMNS, index.MEASURED.names, records.SCHEMA, objects.SPLITS, corrections.COLUMNS]
     return files, [set(names) for names in columns]
 

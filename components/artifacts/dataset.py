@@ -7,7 +7,8 @@ by object_id: the columns of components.artifacts.index but `thumbnail`, and
     reason    string  why it is not: its status if there is no record, or duplicate, near_duplicate, conflict
     conflict  bool    whether an equal image has another label
 
-`labels.txt` has the labels. assemble writes them; train, evaluate and serve read them.
+`labels.txt` has the labels; `croissant.json` tells programs that know Croissant of all this. assemble writes them;
+train, evaluate and serve read them.
 """
 
 import contextlib
@@ -18,7 +19,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from components.artifacts import objects, records
+from components.artifacts import croissant, objects, records
 from components.shared.errors import PipelineError
 from components.shared.storage import storage
 from components.shared.texts import lines_of, read_text
@@ -104,9 +105,11 @@ def write(folder: str, content: Mapping[str, Any], examples: "pa.Table") -> None
 
     with contextlib.suppress(FileNotFoundError):
         os.unlink(os.path.join(folder, FILE_NAME))
+    # Thumbnails are for finding duplicates and mislabels; no later step wants them.
+    examples = examples.drop_columns(["thumbnail"])
     with storage.replacing(os.path.join(folder, EXAMPLES)) as partial:
-        # Thumbnails are for finding duplicates and mislabels; no later step wants them.
-        parquet.write_table(examples.drop_columns(["thumbnail"]), partial)
+        parquet.write_table(examples, partial)
+    croissant.write(folder, content, examples, EXAMPLES)
     with storage.replacing(os.path.join(folder, objects.LABELS)) as partial:
         objects.write_labels(partial, content["labels"])
     storage.write_bytes(os.path.join(folder, FILE_NAME), json.dumps(content, indent=1, ensure_ascii=False).encode())

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from components.artifacts import classifier, predictions
+from components.artifacts import classifier, hub_card, predictions
 from components.evaluate import abstention, fairness, gallery, gate, guessing, metrics, models, page, testset, words
 from components.evaluate.champion import resolve
 from components.evaluate.findings import Findings
@@ -68,7 +68,9 @@ class EvaluationResult:
         classification.log_roc_curve(*self.roc_curve)
 
     def leave_verdict(self, classifier_dir: str, classifier_uri: str) -> None:
-        """Writes the verdict beside the classifier: into its folder, and to where it will be found afterwards.
+        """Writes the verdict, and the card for others with these results, beside the classifier.
+
+        That is into its folder, and to where it will be found afterwards.
 
         Not if it was compared with itself (a recurring run that trained nothing new, against the model in service):
         such a verdict says only that nothing is to be changed.
@@ -76,6 +78,7 @@ class EvaluationResult:
         if not self.is_champion:
             for place in dict.fromkeys((classifier_dir, storage.published_uri(classifier_uri))):
                 self.findings.verdict.save(place)
+                hub_card.write(place, self.findings.card, "test", self.findings.analysis.scores)
 
     def __str__(self) -> str:
         return f"{words.headline(self.findings)[0]} {words.lead(self.findings)}\n{self.findings.verdict}"

@@ -5,6 +5,7 @@ import shutil
 from pathlib import Path
 
 import pytest
+from huggingface_hub import ModelCard
 from pyarrow import parquet
 
 from components.artifacts import classifier, verdict
@@ -175,6 +176,10 @@ def test_the_verdict_lies_beside_the_classifier(evaluated, colours_dataset, colo
     result, _ = evaluated
     result.leave_verdict(str(tmp_path / "a"), str(tmp_path / "b"))
     assert verdict.load(str(tmp_path / "a")) == verdict.load(str(tmp_path / "b")) == result.findings.verdict
+    card = ModelCard.load(tmp_path / "a" / "README.md")
+    assert {result.metric_type: result.metric_value for result in card.data.eval_results}["accuracy"] == pytest.approx(
+        result.findings.analysis.scores["accuracy"], abs=1e-6
+    )
     assert verdict.refusal(str(tmp_path / "a")) == "" and verdict.load(str(tmp_path / "c")) is None
     itself = run(colours_dataset, colours_model, tmp_path, champion=colours_model)
     itself.leave_verdict(str(tmp_path / "a"), str(tmp_path / "a"))

@@ -12,7 +12,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from components.artifacts import classifier, objects
+from components.artifacts import classifier, hub_card, objects
 from components.artifacts.classifier import KERAS, SAVED_MODEL, TFLITE
 from components.shared.calibration import fit_temperature, negative_log_likelihood, softmax
 from components.shared.engines import FEATURES
@@ -288,6 +288,8 @@ def _write_card(outcome: Outcome, result: TrainingResult, extra: Mapping[str, fl
         "intended_use": INTENDED_USE,
     }
     classifier.write_card(output, card)
+    validation = {name: result.metrics[f"validation_{name}"] for name in ("accuracy", "loss")}
+    hub_card.write(output, card, "validation", {"accuracy": validation["accuracy"], "log_loss": validation["loss"]})
 
 
 def _backbone(session: Session) -> dict[str, Any]:
