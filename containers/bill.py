@@ -64,12 +64,12 @@ def licence(package: str) -> str:
         told = metadata.metadata(package)
     except metadata.PackageNotFoundError:
         return ""
-    if expression := told.get("License-Expression"):
-        return expression
+    if "License-Expression" in told:
+        return told["License-Expression"]
     classifiers = [
         text.rpartition(" :: ")[2] for text in told.get_all("Classifier") or () if text.startswith("License")
     ]
-    text = (told.get("License") or "").strip()
+    text = told["License"].strip() if "License" in told else ""
     return ", ".join(classifiers) or (text if len(text) < 60 and "\n" not in text else "see its files")
 
 
