@@ -37,8 +37,14 @@ def note(text: str) -> None:
 
 
 def tested(options) -> list[str]:
-    """The option that tells the server how the run tested its model; a model given by its path has no run."""
+    """The option that tells the server how the run tested its model."""
+    accuracy = test_accuracy(options)
+    return [] if accuracy is None else ["--test-accuracy", str(accuracy)]
+
+
+def test_accuracy(options) -> float | None:
+    """How the run tested its model; a model given by its path has no run."""
     from cli import runs
 
     metrics = {} if options.model else runs.latest(local(options.root)).summary.get("metrics", {})
-    return ["--test-accuracy", str(metrics["test_accuracy"])] if "test_accuracy" in metrics else []
+    return metrics.get("test_accuracy")

@@ -234,7 +234,7 @@ def _add_undeploy(commands) -> None:
 
 def _add_simple(commands) -> None:
     """Those whose module has all of it: the options, if any, and main."""
-    from cli import backbones, doctor, gc, museums, run_list, sign
+    from cli import backbones, doctor, export, gc, museums, run_list, sign
 
     _add(commands, "museums", museums.main, "list the collections that have a name: source=NAME")
     backbones.add_options(
@@ -243,6 +243,10 @@ def _add_simple(commands) -> None:
     )
     signing = _add(commands, "sign", sign.main, "sign a model with a key, for servers that have its public half")
     sign.add_options(signing)
+    exporting = _add(
+        commands, "export", export.main, "write a page that classifies in the browser, for any static host"
+    )
+    export.add_options(exporting)
     listed = _add(commands, "runs", run_list.main, "list the runs of this machine, or remove some")
     run_list.add_options(listed)
     for name, command, summary in (

@@ -165,6 +165,11 @@ def digest(directory: str, engine: str = "litert") -> str:
     return total.hexdigest()
 
 
+def lite_file(directory: str) -> str:
+    """The path of the LiteRT model of a local classifier. Raises ModelError."""
+    return os.path.join(directory, _needed(_local_names(directory), engines.LITERT, directory)[0])
+
+
 def read_card(directory: str) -> dict:
     """The model card of a local classifier. Raises ModelError: it is missing, no JSON, or lacks a size."""
     path = os.path.join(directory, CARD)

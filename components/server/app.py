@@ -2,16 +2,13 @@
 
 import functools
 import json
-from pathlib import Path
 
-import jinja2
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.responses import HTMLResponse, JSONResponse, Response
 from starlette.routing import Mount
 from starlette.staticfiles import StaticFiles
 
-from components.artifacts.classifier import Classifier
 from components.artifacts.works import Works
 from components.server import openapi, v1, v2
 from components.server.asked import Asked, Service, http_error, route
@@ -19,17 +16,16 @@ from components.server.corrections import correct
 from components.server.engine import Engine
 from components.server.errors import RequestError
 from components.server.monitor import Monitor
+from components.server.page import STATIC, render
 from components.server.settings import ServerSettings
 from components.server.similar import near, similar, wanted
 from components.server.upload import read_picture
 
-FOLDER = Path(__file__).parent
 # Only images may come from elsewhere (the preview of a URL that a person gave); scripts and styles never.
 PAGE_POLICY = (
     "default-src 'self'; img-src 'self' blob: data: http: https:; "
     "base-uri 'none'; form-action 'self'; frame-ancestors 'none'"
 )
-_templates = jinja2.Environment(loader=jinja2.FileSystemLoader(FOLDER / "templates"), autoescape=True)
 
 
 def create(settings: ServerSettings, engine: Engine, monitor: Monitor, works: Works | None = None) -> Starlette:
@@ -40,7 +36,7 @@ def create(settings: ServerSettings, engine: Engine, monitor: Monitor, works: Wo
         route("/similar", similar, "POST"),
         route("/openapi.json", description, counted=False),
         route("/metrics", metrics, counted=False),
-        Mount("/static", StaticFiles(directory=FOLDER / "static"), name="static"),
+        Mount("/static", StaticFiles(directory=STATIC), name="static"),
         *([route("/correct", correct, "POST")] if settings.corrections else []),
         *v1.routes,
         *v2.routes,
@@ -54,16 +50,14 @@ def create(settings: ServerSettings, engine: Engine, monitor: Monitor, works: Wo
 async def page(asked: Asked) -> Response:
     """The page for people."""
     classifier, settings = asked.engine.classifier, asked.settings
-    text = _templates.get_template("page.html").render(
-        settings=settings,
-        labels=classifier.labels,
-        card=classifier.card,
-        facts=_facts(classifier, settings.test_accuracy),
-        origin=_origin(classifier),
-        works=len(asked.service.works or ()),
-        address=f"http://{asked.headers.get('host', '')}",
-        coverage=settings.coverage if classifier.uncertainty else None,
-    )
+    served = {
+        "address": f"http://{asked.headers.get('host', '')}/",
+        "allow_urls": settings.allow_urls,
+        "corrections": bool(settings.corrections),
+        "works": len(asked.service.works or ()),
+        "coverage": settings.coverage if classifier.uncertainty else None,
+    }
+    text = render(classifier, settings.name, settings.test_accuracy, classifier.engine, served=served)
     return HTMLResponse(text, headers={"Content-Security-Policy": PAGE_POLICY})
 
 
@@ -96,49 +90,6 @@ async def metrics(asked: Asked) -> Response:
     """Prometheus metrics."""
     text = await asked.aside(asked.service.monitor.exposition)
     return Response(text, headers={"Content-Type": "text/plain; version=0.0.4; charset=utf-8"})
-
-
-def _facts(classifier: Classifier, test_accuracy: float | None) -> list[tuple[str, str]]:
-    """What the model card says, as the page shows it; what a card lacks is left out."""
-    card = classifier.card
-    data = card.get("data", {})
-    examples, parameters = data.get("examples_train"), data.get("parameters", {})
-    facts = [
-        ("classes", f"{len(classifier.labels):,}"),
-        *_accuracy(card, test_accuracy),
-        ("label", str(parameters.get("label", ""))),
-        ("source", " ".join(str(parameters.get(name, "")).rpartition("/")[2] for name in ("source", "table")).strip()),
-        ("pictures learned from", f"{examples:,}" if examples else ""),
-        ("date of training", str(card.get("created", ""))[:10]),
-    ]
-    return [(name, value) for name, value in facts if value]
-
-
-def _origin(classifier: Classifier) -> str:
-    """What tells this model from others, in one line for those who look after it."""
-    card = classifier.card
-    parts = {
-        "Architecture": card.get("parameters", {}).get("model", ""),
-        "data set": str(card.get("snapshot", ""))[:12],
-        "version": classifier.digest[:12],
-        "engine": classifier.engine,
-    }
-    return " · ".join(f"{name} {value}" for name, value in parts.items() if value)
-
-
-def _accuracy(card: dict, test_accuracy: float | None) -> list[tuple[str, str]]:
-    """The accuracy on the test split, or else on the validation split, under a name that says which."""
-    metrics = card.get("metrics", {})
-    measured = {
-        "test": metrics.get("test_accuracy") if test_accuracy is None else test_accuracy,
-        "validation": metrics.get("validation_accuracy"),
-    }
-    for split, share in measured.items():
-        if share is not None:
-            pictures = card.get("data", {}).get(f"examples_{split}")
-            number = f"{pictures:,} {split}" if pictures else split
-            return [(f"accuracy, {number} pictures", f"{share * 100:.1f}\u00a0%")]
-    return []
 
 
 def _top(text: str) -> int:

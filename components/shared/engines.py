@@ -87,6 +87,23 @@ def _litert(path: str) -> Network:
     return Network(run, tuple(map(int, source["shape"])), int(targets[0]["shape"][-1]))
 
 
+def input_steps(path: str) -> tuple[float, int]:
+    """(scale, zero) of the input of the LiteRT model at `path`: it wants `pixels / scale + zero`. (1, 0) for pixels.
+
+    Raises:
+        ModelError: it takes other numbers than uint8 and float32, or answers with others than float32.
+    """
+    from ai_edge_litert.interpreter import Interpreter
+
+    interpreter = Interpreter(model_path=path)
+    source, target = interpreter.get_input_details()[0], interpreter.get_output_details()[0]
+    if source["dtype"] not in (np.uint8, np.float32) or target["dtype"] != np.float32:
+        raise ModelError(f"{path} takes {source['dtype'].__name__} and answers in {target['dtype'].__name__}: "
+                         "uint8 or float32, and float32, are possible; train it again")  # fmt: skip
+    scale, zero = source["quantization"]
+    return (float(scale), int(zero)) if scale and source["dtype"] == np.uint8 else (1.0, 0)
+
+
 def _quantized(pixels: np.ndarray, details: dict) -> np.ndarray:
     scale, zero = details["quantization"]
     if not scale or details["dtype"] == np.float32:

@@ -10,7 +10,7 @@ const several = element("several"), AT_ONCE = 2;
 const STATES = ["empty", "busy", "error", "result"];
 let asked = null, shown = null;  // the question under way, and the image that the answer is about
 // Behind an ingress the page may lie below a path that the server does not know.
-element("address").textContent = element("here").textContent = new URL(".", location).href;
+for (const name of ["address", "here"]) if (element(name)) element(name).textContent = new URL(".", location).href;
 // What only this machine can open is no address for another.
 element("elsewhere").hidden = /^(localhost|127\.|\[::1\]$)/.test(location.hostname);
 
