@@ -9,7 +9,7 @@ import requests
 
 from components.serve import local
 from tests.helpers import browser
-from tests.helpers.colour_model import picture
+from tests.helpers.colour_model import mixed, picture, striped
 
 pytestmark = [
     pytest.mark.browser,
@@ -18,6 +18,7 @@ pytestmark = [
 ANSWERED = "!document.getElementById('result').hidden"
 BEST = "document.getElementById('best').textContent"
 FAILED = "!document.getElementById('error').hidden"
+UNSURE = "document.getElementById('unsure').textContent"
 ERROR = "document.getElementById('error').textContent"
 
 
@@ -93,6 +94,21 @@ def test_choose_drop_paste_url_and_error(tab, pages, gallery, files, width, tmp_
     tab.wait(FAILED)
     assert "not a picture" in tab.run(ERROR)
     tab.screenshot(tmp_path / f"error-{width}.png")
+
+
+@pytest.mark.parametrize("width", [1200, 400])
+def test_it_says_what_it_does_not_know(tab, pages, width, tmp_path):
+    for name, data in {"striped": striped(), "mixed": mixed()}.items():
+        (tmp_path / f"{name}.jpg").write_bytes(data)
+    tab.open(pages, width, 900)
+    tab.choose("#file", tmp_path / "striped.jpg")
+    tab.wait(f"{ANSWERED} && {BEST} === 'I do not know'")
+    assert "unlike those that the model learned from" in tab.run(UNSURE)
+    tab.screenshot(tmp_path / f"unknown-{width}.png")
+    tab.choose("#file", tmp_path / "mixed.jpg")
+    tab.wait(f"{ANSWERED} && !{UNSURE}.includes('unlike')")
+    assert tab.run(BEST) == "I do not know" and tab.run("document.documentElement.scrollWidth") <= width
+    tab.screenshot(tmp_path / f"unsure-{width}.png")
 
 
 def test_by_keyboard_alone(tab, pages, gallery):
