@@ -25,11 +25,11 @@ ENDINGS = (".jpg", ".jpeg", ".png")
 def main() -> None:
     """Prints a table per coverage, and the shares that are taken for unlike what was learned."""
     options = _options()
-    network = _network(options.model, options.weights)
-    known, unknown = _pictures(options.known), _pictures(options.unknown)
+    network = network_of(options.model, options.weights)
+    known, unknown = pictures_below(options.known), pictures_below(options.unknown)
     names = sorted({path.parent.name for path in known})
     labels = np.array([names.index(path.parent.name) for path in known])
-    features, others = _features(network, known), _features(network, unknown)
+    features, others = features_of(network, known), features_of(network, unknown)
     results = [_once(features, labels, others, seed) for seed in range(SEEDS)]
     print("\ncoverage  held (least, most)      labels  answered  of these right")
     for number, coverage in enumerate(COVERAGES):
@@ -67,7 +67,8 @@ def _split(labels: np.ndarray, seed: int) -> tuple[np.ndarray, np.ndarray, np.nd
     return rest[train], rest[validation], test
 
 
-def _network(name: str, path: str):
+def network_of(name: str, path: str):
+    """The base of the pre-trained network `name` with the weights at `path`: its last layer, and its stages."""
     from components.train import models, zoo
     from components.train.worker import weights
 
@@ -78,7 +79,8 @@ def _network(name: str, path: str):
     return network.base
 
 
-def _features(base, paths: list[Path]) -> np.ndarray:
+def features_of(base, paths: list[Path]) -> np.ndarray:
+    """[n, width] of the pictures at `paths`."""
     from components.train.worker.lite import Runner, convert
 
     run = Runner(convert(base), available_cores())
@@ -88,7 +90,8 @@ def _features(base, paths: list[Path]) -> np.ndarray:
     )
 
 
-def _pictures(folder: str) -> list[Path]:
+def pictures_below(folder: str) -> list[Path]:
+    """The pictures in `folder` and the folders inside, in order."""
     return sorted(path for path in Path(folder).rglob("*") if path.suffix.lower() in ENDINGS)
 
 

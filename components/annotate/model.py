@@ -114,10 +114,13 @@ class Works:
         self.ids = found.works["object_id"].to_pylist()
         self._vectors = found.vectors
 
-    def nearest(self, features: np.ndarray, count: int) -> list[list[str]]:
-        """For each of `features` [n, width] the ids of the `count` works with the largest cosine, nearest first."""
+    def nearest(self, features: np.ndarray, count: int) -> tuple[list[list[str]], np.ndarray]:
+        """For each of `features` [n, width] the ids of the `count` works with the largest cosine, nearest first.
+
+        And the cosine of the nearest, [n]; 0 where there are no works.
+        """
         if not self.ids or not len(features):
-            return [[] for _ in features]
+            return [[] for _ in features], np.zeros(len(features), np.float32)
         best = np.full((len(features), 0), -np.inf, np.float32)
         places = np.zeros((len(features), 0), np.int64)
         wanted, every = unit(features), np.arange(len(features))[:, None]
@@ -129,4 +132,4 @@ class Works:
             )
             kept = np.argsort(-best, axis=1, kind="stable")[:, :count]
             best, places = best[every, kept], places[every, kept]
-        return [[self.ids[place] for place in row] for row in places]
+        return [[self.ids[place] for place in row] for row in places], best[:, 0]

@@ -12,6 +12,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from components.annotate.candidates import Candidates
 from components.annotate.model import BATCH, Look, Suggester, Works
 from components.annotate.settings import Settings
 from components.annotate.thumbnails import Thumbnails
@@ -82,7 +83,7 @@ class Annotator:
         progress, now = Progress(log.metadata.num_rows, "suggestions"), datetime.now(UTC).isoformat(timespec="seconds")
         rows: list[dict[str, Any]] = []
         asked: collections.deque[tuple[list[dict[str, Any]], list[bytes]]] = collections.deque()
-        thumbnails = Thumbnails()
+        thumbnails, candidates = Thumbnails(), Candidates()
         with Images(tar) as images:
 
             def pictures() -> Iterator[list[bytes]]:
@@ -102,9 +103,11 @@ class Annotator:
                 for row, image, look in zip(answered, seen, looks):
                     if look is not None:
                         thumbnails.offer(row, image)
+                        candidates.offer(row, look[1])
                 progress.update(len(seen))
             images.expect_end()
         thumbnails.make()
+        candidates.keep()
         return rows
 
     def _answer(self, rows: list[dict[str, Any]], looks: list[Look | None]) -> None:
@@ -116,9 +119,11 @@ class Annotator:
         _, rows_of_probabilities, features = zip(*seen)
         probabilities, vectors = np.stack(rows_of_probabilities), np.stack(features)
         decisions = self.model.decide(probabilities, vectors, self._settings.coverage)
-        nearest = self._works.nearest(vectors, suggestions.NEAREST)
-        for (row, probability, _), decision, works in zip(seen, decisions, nearest):
-            row |= self._suggestion(probability, decision) | {"nearest": works}
+        nearest, similarities = self._works.nearest(vectors, suggestions.NEAREST)
+        first, second = np.sort(probabilities, axis=1)[:, :-3:-1].T
+        for number, (row, probability, _) in enumerate(seen):
+            row |= self._suggestion(probability, decisions[number]) | {"nearest": nearest[number]}
+            row |= {"margin": float(first[number] - second[number]), "similarity": float(similarities[number])}
 
     def _row(self, line: dict[str, Any], picture: bytes | None, now: str) -> dict[str, Any]:
         row = {name: line.get(name) or "" for name in _COLUMNS}

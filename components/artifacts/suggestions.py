@@ -17,7 +17,8 @@
     date         string          when it was suggested, ISO 8601 in UTC
 
 `suggestions.csv` has the same, lists parted by LIST_SEPARATOR. `failures.csv` has the objects without an image, with
-the reason. `annotations.jsonld` is a W3C annotation page with one annotation per object.
+the reason. `label_next.csv` has LABEL_NEXT_COUNT objects without a label whose label would teach the model most, the
+most instructive first. `annotations.jsonld` is a W3C annotation page with one annotation per object.
 """
 
 import json
@@ -27,6 +28,8 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 PARQUET, CSV, FAILURES, JSON_LD = "suggestions.parquet", "suggestions.csv", "failures.csv", "annotations.jsonld"
+LABEL_NEXT, LABEL_NEXT_COUNT = "label_next.csv", 100
+LABEL_NEXT_COLUMNS = ("object_id", "title", "link", "image", "likeliest", "probability", "label_set", "nearest")
 PART = "part.parquet"
 LABELS = b"labels"  # in the metadata of a part: the classes of its model, as JSON
 LIST_SEPARATOR = " | "
@@ -59,9 +62,14 @@ def schema() -> "pa.Schema":
 
 
 def part_schema() -> "pa.Schema":
-    """Of the part that one shard has: also the objects that failed, and a small JPEG of each of the others."""
+    """Of the part that one shard has: also the objects that failed, with `status` and `message`.
+
+    The others have a `margin` (the likeliest label's probability less the second's) and a `similarity` (the cosine to
+    the nearest labelled work), and those that the report or LABEL_NEXT may name a `thumbnail` (JPEG) and a `vector`.
+    """
     import pyarrow as pa
 
-    return pa.unify_schemas(
-        [schema(), pa.schema([("status", pa.string()), ("message", pa.string()), ("thumbnail", pa.binary())])]
-    )
+    texts = [(name, pa.string()) for name in ("status", "message")]
+    numbers = [(name, pa.float32()) for name in ("margin", "similarity")]
+    files = [(name, pa.binary()) for name in ("thumbnail", "vector")]
+    return pa.unify_schemas([schema(), pa.schema([*texts, *numbers, *files])])

@@ -13,10 +13,12 @@ from collections import Counter
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
+import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
 from cli.main import main
+from components.annotate.publish import label_next
 from components.artifacts import classifier, suggestions
 from tests.helpers.colour_model import COLOURS, mixed, picture, striped
 from tests.helpers.tables import write_csv
@@ -150,6 +152,20 @@ def test_the_unsure_come_first_and_a_spreadsheet_runs_nothing(annotated):
     assert next(row["title"] for row in found if row["object_id"] == "0") == "'=HYPERLINK(1)"
     mixed_row = next(row for row in found if row["object_id"] == str(MIXED))
     assert len(mixed_row["label_set"].split(suggestions.LIST_SEPARATOR)) > 1
+
+
+def test_what_to_label_next_is_unsure_and_diverse(annotated, rows):
+    with open(annotated[0] / suggestions.LABEL_NEXT, encoding="utf-8-sig", newline="") as file:
+        found = [row["object_id"] for row in csv.DictReader(file)]
+    assert found[0] == str(MIXED) and len(found) == len(set(found)) and set(found) <= set(rows)
+    assert str(STRIPED) not in found
+
+
+def test_of_equally_unsure_objects_the_one_that_is_unlike_the_others_comes_first():
+    vectors = np.eye(4, dtype=np.float32)[[0, 0, 1, 2]]
+    chosen = label_next.choose(np.array([0.1, 0.1, 0.5, 0.9]), np.zeros(4), vectors, 3)
+    assert chosen == [0, 2, 3]  # not 1: its twin is chosen
+    assert label_next.choose(np.array([0.1]), np.array([0.2]), vectors[:1], 5) == [0]
 
 
 def test_annotations_are_w3c_web_annotations(annotated, rows):

@@ -12,12 +12,13 @@ from components.shared.report import Picture, Report, ReviewItem, bars, notice, 
 if TYPE_CHECKING:
     from components.annotate.publish.publisher import Published
 
-_CLASSES, _FAILED = 40, 200
+_CLASSES, _FAILED, _NEXT = 40, 200, 24
 _LETTERS = 60  # of a title
 
 
-def write(published: "Published", done: pa.Table, failed: pa.Table, labels: list[str], path: str) -> None:
-    """Writes the page of the suggestions `done`, the unsure ones first, and the objects that `failed`."""
+def write(published: "Published", tables: tuple[pa.Table, pa.Table, pa.Table], labels: list[str], path: str) -> None:
+    """Writes the page of the suggestions, the unsure ones first, the objects that failed, and those to label next."""
+    done, failed, next_ = tables
     certain = sum(published.labels.values())
     lead = "No object has an image, so nothing is suggested."
     if published.suggested:
@@ -31,6 +32,13 @@ def write(published: "Published", done: pa.Table, failed: pa.Table, labels: list
     if published.uncertain:
         unsure = done.slice(0, min(published.uncertain, UNSURE)).to_pylist()
         report.review("Unsure", [_item(row) for row in unsure], labels, intro=_shown(len(unsure), published.uncertain))
+    shown = [row for row in next_.to_pylist() if row["thumbnail"]][:_NEXT]
+    if shown:
+        intro = (
+            f"Whose label would teach the model most: unsure, and unlike what is labelled. {suggestions.LABEL_NEXT} "
+        )
+        intro += f"has {len(next_):,}."
+        report.review("What to label next", [_item(row) for row in shown], labels, intro=intro)
     if published.labels:
         rows = [(name, count, f"{count:,}") for name, count in published.labels.items()]
         report.section("Labels", bars(rows[:_CLASSES]), intro="How many objects of each are suggested.")

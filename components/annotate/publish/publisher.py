@@ -10,7 +10,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from components.annotate.publish import page, web_annotations
+from components.annotate.publish import label_next, page, web_annotations
 from components.annotate.thumbnails import unsure_first
 from components.artifacts import suggestions
 from components.artifacts.image_shard import OK
@@ -65,9 +65,11 @@ def publish_parts(parts: Sequence[str], output: str, report: str) -> Published:
     pq.write_table(kept, os.path.join(output, suggestions.PARQUET), compression="zstd")
     _write_csv(os.path.join(output, suggestions.CSV), suggestions.schema().names, _rows(kept))
     _write_csv(os.path.join(output, suggestions.FAILURES), suggestions.FAILURE_COLUMNS, _rows(failed))
+    next_ = done.take(label_next.rows(done, suggestions.LABEL_NEXT_COUNT))
+    _write_csv(os.path.join(output, suggestions.LABEL_NEXT), suggestions.LABEL_NEXT_COLUMNS, _rows(next_))
     web_annotations.write(os.path.join(output, suggestions.JSON_LD), _rows(kept))
     published = _counted(done, failed)
-    page.write(published, done, failed, labels, report)
+    page.write(published, (done, failed, next_), labels, report)
     return published
 
 

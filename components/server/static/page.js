@@ -86,7 +86,7 @@ function showWorks(works = []) {
 function doubt({predictions, label, label_set, unlike}) {
   if (label === undefined) return predictions[0].probability > 0.5 ? "" : "The model is not sure: no class has more than half of the probability.";
   if (label !== null) return "";
-  if (unlike) return "This image is unlike those that the model learned from: do not rely on the classes below.";
+  if (unlike) return "This image is unlike those that the model learned from: do not rely on these classes.";
   if (!label_set.length) return "No class is likely enough.";
   const shown = label_set.slice(0, 5).join(", ") + (label_set.length > 5 ? ` and ${label_set.length - 5} more` : "");
   return `Cannot be told apart for sure: ${shown}.`;
