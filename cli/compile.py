@@ -90,6 +90,9 @@ def compiled(target: Target, defaults: Mapping[str, Any], graph: str = "run") ->
             task["cachingOptions"] = {}
     _add_drop_downs(spec, target.accepting(defaults).drop_downs)
     placement.apply(platform, target)
+    if target.worker_environment:  # workers inherit it from the train step
+        pairs = [dict(zip(("name", "value"), text.split("=", 1))) for text in target.worker_environment]
+        spec["deploymentSpec"]["executors"]["exec-train"]["container"].setdefault("env", []).extend(pairs)
     if not target.limits:
         platform["platforms"]["kubernetes"].pop("pipelineConfig", None)
     return comments, spec, platform

@@ -31,6 +31,7 @@ class Target:
     tolerations: tuple[str, ...] = ()
     worker_scheduler: str = ""
     worker_priority_class: str = ""
+    worker_environment: tuple[str, ...] = ()
     pull_secret: str = ""
     pull_policy: str = ""
     retries: bool = True
@@ -61,6 +62,7 @@ def add_target_options(parser: argparse.ArgumentParser) -> None:
     add("--node-selector", action="append", default=[], metavar="[STEP:]KEY=VALUE", help="nodes for all steps, or one")
     add("--toleration", action="append", default=[], metavar="[STEP:]KEY[=VALUE][:EFFECT]", help="taints to tolerate")
     add("--worker-scheduler", default="", metavar="NAME", help="scheduler of the training workers' pods")
+    add("--worker-env", action="append", default=[], metavar="NAME=VALUE", help="variable of the training workers")
     add("--worker-priority-class", default="", metavar="NAME", help="PriorityClass of the training workers' pods")
     add("--image-pull-secret", default="", metavar="NAME", help="Secret with which the images are pulled")
     add("--image-pull-policy", default="", choices=["Always", "IfNotPresent", "Never"], help="default: the cluster's")
@@ -87,6 +89,7 @@ def read_target(options: argparse.Namespace) -> Target:
         tolerations=tuple(options.toleration),
         worker_scheduler=_name("--worker-scheduler", options.worker_scheduler),
         worker_priority_class=_name("--worker-priority-class", options.worker_priority_class),
+        worker_environment=tuple(map(_variable, options.worker_env)),
         pull_secret=options.image_pull_secret,
         pull_policy=options.image_pull_policy,
         retries=options.retries,
@@ -118,6 +121,12 @@ def allowed_values(name: str) -> list[str]:
         "serve_kind": KINDS,
     }
     return list(lists[name])
+
+
+def _variable(text: str) -> str:
+    if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*=[^\n]*", text) or "{{" in text:
+        raise PipelineError(f"--worker-env {text}: write NAME=VALUE on one line, such as NCCL_SOCKET_IFNAME=eth0")
+    return text
 
 
 def _name(option: str, value: str) -> str:

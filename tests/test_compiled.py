@@ -275,7 +275,10 @@ def test_placement_of_all_steps_or_one(tmp_path):
 
 
 def test_scheduler_and_priority_of_the_workers(tmp_path):
-    _, platform = compiled(tmp_path, "--worker-scheduler=gang", "--worker-priority-class=low")
+    options = ("--worker-scheduler=gang", "--worker-priority-class=low", "--worker-env=NCCL_SOCKET_IFNAME=eth0")
+    spec, platform = compiled(tmp_path, *options)
+    variables = spec["deploymentSpec"]["executors"]["exec-train"]["container"]["env"]
+    assert variables == [{"name": "NCCL_SOCKET_IFNAME", "value": "eth0"}]
     notes = {job.SCHEDULER_ANNOTATION: "gang", job.PRIORITY_ANNOTATION: "low"}
     assert platform["exec-train"]["podMetadata"]["annotations"] == notes
     assert "podMetadata" not in platform["exec-fetch"]
@@ -299,6 +302,7 @@ def test_objects_for_gitops_hold_what_the_yaml_holds(tmp_path):
 
 
 WRONG_OPTIONS = ["--node-selector=pool", "--toleration=a:Never", "--drop-downs=epochs", "--worker-scheduler=A b",
+                 "--worker-env=A",
                  "--pipeline-tag=owner=us", "--pipeline-tag=a.b=c --kubernetes-manifest",
                  "--manifest-namespace=A --kubernetes-manifest"]  # fmt: skip
 

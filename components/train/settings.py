@@ -91,6 +91,8 @@ class Settings:
     def _check_devices(self) -> None:
         if self.gpus and not _RESOURCE.fullmatch(self.accelerator):
             raise refuse("accelerator", self.accelerator, f"gpus={self.gpus} needs its name, such as nvidia.com/gpu")
+        if self.gpus > 1 and "/mig-" in self.accelerator:
+            raise refuse("gpus", self.gpus, f"a process sees one slice of {self.accelerator}; use 1, and more workers")
         if self.gpus and self.precision == "onednn_bf16":
             raise refuse("precision", self.precision, f"it is for CPUs, and gpus={self.gpus}; use auto or bfloat16")
         between("batch_size", self.batch_size, 1, _MOST_EXAMPLES * self.replicas)

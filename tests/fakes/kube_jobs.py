@@ -84,8 +84,14 @@ class KubeJobs:
         return self._kube.wait(lambda: next((name for name in self._running() if name.startswith(prefix)), None))
 
     def suspend(self, job: str, suspended: bool) -> None:
-        """What Kueue does to admit a Job, or to take its room away."""
-        self._kube.change("Job", job, lambda found: found["spec"].update(suspend=suspended))
+        """What Kueue does to admit a Job, or to take its room away; it also takes the start time away."""
+
+        def edit(found: Object) -> None:
+            found["spec"]["suspend"] = suspended
+            if suspended and "kueue.x-k8s.io/queue-name" in found["metadata"]["labels"]:
+                found.get("status", {}).pop("startTime", None)
+
+        self._kube.change("Job", job, edit)
 
     def preempt(self, prefix: str) -> str:
         """The scheduler takes the pod away for one that is more important: SIGTERM, and a condition that says so."""
@@ -161,9 +167,10 @@ class KubeJobs:
                 self._kube.remove("Pod", pod["metadata"]["name"])
             self._kube.wait(lambda: self._kube.closing or not self._pods(name), 60)
             suspended = {"type": "Suspended", "status": "True", "reason": "JobSuspended"}
-            self._kube.change("Job", name, lambda job: job.update(status={"conditions": [suspended]}))
+            self._set_status(name, {"conditions": [suspended]})
             self._kube.wait(lambda: self._kube.closing or not self._is_suspended(name), 600)
-        if self._kube.one("Job", name):
+        # As seen on Kubernetes 1.34: past its deadline, by the old start time, a resumed Job fails.
+        if self._kube.one("Job", name) and not self._is_overdue(name):
             self._set_status(name, {"startTime": now(), "conditions": []})
 
     def _is_suspended(self, name: str) -> bool:

@@ -60,6 +60,7 @@ class ClusterWorkers:
         self._selector = f"{objects.RUN_LABEL}={training}"
         self._said = ""
         self._prolonged = 0.0
+        self._waited = False
         self._admitted = 0.0  # since when the Job runs, or waits for nodes
 
     def first_generation(self) -> int:
@@ -153,8 +154,12 @@ class ClusterWorkers:
             return True, self._diagnose(pods, failed)
         if queue.is_waiting(found):
             self._say(queue.why(self._cluster, found))
-            self._admitted, self._prolonged = time.monotonic(), 0.0
+            self._admitted, self._waited = time.monotonic(), True
+            # Kueue takes the start time away. Without it a Job that is resumed is past its deadline at once.
+            self._prolong(found)
             return False, None
+        if self._waited:  # the deadline counts anew
+            self._waited, self._prolonged = False, 0.0
         if any(map(_is_lost, pods)):  # the Job itself would wait for its end
             failure = self._diagnose(pods, found)
             self._cluster.delete(*_JOB, name)

@@ -22,6 +22,7 @@ CONTAINER = "worker"
 PORT = 2222
 RUN_LABEL = "museum-classifier/training"
 GENERATION_LABEL = "museum-classifier/generation"
+SHARED_MEMORY = "1Gi"  # it counts as memory of the container as far as it is used
 GRACE_SECONDS = 60  # to write a checkpoint between SIGTERM and SIGKILL
 # So long the workers go on with nobody watching. KFP's retries of a step pause for up to two minutes, and its new pod
 # may have to fetch the image first.
@@ -146,7 +147,7 @@ def _pod_spec(
 ) -> Object:  # fmt: skip
     step = step_pod["spec"]
     container = _step_container(step_pod)
-    volumes, mounts = _volumes(step, container)
+    volumes, mounts = _volumes(step, container, settings)
     return {
         **_copied(step, _POD_FIELDS),
         **_scheduling(step_pod),
@@ -196,6 +197,9 @@ def _environment(name: str, training: str, settings: Settings, container: Object
     if settings.workers > 1:
         # After WORKER_INDEX: a variable can name only those before it.
         own.append({"name": "TF_CONFIG", "value": tf_config(name, training, settings.workers)})
+    given = {entry["name"] for entry in container.get("env", [])}
+    if settings.gpus and "NCCL_DEBUG" not in given:
+        own.append({"name": "NCCL_DEBUG", "value": "WARN"})  # says why, where two workers do not find each other
     names = {entry["name"] for entry in own}
     kept = [
         entry
@@ -228,14 +232,20 @@ def _tolerations(step: list[Object], settings: Settings) -> list[Object]:
     ]
 
 
-def _volumes(step: Object, container: Object) -> tuple[list[Object], list[Object]]:
-    """Volumes and mounts with what the user gave the step (secrets, certificates, claims), and a /tmp to write to."""
+def _volumes(step: Object, container: Object, settings: Settings) -> tuple[list[Object], list[Object]]:
+    """Volumes and mounts with what the user gave the step (secrets, certificates, claims), and a /tmp to write to.
+
+    Several GPUs of one pod exchange gradients in shared memory, of which a container has 64 MiB by default.
+    """
     mounts = [mount for mount in container.get("volumeMounts", []) if not STEP_VOLUMES.match(mount["name"])]
     wanted = {mount["name"] for mount in mounts}
     volumes = [volume for volume in step.get("volumes", []) if volume["name"] in wanted]
     if not any(mount["mountPath"] == "/tmp" for mount in mounts):
         volumes.append({"name": "worker-tmp", "emptyDir": {}})
         mounts.append({"name": "worker-tmp", "mountPath": "/tmp"})
+    if settings.gpus > 1 and not any(mount["mountPath"] == "/dev/shm" for mount in mounts):
+        volumes.append({"name": "worker-shm", "emptyDir": {"medium": "Memory", "sizeLimit": SHARED_MEMORY}})
+        mounts.append({"name": "worker-shm", "mountPath": "/dev/shm"})
     return volumes, mounts
 
 

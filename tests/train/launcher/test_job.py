@@ -93,8 +93,35 @@ def test_gpus_come_from_the_settings():
     assert "nvidia.com/gpu" not in worker()["resources"]["limits"]
     resources = worker(gpus=2, batch_size=96)["resources"]
     assert resources["limits"]["nvidia.com/gpu"] == resources["requests"]["nvidia.com/gpu"] == "2"
-    tolerations = pod_spec(gpus=2, accelerator="amd.com/gpu")["tolerations"]
-    assert {"key": "amd.com/gpu", "operator": "Exists", "effect": "NoSchedule"} in tolerations
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["nvidia.com/mig-1g.10gb", "nvidia.com/gpu.shared", "amd.com/gpu", "gpu.intel.com/i915", "habana.ai/gaudi"],
+)
+def test_an_accelerator_by_any_name(name):
+    kubernetes_validate.validate(found := made(gpus=1, accelerator=name), SCHEMA_VERSION, strict=True)
+    spec = found["spec"]["template"]["spec"]
+    assert spec["containers"][0]["resources"]["limits"][name] == "1"
+    assert {"key": name, "operator": "Exists", "effect": "NoSchedule"} in spec["tolerations"]
+
+
+def test_several_gpus_of_a_worker_share_memory_and_say_why_they_do_not_find_each_other():
+    volumes = {volume["name"]: volume for volume in pod_spec(gpus=2)["volumes"]}
+    assert volumes["worker-shm"]["emptyDir"] == {"medium": "Memory", "sizeLimit": "1Gi"}
+    assert {"name": "worker-shm", "mountPath": "/dev/shm"} in worker(gpus=2)["volumeMounts"]
+    assert {"name": "NCCL_DEBUG", "value": "WARN"} in worker(gpus=2)["env"]
+    assert "worker-shm" not in {volume["name"] for volume in pod_spec(gpus=1)["volumes"]}
+    pod = step_pod({"NCCL_DEBUG": "INFO"})
+    env = job.job(TRAINING, 0, settings(gpus=1), RESOURCES, ARGUMENTS, pod)["spec"]["template"]["spec"]
+    assert [entry["value"] for entry in env["containers"][0]["env"] if entry["name"] == "NCCL_DEBUG"] == ["INFO"]
+
+
+def test_slices_of_a_gpu_are_one_per_worker():
+    with pytest.raises(
+        PipelineError, match=r"gpus=2 .* one slice of nvidia\.com/mig-1g\.10gb; use 1, and more workers"
+    ):
+        settings(gpus=2, accelerator="nvidia.com/mig-1g.10gb")
 
 
 def test_a_lost_node_is_given_up_after_a_minute_instead_of_five():

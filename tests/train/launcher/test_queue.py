@@ -68,6 +68,18 @@ def wait_for(scene, part: str) -> None:
     scene.kube.wait(lambda: (scene.folder / part).exists(), 20)
 
 
+def test_a_job_that_a_person_suspends_outlives_its_deadline(scene, capsys):
+    result = in_background(scene.train, scene.workers("hang", Timeouts(0.05, 5, 5, deletion=10, lease=2)), 0)
+    wait_for(scene, "hanging-0-0")
+    (made,) = scene.kube.all("Job")
+    scene.jobs.suspend(made["metadata"]["name"], True)
+    wait_for(scene, "preempted-0")
+    time.sleep(2.5)
+    scene.jobs.suspend(made["metadata"]["name"], False)
+    assert result() == 0 and scene.generations == [0]
+    assert "is suspended, and goes on when somebody resumes it" in capsys.readouterr().out
+
+
 @pytest.mark.parametrize(("queues", "message"), [
     (["team-a", "team-b"], "train_queue=nobody: namespace kubeflow has no such LocalQueue; there is team-a, team-b"),
     ([], "train_queue=nobody: namespace kubeflow has no such LocalQueue; there is none"),
