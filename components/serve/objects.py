@@ -9,6 +9,7 @@ import time
 from dataclasses import dataclass
 from typing import Any
 
+from components.artifacts import signature
 from components.artifacts.service import (
     CANARY_ANNOTATION,
     CREATED_ANNOTATION,
@@ -53,7 +54,7 @@ RESTRICTED = {
 }
 # How the step reaches the store, and how it gets through a proxy: the server must do the same.
 _ENVIRONMENT = re.compile(
-    r"(AWS|S3|MINIO|GOOGLE|GS|STORAGE)_\w+|CLOUDSDK_\w+|SSL_CERT_\w+|REQUESTS_CA_BUNDLE|MODEL_PUBLIC_KEY|(https?|no)_proxy",
+    r"(AWS|S3|MINIO|GOOGLE|GS|STORAGE)_\w+|CLOUDSDK_\w+|SSL_CERT_\w+|REQUESTS_CA_BUNDLE|(https?|no)_proxy",
     re.I,
 )
 # Not these: the cloud puts them into each pod, for the account of that pod, and the files that they name as well.
@@ -140,7 +141,7 @@ def inherited(step_pod: Object, environment: list[Object], own_account: bool) ->
     volumes = [entry for entry in given_volumes if "secret" in entry or "configMap" in entry]
     names = {entry["name"] for entry in volumes}
     return Inherited(
-        environment=kept + [entry for entry in environment if entry["name"] not in given],
+        environment=kept + [entry for entry in environment if entry["name"] not in given] + _public_key(variables),
         volumes=volumes,
         mounts=[mount for mount in step.get("volumeMounts", []) if mount["name"] in names],
         pod={name: spec[name] for name in _POD_FIELDS if name in spec},
@@ -153,6 +154,14 @@ def inherited(step_pod: Object, environment: list[Object], own_account: bool) ->
 def version_of(model: Model, image: str) -> str:
     """The model by the name that the server's answers give it, and four characters for its place and its image."""
     return f"{model.digest[:12]}-{hashlib.sha256(f'{model.uri} {image}'.encode()).hexdigest()[:4]}"
+
+
+def _public_key(variables: list[Object]) -> list[Object]:
+    """The public half of the key that signs models, from the Secret that the step's private half is in."""
+    secrets = [entry["valueFrom"]["secretKeyRef"] for entry in variables if entry["name"] == signature.PRIVATE_KEY]
+    name = signature.PUBLIC_KEY
+    source = [{"secretKeyRef": {"name": secret["name"], "key": name, "optional": True}} for secret in secrets]
+    return [{"name": name, "valueFrom": each} for each in source]
 
 
 def deployment(service: str, version: str, model: Model, image: str, replicas: int, inherited: Inherited) -> Object:

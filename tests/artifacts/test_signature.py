@@ -13,11 +13,12 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 
 from cli.main import main
 from components.artifacts import signature
-from components.serve import local
+from components.serve import local, objects
 from components.server import server
 from components.server.settings import ServerSettings
 from components.shared.errors import PipelineError
 from components.shared.storage import storage
+from tests.fakes.step_pod import step_pod
 
 HERE = Path(__file__).parent
 OPENSSF_KEY = (HERE / "signed-by.pem").read_text()
@@ -117,3 +118,15 @@ def test_in_a_store_the_signature_comes_with_the_model(classifier_dir, s3_bucket
     (tmp_path / "key").write_text(PUBLIC)
     assert main(["sign", "--model", uri, "--key", str(tmp_path / "key")]) == 2
     assert "no private key in PEM" in capsys.readouterr().err
+
+
+def test_the_servers_pods_get_the_public_half_alone():
+    secret = {"name": "museum-classifier-signing", "key": signature.PRIVATE_KEY, "optional": True}
+    pod = step_pod()
+    pod["spec"]["containers"][1]["env"].append({"name": signature.PRIVATE_KEY, "valueFrom": {"secretKeyRef": secret}})
+    found = objects.inherited(pod, [], own_account=True).environment
+    names = [entry["name"] for entry in found]
+    assert signature.PRIVATE_KEY not in names
+    reference = found[names.index(signature.PUBLIC_KEY)]["valueFrom"]["secretKeyRef"]
+    assert reference == {"name": "museum-classifier-signing", "key": signature.PUBLIC_KEY, "optional": True}
+    assert signature.PUBLIC_KEY not in [entry["name"] for entry in objects.inherited(step_pod(), [], True).environment]
