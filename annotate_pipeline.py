@@ -80,9 +80,9 @@ def pipeline(
         fetch_contact: Address or page that the User-Agent names, so that a museum can reach you.
         fetch_respect_robots: Obey robots.txt and noai headers; off only where you have the right.
         fetch_allow_private_addresses: Also read private hosts, files and buckets that you have not named yourself.
-        secret_store: Secret on a cluster with AWS_ACCESS_KEY_ID and the like for the object store; need not exist.
-        secret_google: Secret on a cluster with key.json for BigQuery and Cloud Storage; need not exist.
-        secret_flickr: Secret on a cluster with FLICKR_API_KEY; need not exist.
+        secret_store: Secret with AWS_ACCESS_KEY_ID and the like for the object store; need not exist.
+        secret_google: Secret with key.json for BigQuery and Cloud Storage; need not exist.
+        secret_flickr: Secret with FLICKR_API_KEY; need not exist.
     """
     secrets = {"store": secret_store, "google": secret_google, "flickr": secret_flickr}
     probed = probe_step(

@@ -119,7 +119,7 @@ def pipeline(
 
     Args:
         data_source: sample, table, bigquery, met, flickr, folder, iiif, webdataset, or a collection: nga, my.toml.
-        data_table: Objects: path, URI (csv, jsonl, parquet), BigQuery table or folder; empty for the source's default.
+        data_table: Objects: path, URI (csv, jsonl, parquet), BigQuery table or folder; empty for the source's own.
         data_images_table: Table of images (object_id, original_image_url); empty if the objects carry them.
         data_images_where: SQL condition on the rows of data_images_table, such as: viewtype = 'primary'.
         data_image_base: Prefix of relative image addresses, or a template: {}/full/!{size},{size}/0/default.jpg.
@@ -129,24 +129,24 @@ def pipeline(
         data_where: SQL condition on the objects, such as: is_public_domain AND object_begin_date > 1800.
         data_missing_values: What counts as no value: auto (n/a, unknown, anonymous, ...), own words; empty for neither.
         data_rights: auto (open images of a collection with a name, all of your own), open, or any.
-        data_bigquery_project: Google Cloud project that pays for data_source=bigquery; empty for the credentials' own.
+        data_bigquery_project: Google Cloud project that pays for BigQuery; empty for the credentials' own.
         data_bigquery_maximum_bytes_billed: BigQuery refuses a query that would read more bytes.
-        label: The attribute to learn: culture, period, ...; empty for the source's own (culture, folder, keyword).
+        label: The attribute to learn: culture, period, ...; empty for the source's own.
         label_map: CSV (value,class) that groups values into classes; others are left out.
         label_split: Separator: only what stands before it counts ("French, Paris" is "French" with ",").
         label_corrections: corrections.csv as the reports save it: what a person says that objects are.
         label_min_images_per_class: Classes with fewer objects are left out.
         label_max_images_per_class: At most so many objects per class; 0 for all.
         label_max_classes: Only the largest so many classes; 0 for all.
-        split_group: Column whose values are never in two splits at once; empty for the artist, or the object.
+        split_group: Column whose values are never in two splits; empty for the artist, or the object.
         split_validation_fraction: Share of the objects used to choose the model.
         split_test_fraction: Share of the objects used to judge the model.
         split_given: What a column split says: auto (train, val, test, ...), 0=train,1=validation,2=test, or none.
         split_leaks: Groups in two given splits: report, or remove (from train).
         split_folds: Number of cross-validation folds; 0 for one fixed split.
         split_fold: Which fold is the test split, from 0.
-        fetch_shards: Into how many parts the collection is cut; as many fetch steps can run side by side.
-        fetch_image_size: Short side of the stored images in pixels; models see 7/8 of it: 256 for 224, 342 for 299.
+        fetch_shards: Into how many parts the collection is cut; as many fetch steps run side by side.
+        fetch_image_size: Short side of the stored images in pixels; models see 7/8: 256 for 224, 342 for 299.
         fetch_jpeg_quality: Quality of the stored images, 1 to 100.
         fetch_max_failed_fraction: Fail if more than this share of the images cannot be had.
         fetch_requests_per_second: Limit of requests per second to one host, from all shards together; 0 for none.
@@ -157,7 +157,7 @@ def pipeline(
         check_duplicate_distance: Compare images whose perceptual hashes differ in at most so many bits; -1 for off.
         check_min_examples_per_class: Fail if a class has fewer examples in the training split.
         check_min_eval_examples_per_class: Warn if a class has fewer examples in the validation or test split.
-        check_max_imbalance: Warn if the largest class has more than so many times the examples of the smallest.
+        check_max_imbalance: Warn if the largest class has more than so many times the smallest's examples.
         check_max_enlarged_fraction: Warn if more than this share of the images is smaller than fetch_image_size.
         check_expected_classes: Fail on any other class: names, comma-separated, or a labels.txt; empty for any.
         check_previous_dataset: dataset.json of an earlier run, to compare the class shares with.
@@ -165,8 +165,8 @@ def pipeline(
         train_model: A name of the zoo, keras:NAME, hub:URI, saved:URI; several, with commas, are compared.
         train_weights: none (from scratch), imagenet, or a URI of weights; hub: and saved: bring their own.
         train_epochs: Passes over the training split, from scratch or of a head that is made in steps.
-        train_head: How the head of a pre-trained model is made: regression (to convergence, no epochs) or steps.
-        train_view: What a pre-trained model sees: auto, center, whole, or mirrored (mean with the mirror image).
+        train_head: How a pre-trained model's head is made: regression (to convergence) or steps.
+        train_view: What a pre-trained model sees: auto, center, whole, or mirrored (mean with mirror image).
         train_fine_tune_epochs: Passes with the upper part of a pre-trained model unfrozen; auto tries if it may pay.
         train_batch_size: Examples per step, over all workers.
         train_optimizer: adamw or sgd.
@@ -177,30 +177,30 @@ def pipeline(
         train_quantize: none or int8: the form of the tflite model.
         train_patience: Stop after so many epochs without a better validation accuracy; 0 for never.
         train_checkpoint_every: Steps between checkpoints.
-        train_workers: Training workers; more than 1 train together, on a cluster in as many pods, locally as processes.
+        train_workers: Training workers; more than 1 train together, on a cluster in as many pods.
         train_accelerator: Kubernetes resource name of the accelerator.
         train_gpus: Accelerators of each worker; 0 for CPU.
         train_max_restarts: How often lost workers are restarted from the last checkpoint.
         train_queue: LocalQueue of Kueue in which the workers wait for room; empty for none.
-        train_cpu_request: CPU request of each training worker's pod on a cluster, such as 4.
-        train_cpu_limit: CPU limit of each training worker's pod on a cluster.
-        train_memory_request: Memory request of each training worker's pod on a cluster, such as 8Gi.
-        train_memory_limit: Memory limit of each training worker's pod on a cluster.
+        train_cpu_request: CPU request of each training worker's pod, such as 4.
+        train_cpu_limit: CPU limit of each training worker's pod.
+        train_memory_request: Memory request of each training worker's pod, such as 8Gi.
+        train_memory_limit: Memory limit of each training worker's pod.
         eval_slices: Metadata columns by which the evaluation is broken down.
         eval_min_accuracy: The model is served only if its test accuracy is at least this.
         eval_must_beat_guessing: The model is served only if it is better than guessing, by more than chance.
-        eval_max_class_regression: The model is served only if no class is worse than the champion's by more than this.
-        eval_champion: Model to beat: a path or URI, service:NAME for the one in service, or empty for none.
-        eval_coverage: How often the set of labels that the model cannot exclude is to hold the truth: see the report.
+        eval_max_class_regression: The model is served only if no class is worse than the champion's by more.
+        eval_champion: Model to beat: a path or URI, service:NAME for the one in service; empty for none.
+        eval_coverage: How often the set of labels that cannot be excluded holds the truth.
         serve_enabled: Deploy the model if it passed.
         serve_kind: deployment (Deployment and Service) or kserve (InferenceService).
         serve_name: Name of the service.
         serve_replicas: Server pods.
         serve_canary_percent: Share of the traffic for the new model at first; 0 for all at once.
-        secret_store: Secret on a cluster with AWS_ACCESS_KEY_ID and the like for the object store; need not exist.
-        secret_google: Secret on a cluster with key.json for BigQuery and Cloud Storage; need not exist.
-        secret_flickr: Secret on a cluster with FLICKR_API_KEY; need not exist.
-        secret_signing: Secret on a cluster with MODEL_SIGNING_KEY and MODEL_PUBLIC_KEY; need not exist.
+        secret_store: Secret with AWS_ACCESS_KEY_ID and the like for the object store; need not exist.
+        secret_google: Secret with key.json for BigQuery and Cloud Storage; need not exist.
+        secret_flickr: Secret with FLICKR_API_KEY; need not exist.
+        secret_signing: Secret with MODEL_SIGNING_KEY and MODEL_PUBLIC_KEY; need not exist.
         seed: Makes split, sample and training repeatable.
     """
     secrets = {"store": secret_store, "google": secret_google, "flickr": secret_flickr, "signing": secret_signing}
