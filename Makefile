@@ -70,10 +70,11 @@ test-all: $(VENV)/.test ## every test that can run here
 compile: $(VENV)/.local ## pipeline.yaml, for the Kubeflow UI
 	@$(BIN)/python pipeline.py compile
 
-# REGISTRY, TAG, BASE_IMAGE, GPU=1; PIP_CONF and CA_BUNDLE for a build behind a mirror. See docs/containers.md.
+# REGISTRY, TAG, BASE_IMAGE, GPU=1, PLATFORM; PIP_CONF and CA_BUNDLE for a build behind a mirror. See docs/containers.md.
 BUILD = $(PYTHON) containers/build.py $(if $(REGISTRY),--registry $(REGISTRY)) $(if $(TAG),--tag $(TAG)) \
 	$(if $(BASE_IMAGE),--base-image $(BASE_IMAGE)) $(if $(GPU),--gpu) $(if $(PIP_CONF),--pip-conf $(PIP_CONF)) \
-	$(if $(CA_BUNDLE),--ca-bundle $(CA_BUNDLE)) $(if $(NETWORK),--network $(NETWORK)) $(IMAGES)
+	$(if $(CA_BUNDLE),--ca-bundle $(CA_BUNDLE)) $(if $(NETWORK),--network $(NETWORK)) \
+	$(if $(PLATFORM),--platform $(PLATFORM)) $(IMAGES)
 
 images: ## builds the container images; REGISTRY=ghcr.io/you TAG=1.0
 	@$(BUILD)

@@ -6,7 +6,6 @@ python containers/build.py --registry ghcr.io/you --tag 0.1.0 --push    (make pu
 
 import argparse
 import json
-import platform
 import shutil
 import subprocess
 import sys
@@ -51,12 +50,21 @@ def build(engine: str, name: str, reference: str, options: argparse.Namespace) -
         command += ["--build-arg", "VARIANT=gpu"]
     if engine.endswith("podman"):
         command += ["--format", "docker"]  # the other format has no HEALTHCHECK
-    if platform.machine() not in ("x86_64", "AMD64"):
-        command += ["--platform", "linux/amd64"]  # what the lock files are for
+    command += _platform(engine, reference, options.platform)
     for secret, path in (("pip", options.pip_conf), ("ca", options.ca_bundle)):
         command += ["--secret", f"id={secret},src={path}"] if path else []
     command += ["--network", options.network] if options.network else []
     subprocess.run([*command, "."], cwd=ROOT, check=True)
+
+
+def _platform(engine: str, reference: str, platforms: str) -> list[str]:
+    """For which machines; several become one reference that leads each node to its own."""
+    if not platforms:
+        return []
+    if "," in platforms and engine.endswith("podman"):
+        subprocess.run([engine, "manifest", "rm", reference], capture_output=True)  # that of an earlier build
+        return ["--platform", platforms, "--manifest", reference]
+    return ["--platform", platforms]
 
 
 def push(engine: str, reference: str) -> str:
@@ -64,7 +72,9 @@ def push(engine: str, reference: str) -> str:
     repository = reference.rpartition(":")[0]
     with tempfile.NamedTemporaryFile("r") as file:
         if engine.endswith("podman"):
-            subprocess.run([engine, "push", "--digestfile", file.name, reference], check=True)
+            several = subprocess.run([engine, "manifest", "exists", reference]).returncode == 0
+            command = [engine, "manifest", "push", "--all"] if several else [engine, "push"]
+            subprocess.run([*command, "--digestfile", file.name, reference], check=True)
             return f"{repository}@{file.read().strip()}"
     subprocess.run([engine, "push", reference], check=True)
     found = _output(engine, "image", "inspect", "--format", "{{json .RepoDigests}}", reference)
@@ -100,6 +110,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--tag", default=TAG, help="(default: %(default)s)")
     add("--push", action="store_true", help="push what was built, instead of building")
     add("--gpu", action="store_true", help="train with CUDA; its tag gets -gpu")
+    add("--platform", default="", help="linux/arm64, linux/amd64 or both with a comma (default: this machine's)")
     add("--base-image", default="", help="a Debian-like image with Python 3.11 (default: the official slim one)")
     add("--engine", default="", help="podman or docker (default: what is there)")
     add("--network", default="", help="network of the build, such as host")

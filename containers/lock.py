@@ -4,6 +4,7 @@ python containers/lock.py            (make lock)
 """
 
 import configparser
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -15,6 +16,8 @@ STEPS = ["kfp", "kfp-kubernetes", "kubernetes"]
 BUILD = ["setuptools", "wheel"]
 # uv overlooks that newer versions exclude this Python (an upper bound of Requires-Python).
 BOUNDS = ["backports-strenum<1.3"]
+# No wheel for ARM64: there TensorFlow's other package is taken, and Pillow resizes.
+X86_ONLY = ("tensorflow-cpu", "cykooz-resizer")
 # Lock file -> extras, further packages, replacements. The server gets no kfp; steps get it at the compiled version.
 LOCKS = {
     "build.lock": ([], []),
@@ -69,6 +72,27 @@ def lock(name: str) -> None:
     print(f"containers/{name}")
 
 
+def for_both_machines() -> None:
+    """Makes the lock files, which were resolved for x86-64, good for ARM64 too.
+
+    All else has the same version on both, and the hashes of every wheel stand in the lock file already.
+    """
+    for name in LOCKS:
+        path = ROOT / "containers" / name
+        text = path.read_text()
+        for package in X86_ONLY:
+            marked = r'\1 ; platform_machine == "x86_64" \\'
+            text = re.sub(rf"^({package}==[^ ;]+) \\$", marked, text, flags=re.MULTILINE)
+        if "\ntensorflow-cpu==" in text and "\ntensorflow==" not in text:
+            other = (ROOT / "containers/train/requirements-gpu.lock").read_text()
+            block = re.search(r"^tensorflow==(?:.+\\\n)+.+\n", other, re.MULTILINE)
+            assert block is not None
+            marked = re.sub(r"^(\S+) \\", r'\1 ; platform_machine == "aarch64" \\', block[0])
+            text = text.replace("\ntensorflow-cpu==", f"\n{marked}tensorflow-cpu==", 1)
+        path.write_text(text)
+
+
 if __name__ == "__main__":
     for each in sys.argv[1:] or LOCKS:
         lock(each)
+    for_both_machines()

@@ -1,6 +1,8 @@
 """The bill of materials: what is added to what cyclonedx-py reads out of a lock file."""
 
-from containers import bill
+import re
+
+from containers import arm64, bill, lock
 
 
 def test_a_bill_names_its_image_and_the_licences():
@@ -20,3 +22,14 @@ def test_every_package_has_a_line_with_its_images():
     assert [bill.image_of(name) for name in ("data/requirements.lock", "train/requirements-gpu.lock")] == [
         "data", "train-gpu",
     ]  # fmt: skip
+
+
+def test_locks_hold_both_machines_packages():
+    """TensorFlow has a package for x86-64 alone; each machine takes one of the two, of the same version."""
+    text = (lock.ROOT / "containers/train/requirements-cpu.lock").read_text()
+    arm = arm64.pins(text)
+    assert "tensorflow" in arm and "tensorflow-cpu" not in arm and "cykooz-resizer" not in arm
+    assert f'tensorflow-cpu=={arm["tensorflow"]} ; platform_machine == "x86_64" \\' in text
+    for name in lock.LOCKS:
+        before = (lock.ROOT / "containers" / name).read_text()
+        assert not re.search(rf"^({'|'.join(lock.X86_ONLY)})==[^;\n]+$", before, re.MULTILINE), f"{name}: make lock"
