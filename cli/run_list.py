@@ -1,10 +1,13 @@
 """`pipeline.py runs`: the runs of this machine, and the removal of those that are named."""
 
 import argparse
+import contextlib
+import json
 from pathlib import Path
 from typing import Any
 
-from cli import gc, needs, runs, stored_runs
+from cli import gc, needs, resume, runs, stored_runs
+from components.artifacts import dataset
 from components.shared.display import one_line
 from components.shared.errors import PipelineError
 from components.shared.storage import storage
@@ -52,6 +55,13 @@ def _remove(root: str, found: list[stored_runs.StoredRun], names: list[str]) -> 
     return 0
 
 
+def _label(run: runs.Run) -> str:
+    """What the run learned: an empty parameter leaves it to the source, which only the data set knows."""
+    with contextlib.suppress(OSError, ValueError, KeyError):
+        return json.loads((run.artifacts / resume.DATASET / dataset.FILE_NAME).read_text())["parameters"]["label"]
+    return run.summary["parameters"].get("label", "")
+
+
 def _row(root: str, run: stored_runs.StoredRun) -> tuple[str, ...]:
     known = runs.open_run(Path(run.uri))
     summary, parameters = known.summary, known.summary["parameters"]
@@ -62,7 +72,7 @@ def _row(root: str, run: stored_runs.StoredRun) -> tuple[str, ...]:
     cells: list[Any] = [
         run.name,
         _status(summary, need),
-        parameters.get("label") or parameters.get("data_source", ""),
+        _label(known),
         parameters.get("train_model", ""),
         f"{accuracy:.3f}" if isinstance(accuracy, int | float) else "",
         gc.size(run.size),
