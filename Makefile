@@ -9,7 +9,8 @@ SUPPORTED := f() { "$$1" -c 'import sys; sys.exit(not (3, 11) <= sys.version_inf
 	exit 1; }; }; f
 
 # pip, with a line now and then instead of hundreds or none; the status is pip's.
-INSTALL = { $(BIN)/python -m pip install --progress-bar off --disable-pip-version-check
+# KerasHub, without what it asks for, is no conflict.
+INSTALL = { $(BIN)/python -m pip install --progress-bar off --disable-pip-version-check --no-warn-conflicts
 TOLD = 2>&1; echo "status $$?"; } | awk '/^status / { exit $$2 } \
 	/^Collecting / && ++n % 15 == 0 { print "  " n " packages found"; fflush() } \
 	/^Installing collected/ { print "  unpacking " NF - 3 " packages"; fflush() } \
