@@ -87,6 +87,26 @@ class Classifier:
         rows, features = zip(*found)
         return np.stack(rows).astype(np.float32, copy=False), np.stack(features)
 
+    def view(self, image: bytes) -> np.ndarray:
+        """The square that the model sees of an encoded image, [M, M, 3] uint8. Raises imaging.ImageError."""
+        return imaging.model_input(image, self.card["stored_size"], self.card.get("view", "center"))
+
+    def predict_pixels(self, pixels: np.ndarray) -> np.ndarray:
+        """Probabilities [n, classes] float32 of what `view` returns, [n, M, M, 3] uint8."""
+        if self.engine in LITE_ENGINES:
+            with self._lock:
+                return np.stack([self._run(each)[0] for each in pixels])
+        return self.predict([_png(self._framed(each)) for each in pixels])
+
+    def _framed(self, pixels: np.ndarray) -> np.ndarray:
+        """A stored image of which the model sees just these `pixels`."""
+        stored, side = self.card["stored_size"], len(pixels)
+        if self.card.get("view") == "whole":
+            return imaging.resize(pixels, stored, stored)
+        frame, top = np.zeros([stored, stored, 3], np.uint8), (stored - side) // 2
+        frame[top : top + side, top : top + side] = pixels
+        return frame
+
     def ranking(self, row: np.ndarray, top: int | None = None) -> list[tuple[str, float]]:
         """The `top` likeliest labels (None: all) of one row of probabilities, best first; of equals the first label.
 
@@ -124,7 +144,7 @@ class Classifier:
     def _prepared(self, image: bytes) -> np.ndarray | bytes:
         stored = self.card["stored_size"]
         if self.engine in LITE_ENGINES:
-            return imaging.model_input(image, stored, self.card.get("view", "center"))
+            return self.view(image)
         # The SavedModel decodes and crops by itself. It gets the stored image, lossless, so that formats which
         # TensorFlow cannot decode work too and the resizing is the same one.
         return _png(imaging.resize_short_side(imaging.decode(image, stored), stored))

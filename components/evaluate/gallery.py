@@ -6,10 +6,9 @@ import numpy as np
 
 from components.artifacts.classifier import Classifier
 from components.artifacts.objects import credit_line, web_link
-from components.evaluate import occlusion
 from components.evaluate.metrics import Analysis, top_confusions
 from components.evaluate.testset import TestSet
-from components.shared import imaging
+from components.shared import imaging, occlusion
 from components.shared.report import Picture, ReviewItem
 
 MISTAKES = 12
@@ -117,8 +116,9 @@ def _pair(analysis: Analysis, test: TestSet, data: dict[int, bytes], mistake: in
 
 def _map(analysis: Analysis, test: TestSet, model: Classifier, index: int, data: bytes) -> Pair:
     predicted = analysis.labels[analysis.predictions[index]]
-    pixels = occlusion.model_view(model, data)
-    found = occlusion.explain(model, pixels, model.labels.index(predicted))
+    pixels = model.view(data)
+    answers = model.predict_pixels(occlusion.covered(pixels))
+    found = occlusion.explain(answers, model.labels.index(predicted), len(pixels))
     right = analysis.correct[index]
     note = f"covered there, {percent(found.whole)} become {percent(found.lowest)}"
     drawn = occlusion.overlay(pixels, found.heat)

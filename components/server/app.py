@@ -15,6 +15,7 @@ from components.server.asked import Asked, Service, http_error, route
 from components.server.corrections import correct
 from components.server.engine import Engine
 from components.server.errors import RequestError
+from components.server.explain import explanation, is_asked
 from components.server.monitor import Monitor
 from components.server.page import STATIC, render
 from components.server.settings import ServerSettings
@@ -64,14 +65,16 @@ async def page(asked: Asked) -> Response:
 async def classify(asked: Asked) -> Response:
     """The likeliest labels of one image: a file, raw bytes or `{"url": ...}`; with `coverage` one label or none."""
     top, count = _top(asked.query_params.get("top", "5")), wanted(asked, "similar", "0")
-    coverage = asked.coverage
-    async with asked.received() as body:
-        rows, features = await asked.look([await read_picture(asked, body)])
+    coverage, explains = asked.coverage, is_asked(asked)
     engine = asked.engine
+    async with asked.received() as body:
+        image = await read_picture(asked, body)
+        rows, features = await asked.look([image])
+        explained = {"explanation": await explanation(asked, image, int(rows[0].argmax()))} if explains else {}
     predictions = [vars(prediction) for prediction in engine.best(rows[0], top)]
     decided = {} if coverage is None else engine.decide(rows, features, coverage)[0].fields()
     version = engine.classifier.digest[:12]
-    answer = {"model": asked.settings.name, "version": version, "predictions": predictions, **decided}
+    answer = {"model": asked.settings.name, "version": version, "predictions": predictions, **decided, **explained}
     return JSONResponse(answer | ({"works": await near(asked, features[0], count)} if count else {}))
 
 

@@ -42,6 +42,7 @@ class Service:
         # JSON and base64 of some megabytes, forms, packed bodies: the event loop must not wait for them.
         self.readers = ThreadPoolExecutor(2, "reader")
         self.fetching = 0
+        self.explaining = False  # one image at a time: it takes fifty turns of the engine
 
     def fetch_ended(self) -> None:
         """An image was fetched by its URL, or could not be."""

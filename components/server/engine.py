@@ -14,6 +14,7 @@ from components.artifacts.uncertainty import Decision
 from components.server.errors import RequestError, busy, from_image_error
 from components.server.monitor import Monitor
 from components.server.picture import check
+from components.shared import occlusion
 from components.shared.errors import PipelineError
 from components.shared.imaging import ImageError
 
@@ -74,8 +75,15 @@ class Engine:
         return rows, np.stack([features for _, features in found])
 
     async def alone(self, work: Callable, *arguments: Any) -> Any:
-        """The result of `work(*arguments)`, which decodes an image, in a turn of its own."""
+        """The result of `work(*arguments)`, which decodes or predicts an image, in a turn of its own."""
         return await asyncio.get_running_loop().run_in_executor(self._thread, work, *arguments)
+
+    async def explain(self, image: bytes, index: int) -> tuple[bytes, occlusion.Explanation]:
+        """What the class `index` hangs on in an image that was predicted: a JPEG of it, and the numbers."""
+        pixels = await self.alone(self.classifier.view, image)
+        rows = [await self.alone(self.classifier.predict_pixels, each[None]) for each in occlusion.covered(pixels)]
+        found = occlusion.explain(np.concatenate(rows), index, len(pixels))
+        return occlusion.overlay(pixels, found.heat), found
 
     def best(self, row: np.ndarray, top: int) -> list[Prediction]:
         """The `top` likeliest labels of one row of probabilities, best first."""

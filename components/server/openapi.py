@@ -25,6 +25,12 @@ _REFUSALS = {
 }
 
 
+_EXPLAIN = {
+    "name": "explain",
+    "in": "query",
+    "description": "1 for `explanation`: what the likeliest label hangs on, as a heat map of what the model saw.",
+    "schema": {"type": "string", "enum": ["0", "1"], "default": "0"},
+}
 _COVERAGE = {
     "name": "coverage",
     "in": "query",
@@ -95,7 +101,9 @@ def _plain_paths(has_works: bool, has_corrections: bool) -> Schema:
         "schema": {"type": "integer", "minimum": 0, "maximum": MOST_WORKS, "default": 0},
     }
     return {
-        "/classify": {"post": {**classify, "parameters": [top, _COVERAGE, *([similar] if has_works else [])]}},
+        "/classify": {
+            "post": {**classify, "parameters": [top, _COVERAGE, _EXPLAIN, *([similar] if has_works else [])]}
+        },
         **({"/correct": {"post": _correct(content)}} if has_corrections else {}),
         **({"/similar": {"post": _similar(content)}} if has_works else {}),
         "/": {"get": _operation("The page for people.", None, media="text/html")},

@@ -5,8 +5,8 @@ import pytest
 from PIL import Image
 
 from components.artifacts import classifier
-from components.evaluate import gallery, metrics, occlusion, testset
-from components.shared import imaging
+from components.evaluate import gallery, metrics, testset
+from components.shared import imaging, occlusion
 from tests.helpers.colour_model import picture
 from tests.helpers.evaluation_data import LABELS
 
@@ -82,7 +82,7 @@ def test_occlusion_finds_what_the_answer_hangs_on(model):
     """A grey picture with one blue corner: covering that corner is what takes blue away."""
     pixels = np.full((48, 48, 3), 90, np.uint8)
     pixels[4:16, 32:44] = (10, 20, 250)
-    found = occlusion.explain(model, pixels, LABELS.index("blue"))
+    found = occlusion.explain(model.predict_pixels(occlusion.covered(pixels)), LABELS.index("blue"), 48)
     row, column = np.unravel_index(found.heat.argmax(), found.heat.shape)
     assert 0 <= row < 20 and 28 <= column < 48
     assert found.lowest < found.whole
@@ -93,8 +93,18 @@ def test_occlusion_finds_what_the_answer_hangs_on(model):
 def test_what_the_model_is_asked_about_is_what_it_sees(model):
     """The patches are drawn on the model's own input, so without one it gives the picture's own answer."""
     data = picture("green", 90, 64, seed=5)
-    found = occlusion.explain(model, occlusion.model_view(model, data), LABELS.index("green"))
-    assert found.whole == model.predict([data])[0, LABELS.index("green")]
+    pixels = occlusion.covered(model.view(data))
+    expected = model.predict([data])[0]
+    assert (model.predict_pixels(pixels[:1])[0] == expected).all()
+    found = occlusion.explain(model.predict_pixels(pixels), LABELS.index("green"), pixels.shape[1])
+    assert found.whole == expected[LABELS.index("green")]
+
+
+def test_a_saved_model_is_shown_the_same_pixels(colours_model):
+    model = classifier.load(colours_model, "savedmodel")
+    pixels = model.view(picture("green", 90, 64, seed=5))
+    lite = classifier.load(colours_model).predict_pixels(pixels[None])
+    assert np.abs(model.predict_pixels(pixels[None]) - lite).max() < 1e-4
 
 
 def test_a_model_that_hangs_on_nothing_is_drawn_without_division_by_zero():

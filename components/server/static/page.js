@@ -100,6 +100,7 @@ function showAnswer(found, milliseconds) {
   element("unsure").textContent = why;
   element("unsure").hidden = !why;
   showWorks(works);
+  forgetWhy();
   if (element("sent")) element("sent").textContent = element("right").value = "";
   element("took").textContent = `Model ${version}, ${Math.round(milliseconds)} ms`;
   show("result");
@@ -133,6 +134,32 @@ function giveAll(files) {
   if (images.length > 1) giveSeveral(images);
   else give(images[0]);
 }
+
+function forgetWhy() {
+  if (!element("why")) return;
+  element("heat").hidden = true;
+  element("asking").textContent = "";
+  element("why").disabled = false;
+}
+
+element("why")?.addEventListener("click", async () => {
+  const mine = asked;
+  element("why").disabled = true;
+  element("asking").textContent = "Covering parts of it, one after the other …";
+  try {
+    const {explanation: {label, probability, lowest, picture}} = await service.classify(shown, 1, {signal: mine.signal, explain: 1});
+    if (asked !== mine) return;
+    const [image, caption] = element("heat").children;
+    image.src = picture;
+    caption.textContent = `Warm: what speaks for ${label}. Covered there, ${percent(probability)} become ${percent(lowest)}.`;
+    element("heat").hidden = false;
+    element("asking").textContent = "";
+  } catch (error) {
+    if (asked !== mine) return;
+    element("asking").textContent = error.message;
+    element("why").disabled = false;
+  }
+});
 
 element("correction")?.addEventListener("submit", async event => {
   event.preventDefault();

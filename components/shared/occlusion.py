@@ -4,17 +4,17 @@ Source: Zeiler and Fergus, Visualizing and Understanding Convolutional Networks 
 but the model's answers, so it works for every architecture and for the very file that is served.
 """
 
-import io
 from dataclasses import dataclass
 
-import matplotlib
 import numpy as np
 from PIL import Image
 
-from components.artifacts.classifier import Classifier
-from components.evaluate.scores import SMALLEST
 from components.shared import imaging
 
+# The least probability whose logarithm is taken.
+SMALLEST = 1e-7
+# Of matplotlib's inferno, at equal steps from 0.35 to 0.95: from a dark purple to a pale yellow.
+_WARM = np.array([[126, 37, 109], [174, 48, 91], [216, 68, 63], [243, 106, 31], [252, 160, 14], [243, 220, 71]])
 # Patches of a quarter of the side, at 7 x 7 places.
 _PATCH = 4
 _STEPS = 7
@@ -30,29 +30,34 @@ class Explanation:
     lowest: float
 
 
-def explain(model: Classifier, pixels: np.ndarray, index: int) -> Explanation:
-    """Covers [side, side, 3] uint8 patch by patch with its mean colour and asks for the class `index` of the model.
+def covered(pixels: np.ndarray) -> np.ndarray:
+    """[1 + places, side, side, 3] uint8: `pixels` as they are, then with each place covered by their mean colour."""
+    mean = pixels.mean(axis=(0, 1)).astype(np.uint8)
+    images = np.repeat(pixels[None], 1 + _STEPS * _STEPS, axis=0)
+    for image, place in zip(images[1:], _places(pixels.shape[0]), strict=True):
+        image[place] = mean
+    return images
+
+
+def explain(answers: np.ndarray, index: int, side: int) -> Explanation:
+    """From the model's `answers` [1 + places, classes] to what `covered` returns: what the class `index` hangs on.
 
     Log-odds, because a probability of 0.9999 hides what it hangs on.
     """
-    side = pixels.shape[0]
-    patch = side // _PATCH
-    starts = np.linspace(0, side - patch, _STEPS).round().astype(int)
-    places = [(slice(top, top + patch), slice(left, left + patch)) for top in starts for left in starts]
-    mean = pixels.mean(axis=(0, 1)).astype(np.uint8)
-    pictures = [_framed(model, pixels)]
-    for place in places:
-        covered = pixels.copy()
-        covered[place] = mean
-        pictures.append(_framed(model, covered))
-    answers = model.predict(pictures).astype(np.float64)
+    answers = answers.astype(np.float64)
     others = np.delete(answers, index, axis=1).sum(axis=1)
     odds = np.log(np.maximum(answers[:, index], SMALLEST) / np.maximum(others, SMALLEST))
     total, times = np.zeros([side, side]), np.zeros([side, side])
-    for place, fall in zip(places, np.maximum(odds[0] - odds[1:], 0)):
+    for place, fall in zip(_places(side), np.maximum(odds[0] - odds[1:], 0), strict=True):
         total[place] += fall
         times[place] += 1
     return Explanation(total / times, float(answers[0, index]), float(answers[1:, index].min()))
+
+
+def _places(side: int) -> list[tuple[slice, slice]]:
+    patch = side // _PATCH
+    starts = np.linspace(0, side - patch, _STEPS).round().astype(int)
+    return [(slice(top, top + patch), slice(left, left + patch)) for top in starts for left in starts]
 
 
 def overlay(pixels: np.ndarray, heat: np.ndarray) -> bytes:
@@ -60,23 +65,8 @@ def overlay(pixels: np.ndarray, heat: np.ndarray) -> bytes:
     strength = heat / max(heat.max(), 1e-6)
     blurred = np.asarray(Image.fromarray((strength * 255).astype(np.uint8)).resize((16, 16)).resize(heat.shape[::-1]))
     strength = blurred[:, :, None] / 255
-    colours = matplotlib.colormaps["inferno"](0.35 + 0.6 * strength[:, :, 0])[:, :, :3] * 255
+    at = strength[:, :, 0] * (len(_WARM) - 1)
+    colours = np.stack([np.interp(at, np.arange(len(_WARM)), _WARM[:, channel]) for channel in range(3)], axis=2)
     grey = pixels.mean(axis=2, keepdims=True)
     mixed = (1 - 0.55 * strength) * (0.35 * pixels + 0.25 * grey + 0.65 * strength * pixels) + 0.55 * strength * colours
     return imaging.encode_jpeg(np.clip(mixed, 0, 255).astype(np.uint8), 90)
-
-
-def model_view(model: Classifier, picture: bytes) -> np.ndarray:
-    """The square that the model sees of `picture`, [side, side, 3] uint8."""
-    return imaging.model_input(picture, model.card["stored_size"], model.card.get("view", "center"))
-
-
-def _framed(model: Classifier, pixels: np.ndarray) -> bytes:
-    """`pixels` as an image whose central crop they are: it takes the way of every other image, without a loss."""
-    size = model.card["stored_size"]
-    frame = np.zeros([size, size, 3], np.uint8)
-    top = (size - pixels.shape[0]) // 2
-    frame[top : top + pixels.shape[0], top : top + pixels.shape[1]] = pixels
-    buffer = io.BytesIO()
-    Image.fromarray(frame).save(buffer, "bmp")
-    return buffer.getvalue()
