@@ -121,6 +121,8 @@ def test_by_keyboard_alone(tab, pages, gallery):
     tab.press("Enter", 13)
     tab.wait(f"{ANSWERED} && {BEST} === 'green'")
     tab.press("Tab", 9)
+    assert tab.run("document.activeElement.id") == "why"
+    tab.press("Tab", 9)
     tab.press("Enter", 13)
     assert tab.run("document.querySelector('details').open")
 
