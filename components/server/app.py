@@ -1,7 +1,9 @@
 """The ASGI application: the page, POST /classify, the protocols, probes and metrics."""
 
 import functools
+import io
 import json
+from urllib.parse import urljoin
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
@@ -27,6 +29,13 @@ PAGE_POLICY = (
     "default-src 'self'; img-src 'self' blob: data: http: https:; "
     "base-uri 'none'; form-action 'self'; frame-ancestors 'none'"
 )
+# What a phone's camera reads off a screen.
+MAX_ADDRESS = 300
+_CODE_HEADERS = {
+    "Content-Type": "image/svg+xml",
+    "Cache-Control": "no-store",
+    "Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'",
+}
 
 
 def create(settings: ServerSettings, engine: Engine, monitor: Monitor, works: Works | None = None) -> Starlette:
@@ -35,6 +44,7 @@ def create(settings: ServerSettings, engine: Engine, monitor: Monitor, works: Wo
         route("/", page, counted=False),
         route("/classify", classify, "POST"),
         route("/similar", similar, "POST"),
+        route("/address.svg", address, counted=False),
         route("/openapi.json", description, counted=False),
         route("/metrics", metrics, counted=False),
         Mount("/static", StaticFiles(directory=STATIC), name="static"),
@@ -60,6 +70,22 @@ async def page(asked: Asked) -> Response:
     }
     text = render(classifier, settings.name, settings.test_accuracy, classifier.engine, served=served)
     return HTMLResponse(text, headers={"Content-Security-Policy": PAGE_POLICY})
+
+
+async def address(asked: Asked) -> Response:
+    """A QR code of the address of the page that shows it, as its browser says: an ingress may have given it another."""
+    page = urljoin(asked.headers.get("referer", ""), ".")
+    if not page.startswith(("http://", "https://")) or len(page) > MAX_ADDRESS:
+        raise RequestError(404, "this is the QR code of the page that shows it: open that", "not_found")
+    return Response(await asked.aside(_code, page), headers=_CODE_HEADERS)
+
+
+def _code(text: str) -> bytes:
+    import segno
+
+    content = io.BytesIO()
+    segno.make(text, micro=False).save(content, kind="svg", scale=4, light="white", xmldecl=False)
+    return content.getvalue()
 
 
 async def classify(asked: Asked) -> Response:

@@ -176,6 +176,25 @@ def test_what_a_screen_reader_and_a_phone_are_told(tab, pages):
     assert tab.run("document.getElementById('here').textContent") == f"{pages}/"
 
 
+def test_a_code_leads_another_device_to_where_the_page_was_opened(tab, pages):
+    """Not where only this machine could open it."""
+    tab.open(pages, 1200, 900)
+    assert tab.run("document.getElementById('elsewhere').hidden && !document.getElementById('code').src")
+    port = pages.rpartition(":")[2]
+    tab.open(f"http://museum.localhost:{port}/", 1200, 900)
+    tab.wait("document.getElementById('code').naturalWidth > 50")
+    assert not tab.run("document.getElementById('code').hidden")
+    code = f"{pages}/address.svg"
+    first, same, other = (
+        requests.get(code, headers={"Referer": page})
+        for page in ("https://a.example/museum/?q=1", "https://a.example/museum/", "https://a.example/")
+    )
+    assert first.headers["Content-Type"] == "image/svg+xml" and "<script" not in first.text
+    assert first.text == same.text != other.text
+    for referer in (None, "javascript:alert(1)", f"https://a.example/{'a' * 400}/"):
+        assert requests.get(code, headers={"Referer": referer}).status_code == 404
+
+
 @pytest.fixture(scope="module")
 def ingress(pages):
     """The URL of the page as an ingress shows it that serves it below /museum/ and takes that path off."""

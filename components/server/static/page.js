@@ -12,7 +12,11 @@ let asked = null, shown = null;  // the question under way, and the image that t
 // Behind an ingress the page may lie below a path that the server does not know.
 for (const name of ["address", "here"]) if (element(name)) element(name).textContent = new URL(".", location).href;
 // What only this machine can open is no address for another.
-element("elsewhere").hidden = /^(localhost|127\.|\[::1\]$)/.test(location.hostname);
+element("elsewhere").hidden = /^(localhost$|127\.|\[::1\]$)/.test(location.hostname);
+if (element("code") && !element("elsewhere").hidden) {
+  element("code").src = "address.svg";
+  element("code").onload = () => { element("code").hidden = false; };
+}
 
 function show(state) {
   for (const name of STATES) element(name).hidden = name !== state;
