@@ -21,8 +21,8 @@ from components.shared.cores import available_cores
 from components.shared.errors import PipelineError
 from components.shared.storage import storage
 
-BATCH = 64
-_CHUNK, _AHEAD = 16, 3  # images that an engine is given at a time; batches that are read ahead
+BATCH = 128
+_CHUNK, _AHEAD = 32, 3  # images that an engine is given at a time; batches that are read ahead
 _ROWS = 4096  # of the works' vectors that are compared at a time
 
 
