@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+from threadpoolctl import threadpool_limits
 
 from components.annotate.candidates import Candidates
 from components.annotate.model import BATCH, Look, Suggester, Works
@@ -84,7 +85,8 @@ class Annotator:
         rows: list[dict[str, Any]] = []
         asked: collections.deque[tuple[list[dict[str, Any]], list[bytes]]] = collections.deque()
         thumbnails, candidates = Thumbnails(), Candidates()
-        with Images(tar) as images:
+        # Products on several threads would wait for cores that the engines keep busy.
+        with Images(tar) as images, threadpool_limits(1):
 
             def pictures() -> Iterator[list[bytes]]:
                 for batch in parquet.batches(log, BATCH):
