@@ -1,6 +1,6 @@
 """Judges a classifier on the test split: from the very files that are served, beside the champion, with a verdict."""
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ from components.evaluate.gate import Comparison
 from components.evaluate.metrics import Analysis
 from components.evaluate.settings import Settings
 from components.evaluate.testset import TestSet
+from components.shared import mlflow
 from components.shared.storage import storage
 
 # Kubeflow keeps the confusion matrix as metadata; its store takes 4 MB, and its viewer draws a cell an element.
@@ -129,7 +130,13 @@ def evaluate_model(
     )
     labels, matrix = metrics.condensed(analysis, _MATRIX_CLASSES)
     itself = bool(champion) and compared["champion"].digest == served.digest
-    return EvaluationResult(found.verdict.passed, labels, matrix, metrics.micro_roc(analysis), found, itself)
+    result = EvaluationResult(found.verdict.passed, labels, matrix, metrics.micro_roc(analysis), found, itself)
+    run = mlflow.Run()
+    if run.is_on:
+        tags = {"verdict": str(found.verdict), "model_uri": str(about["classifier"]), "snapshot": test.info.snapshot}
+        run.log(result.metrics(), parameters=asdict(settings), tags=tags)
+        run.upload("reports", [report_path])
+    return result
 
 
 def _compare(

@@ -20,8 +20,9 @@ from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 
 from components.artifacts import dataset
-from components.artifacts.classifier import TFLITE
-from components.shared import kubernetes
+from components.artifacts.classifier import CARD, TFLITE
+from components.artifacts.objects import LABELS
+from components.shared import kubernetes, mlflow
 from components.shared.errors import PipelineError, Stopped, TransientError
 from components.shared.parameters import refuse
 from components.shared.storage import storage
@@ -118,7 +119,22 @@ def launch(
         trainings = [_training(settings, model, work, local_work) for model in settings.models]
         place = _in_this_process if settings.workers == len(trainings) == 1 else _in_processes
         outcomes = place(trainings, dataset_path, local_work)
-    return _conclude(settings, trainings, outcomes, classifier_path, curves_path, leaderboard_path)
+    summary = _conclude(settings, trainings, outcomes, classifier_path, curves_path, leaderboard_path)
+    _tell_mlflow(summary, classifier_path, classifier_uri, [curves_path, leaderboard_path])
+    return summary
+
+
+def _tell_mlflow(summary: TrainSummary, classifier: str, classifier_uri: str, pages: list[str]) -> None:
+    """Epochs, parameters, curves and the model as servers load it, for the MLflow run of this step, if it has one."""
+    run = mlflow.Run()
+    if not run.is_on:
+        return
+    history = [{name: value for name, value in entry.items() if name != "phase"} for entry in summary.result.history]
+    numbers = {name: value for name, value in summary.metrics().items() if isinstance(value, int | float)}
+    parameters = dataclasses.asdict(summary.settings) | {"model": summary.result.model}
+    run.log(numbers, history, parameters, {"model_uri": classifier_uri, "snapshot": summary.settings.snapshot})
+    run.upload("model", [os.path.join(classifier, name) for name in (TFLITE, CARD, LABELS)])
+    run.upload("reports", pages)
 
 
 def require_fit(dataset_path: str, settings: Settings) -> None:
