@@ -17,7 +17,7 @@ TOLD = 2>&1; echo "status $$?"; } | awk '/^status / { exit $$2 } \
 	/^(ERROR|error)/ { print > "/dev/stderr" }'
 
 # The extra `hub` of setup.cfg, which says why its dependencies stay out.
-HUB := keras-hub regex safetensors tokenizers
+HUB := keras-hub onnx regex safetensors tokenizers
 
 .DEFAULT_GOAL := help
 .PHONY: help venv run test lint format typecheck compile images push lock sbom audit arm64 manifests test-zoo test-containers test-slow test-all clean

@@ -21,7 +21,7 @@ from components.train import cards, configurations, files, presets, zoo
 from components.train.cards import Card, CardError
 
 HUB, SAVED = "hub:", "saved:"
-SAVED_FORMS = (".keras",)
+SAVED_FORMS = (".keras", ".onnx", ".tflite")
 SAVED_MODEL_FILE = "saved_model.pb"
 _PRESET = re.compile(r"[a-z0-9][a-z0-9_.]*")
 _SHORT = re.compile(r"[^A-Za-z0-9_.-]+")
