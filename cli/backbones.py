@@ -10,8 +10,20 @@ from components.shared.parameters import refuse
 from components.shared.storage import storage
 from components.train import backbones, cards, zoo
 
-# Milliseconds of an image by LiteRT on one thread at `input_size`, measured (docs/backbones.md says on what).
-MILLISECONDS: dict[str, float] = {}
+# Billions of multiplications with additions for an image of the input's size, as published.
+OPERATIONS = {
+    "alexnet": 0.7, "vgg16": 15.3, "vgg19": 19.5, "inception_v3": 5.7, "inception_resnet_v2": 13.2, "resnet50": 3.9,
+    "resnet101": 7.6, "mobilenet": 0.57, "mobilenet_075": 0.33, "mobilenet_050": 0.15, "mobilenet_025": 0.041,
+    "mobilenet_v2": 0.3, "mobilenet_v3_small": 0.06, "mobilenet_v3_large": 0.22, "efficientnet_v2_b0": 0.7,
+    "efficientnet_v2_s": 8.4, "convnext_tiny": 4.5, "Xception": 8.4, "ResNet152": 11.3, "ResNet50V2": 3.5,
+    "ResNet101V2": 7.2, "ResNet152V2": 10.9, "DenseNet121": 2.9, "DenseNet169": 3.4, "DenseNet201": 4.3,
+    "NASNetMobile": 0.56, "NASNetLarge": 23.8, "EfficientNetB0": 0.39, "EfficientNetB1": 0.7, "EfficientNetB2": 1.0,
+    "EfficientNetB3": 1.8, "EfficientNetB4": 4.2, "EfficientNetB5": 9.9, "EfficientNetB6": 19.0, "EfficientNetB7": 37.0,
+    "EfficientNetV2B1": 1.2, "EfficientNetV2B2": 1.7, "EfficientNetV2B3": 3.0, "EfficientNetV2M": 24.0,
+    "EfficientNetV2L": 53.0, "ConvNeXtSmall": 8.7, "ConvNeXtBase": 15.4, "ConvNeXtLarge": 34.4, "ConvNeXtXLarge": 60.9,
+}  # fmt: skip
+# LiteRT on one thread of an EPYC: 25 for MobileNetV2, 31 for ConvNeXt-Tiny, 23 for a ViT-S/14.
+MILLISECONDS_PER_BILLION = 27
 
 
 FETCH_SUMMARY = "copy a model's weights, with their checksum, to where a cluster without internet can read them"
@@ -32,7 +44,8 @@ def show(options: argparse.Namespace) -> int:
     entries = zoo.ZOO | {zoo.PREFIX + name: each for name, each in zoo.OTHERS.items()}
     for name, entry in entries.items():
         licence = entry.card.licence or "none: from scratch only"
-        took = f"{MILLISECONDS[name]:.0f}" if name in MILLISECONDS else ""
+        operations = OPERATIONS.get(name.removeprefix(zoo.PREFIX), 0)
+        took = f"~{max(1, operations * MILLISECONDS_PER_BILLION):.0f}" if operations else ""
         size = 4 * entry.parameters
         print(f"{name:<24} {entry.card.input_size:>6} {entry.parameters:>8.1f} {size:>6.0f} {took:>6}  {licence}")
     print("keras:NAME               any of these by its name in keras.applications")
