@@ -119,6 +119,12 @@ class Works:
         return Work(about, round(max(-1.0, min(1.0, similarity)), 6), bytes(self._jpegs[jpeg:jpeg_end]))
 
 
+def bytes_in_memory(directory: str) -> int:
+    """What `load` would take of the works beside the classifier at a path or URI; 0 if it has none."""
+    uri = storage.join(directory, FOLDER, VECTORS)
+    return 2 * storage.size(uri) if storage.exists(uri) else 0
+
+
 def load(directory: str) -> Works | None:
     """The works beside the classifier in `directory`, a path or URI; None if it was trained by a release without them.
 

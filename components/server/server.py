@@ -29,6 +29,7 @@ from components.shared.errors import PipelineError
 from components.shared.storage import storage
 
 BACKLOG = 2048
+WORKS_BYTES = 260_000_000  # of vectors: 50,000 of 1,280 numbers
 SEND_BUFFER = 65_536
 # File descriptors that are not for connections: libraries, the model, URLs being fetched.
 OTHER_FILES = 100
@@ -84,7 +85,7 @@ def run(settings: ServerSettings) -> None:
         from components.server.monitor import Window  # see _scratch
 
         window, balance = Window(number), Balance(number)
-        known = works.load(directory)  # once, for all workers
+        known = _known_works(settings.model, directory)  # once, for all workers
         work = partial(_serve, settings, directory, known, window, (listener, balance))
         listener.listen(BACKLOG)
         host = {"0.0.0.0": "localhost", "::": "localhost"}.get(settings.host, settings.host)
@@ -144,6 +145,20 @@ def _raise_file_limit() -> int:
     return wanted if least == resource.RLIM_INFINITY else least
 
 
+def _known_works(model: str, directory: str) -> works.Works | None:
+    """The works of the classifier at `model`, whose local folder is `directory`; None if there are none, or too many.
+
+    A pod on a cluster has 1 GiB, and a comparison with all of them must not take long.
+    """
+    size = works.bytes_in_memory(model)
+    if size > WORKS_BYTES:
+        print(f"similar works are off: {size / 1e6:,.0f} MB of vectors, more than {WORKS_BYTES / 1e6:,.0f}", flush=True)
+        return None
+    if storage.local_path(model) is None:
+        works.download(model, directory)
+    return works.load(directory)
+
+
 @contextmanager
 def _listening(settings: ServerSettings) -> Iterator[socket.socket]:
     """A socket that is bound to the address; it does not listen yet. Raises PipelineError."""
@@ -181,7 +196,6 @@ def _local_model(settings: ServerSettings, copy: str) -> str:
     if directory is None:
         directory = copy
         classifier.download(settings.model, directory, settings.engine)
-        works.download(settings.model, directory)
         if settings.public_key and storage.exists(place := storage.join(settings.model, signature.FILE_NAME)):
             storage.download(place, os.path.join(directory, signature.FILE_NAME))
     if not os.path.isdir(directory):

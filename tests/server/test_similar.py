@@ -12,6 +12,7 @@ import requests
 from cli.similar import similar
 from components.artifacts import embeddings, works
 from components.serve import local
+from components.server import server as server_module
 from components.shared.errors import PipelineError
 from tests.helpers import browser
 from tests.helpers.colour_model import picture
@@ -74,6 +75,13 @@ def test_works_are_exact_and_take_60_mb_of_10_000(tmp_path):
     expected = np.argsort(-(embeddings.unit(vectors) @ asked))[:10]
     assert [work.about["object_id"] for work in found] == [names[row] for row in expected]
     assert found[0].about["object_id"] == "00123" and found[0].similarity > 0.9
+
+
+def test_more_works_than_a_pod_has_room_for_are_left_out(collection, monkeypatch, capsys):
+    assert server_module._known_works(collection, collection) is not None
+    monkeypatch.setattr(server_module, "WORKS_BYTES", 9 * 3 * 4)  # the header of the file counts too
+    assert server_module._known_works(collection, collection) is None
+    assert "similar works are off" in capsys.readouterr().out
 
 
 def test_damaged_works_are_one_line(collection, tmp_path):
