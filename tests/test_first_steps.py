@@ -1,6 +1,7 @@
 """What a newcomer does: `make run` in a fresh clone, then every command that the run and the README name.
 
-Only bigquery, flickr and a Kubeflow server are not here: tests/query and tests/cli have servers that play them.
+Only bigquery, flickr and a Kubeflow server are not here: tests/query and tests/cli have servers that play them; and
+`export web`, which needs npm.
 """
 
 import csv
@@ -30,7 +31,7 @@ from tests.helpers.process_memory import PeakMemory
 GIGABYTE = 1 << 30
 # Smaller than what a newcomer would run; the parameters are told after those of the README, which they replace.
 SMALL = ["image_size=32", "epochs=1", "batch_size=16", "min_accuracy=0", "must_beat_guessing=false", "shards=1"]
-ELSEWHERE = ("source=bigquery", "source=flickr", "submit --host", "doctor --host", "pipeline.py status")
+ELSEWHERE = ("source=bigquery", "source=flickr", "submit --host", "doctor --host", "pipeline.py status", "export web")
 
 
 @pytest.fixture(scope="module")
@@ -185,6 +186,11 @@ def test_the_readmes_commands(clone, made, collection):
     with running(take("pipeline.py tensorboard"), clone, "/"):
         pass
 
+    done = shell(take("pipeline.py runs"), clone)
+    assert done.returncode == 0 and made[2].name in done.stdout and "latest" in done.stdout, done.stderr
+    done = shell(take("pipeline.py museums"), clone)
+    assert done.returncode == 0 and "rijksmuseum" in done.stdout, done.stderr
+
     done = shell(take("pipeline.py attributes"), clone)
     assert done.returncode == 0 and "genre" in done.stdout, done.stderr
 
@@ -202,6 +208,8 @@ def test_the_readmes_commands(clone, made, collection):
     done = shell(take("source=folder"), clone, *SMALL)
     assert done.returncode == 0, done.stdout
     assert summary_of(clone / "runs" / "latest")["parameters"]["data_source"] == "folder"
+    done = shell(take("pipeline.py annotate"), clone, "--take", "all")
+    assert done.returncode == 0 and (clone / "annotations" / "suggestions.csv").exists(), done.stdout + done.stderr
 
     done = shell(take("pipeline.py compile"), clone)
     assert done.returncode == 0 and (clone / "pipeline.yaml").exists(), done.stderr

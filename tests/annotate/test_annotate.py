@@ -204,6 +204,16 @@ def test_all_objects_with_their_known_labels(museum, classifier_dir, tmp_path):
     assert {key: row["known_label"] for key, row in found.items()} == {"0": "", "1": "green", "2": "blue"}
 
 
+@pytest.mark.parametrize("numbers, expected", [("1, 2", {"1", "2"}), (str(BROKEN), set())])
+def test_where_nothing_is_left_to_label(numbers, expected, museum, classifier_dir, tmp_path):
+    """Objects that have a label already, and one without an image: the report and all tables are there."""
+    arguments = ["annotate", "--model", classifier_dir, "--output", str(tmp_path), "--take", "all", *museum.arguments()]
+    assert main([*arguments, f"where=CAST(object_id AS INT) IN ({numbers})", "max_failed_fraction=1"]) == 0
+    assert {row["object_id"] for row in pq.read_table(tmp_path / suggestions.PARQUET).to_pylist()} == expected
+    assert len((tmp_path / suggestions.LABEL_NEXT).read_text().splitlines()) == 1, "the heading alone"
+    assert (tmp_path / "report.html").exists()
+
+
 @pytest.mark.parametrize(
     "arguments, message",
     [

@@ -60,17 +60,21 @@ def publish_parts(parts: Sequence[str], output: str, report: str) -> Published:
     done = table.filter(pa.array([status == OK for status in table["status"].to_pylist()], pa.bool_()))
     failed = table.filter(pa.array([status != OK for status in table["status"].to_pylist()], pa.bool_()))
     columns = (done[name].to_pylist() for name in ("label", "probability", "object_id"))
-    done = done.take(unsure_first(*columns))
+    done = _taken(done, unsure_first(*columns))
     kept = done.select(suggestions.schema().names)
     pq.write_table(kept, os.path.join(output, suggestions.PARQUET), compression="zstd")
     _write_csv(os.path.join(output, suggestions.CSV), suggestions.schema().names, _rows(kept))
     _write_csv(os.path.join(output, suggestions.FAILURES), suggestions.FAILURE_COLUMNS, _rows(failed))
-    next_ = done.take(label_next.rows(done, suggestions.LABEL_NEXT_COUNT))
+    next_ = _taken(done, label_next.rows(done, suggestions.LABEL_NEXT_COUNT))
     _write_csv(os.path.join(output, suggestions.LABEL_NEXT), suggestions.LABEL_NEXT_COLUMNS, _rows(next_))
     web_annotations.write(os.path.join(output, suggestions.JSON_LD), _rows(kept))
     published = _counted(done, failed)
     page.write(published, (done, failed, next_), labels, report)
     return published
+
+
+def _taken(table: pa.Table, rows: list[int]) -> pa.Table:
+    return table.take(pa.array(rows, pa.int64()))  # a list without numbers would have no type
 
 
 def _read(parts: Sequence[str]) -> tuple[pa.Table, list[str]]:
