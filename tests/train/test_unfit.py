@@ -33,7 +33,7 @@ def refused(tmp_path, monkeypatch, capsys):
             monkeypatch.setenv("KFP_POD_NAME", NAME)
             dataset = dsl.Dataset(uri=str(folder))
             dataset.custom_path = str(folder)
-            values = asdict(settings(workers=2, gpus=1))
+            values = {**asdict(settings(workers=2, gpus=1)), "backbones": "none"}
             arguments = {name: values[name] for name in train.component_spec.inputs if name != "dataset"}
             with pytest.raises(SystemExit):
                 train.python_func(dataset=dataset, **arguments, **paths)
