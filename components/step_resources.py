@@ -20,9 +20,9 @@ SECRET_VARIABLES = {
     "store": ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "AWS_ENDPOINT_URL_S3", "AWS_REGION"),
     "google": ("GOOGLE_APPLICATION_CREDENTIALS", "GOOGLE_CLOUD_PROJECT"),
     # The Secret of whoever's API needs a key; named after the first.
+    "flickr": ("FLICKR_API_KEY", "HARVARD_API_KEY", "EUROPEANA_API_KEY"),
     # With which models are signed; the server's pods get the public half, of the same Secret.
     "signing": (signature.PRIVATE_KEY,),
-    "flickr": ("FLICKR_API_KEY", "HARVARD_API_KEY", "EUROPEANA_API_KEY"),
 }
 
 

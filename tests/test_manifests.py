@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from components.artifacts import signature
 from components.container_images import NAMES, PREFIX, image
 from components.step_resources import SECRET_VARIABLES
 
@@ -135,7 +136,7 @@ def test_secret_templates_have_the_keys_that_the_steps_ask_for():
     assert names == [f"museum-classifier-{name}" for name in SECRET_VARIABLES]
     for item, variables in zip(templates, SECRET_VARIABLES.values(), strict=True):
         kubernetes_validate.validate(item, "1.34", strict=True)
-        assert set(item["stringData"]) <= {*variables, "key.json"}
+        assert set(item["stringData"]) <= {*variables, "key.json", signature.PUBLIC_KEY}
         assert set(item["stringData"].values()) <= {"", "{}"}, "a template is filled in where it is used, not here"
 
 
