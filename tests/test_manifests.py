@@ -108,7 +108,7 @@ def test_rights_are_those_that_the_code_uses(objects):
     used = used_by_the_code()
     assert {"jobs", "services", "deployments", "pods"} <= used
     # The store's settings and the run's Workflow are read by components/shared, logs by a path below the pod.
-    assert set(rules(objects)) == used | {"pods/log", "configmaps", "secrets", "workflows"}
+    assert set(rules(objects)) == used | {"pods/log", "configmaps", "secrets", "workflows", "localqueues", "workloads"}
 
 
 def test_workers_are_covered_by_the_policy_that_is_meant_for_them():
