@@ -101,6 +101,7 @@ def used_by_the_code() -> set[str]:
     sources = [path.read_text() for folder in folders for path in folder.rglob("*.py")]
     kinds = {found for text in sources for found in re.findall(r'"(?:v1|[a-z0-9.]+/v\d\w*)", "([A-Z]\w+)"', text)}
     kinds |= {found for text in sources for found in re.findall(r'"kind": "([A-Z]\w+)"', text)}
+    kinds |= {found for text in sources for found in re.findall(r'_find\(cluster, "([A-Z]\w+)"', text)}  # Kueue's
     return {f"{kind.lower()}s" for kind in kinds - {"Workflow"}}
 
 
