@@ -18,6 +18,9 @@ _EXPECTED = (
     errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT,
 )  # fmt: skip
 
+# Those of components.server.choice, which is not imported here: it needs more than kfp.
+ENGINES = ("auto", "litert", "openvino", "savedmodel")
+
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Parses the command line and runs the command; returns the exit status."""
@@ -184,7 +187,9 @@ def _add_serve(commands) -> None:
         "--name", default="museum-classifier", help="name of the model in the API (default: %(default)s)"
     )
     parser.add_argument("--workers", type=int, default=0, help="processes with an engine each (default: one per core)")
-    parser.add_argument("--engine", default="litert", choices=["litert", "savedmodel"], help="(default: %(default)s)")
+    parser.add_argument("--engine", default="auto", choices=ENGINES, help="what runs the model (default: %(default)s)")
+    share = "how often the labels that the page names as possible hold the truth (default: 0.9)"
+    parser.add_argument("--coverage", default="0.9", help=share)
     parser.add_argument("--no-urls", action="store_true", help="do not fetch pictures by URL")
     parser.add_argument("--public-key", default="", metavar="FILE", help="refuse a model that its owner did not sign")
     parser.add_argument("--corrections", default="", metavar="FOLDER_OR_URI", help="save visitors' corrections (off)")
@@ -340,6 +345,7 @@ def _serve(options) -> int:
     needs.hold_serving(model)
     address = ["--host", options.host, "--port", str(options.port)]
     others = ["--name", options.name, "--workers", str(options.workers), "--engine", options.engine]
+    others += ["--coverage", options.coverage]
     others += [*chosen.tested(options), *["--no-urls"] * options.no_urls, "--corrections", options.corrections]
     others += ["--public-key", options.public_key] if options.public_key else []
     return _become("components.server", ["--model", model, *address, *others])

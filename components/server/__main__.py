@@ -46,7 +46,7 @@ def _parser() -> argparse.ArgumentParser:
         "--engine",
         default=default.engine,
         choices=CHOICES,
-        help="what runs the model (%(default)s): auto takes OpenVINO in bfloat16 where it is installed, faster, and "
+        help="what runs the model (%(default)s): auto takes OpenVINO where it is installed, faster, and "
         "answers as LiteRT does; savedmodel needs TensorFlow",
     )
     add("--host", default=default.host, help="address to listen at (%(default)s)")

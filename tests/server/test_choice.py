@@ -8,6 +8,7 @@ import sys
 import numpy as np
 import pytest
 
+from cli import main
 from components.artifacts import classifier
 from components.serve import local, smoke
 from components.server import choice
@@ -18,7 +19,8 @@ CASES = {
     "faster and the same": ["auto", True, {"LEAST_GAIN": 0.0}],
     "the same, not faster": ["auto", True, {"LEAST_GAIN": 1e9}],
     "other answers": ["auto", True, {"LEAST_GAIN": 0.0, "LARGEST_CHANGE": -1.0}],
-    "no bfloat16": ["auto", False, {}],
+    "no bfloat16, not faster": ["auto", False, {"LEAST_GAIN": 1e9}],
+    "no bfloat16, faster": ["auto", False, {"LEAST_GAIN": 0.0}],
     "asked for, not faster": ["openvino", True, {"LEAST_GAIN": 1e9}],
     "asked for, other answers": ["openvino", True, {"LARGEST_CHANGE": -1.0}],
     "another one": ["litert", True, {}],
@@ -60,7 +62,8 @@ def test_what_is_chosen(with_samples):
         "faster and the same": "openvino-bf16",
         "the same, not faster": "litert",
         "other answers": "litert",
-        "no bfloat16": "litert",
+        "no bfloat16, not faster": "litert",
+        "no bfloat16, faster": "openvino",
         "asked for, not faster": "openvino-bf16",
         "asked for, other answers": "openvino",
         "another one": "litert",
@@ -68,6 +71,10 @@ def test_what_is_chosen(with_samples):
         "openvino": "engine openvino is not installed: pip install openvino, or use litert",
     }
     assert "same answers on 12 images" in found.stderr
+
+
+def test_the_command_line_offers_all_of_them():
+    assert tuple(main.ENGINES) == choice.CHOICES
 
 
 def test_what_counts_as_the_same_answers():
