@@ -206,8 +206,7 @@ def test_the_whole_step_in_a_pod(kube, servers, classifier_dir, tmp_path, monkey
     """deploy() as the component calls it: the server reads the model from the store, by its URI and checksum."""
     from components.shared.storage import storage
 
-    for name in ("model.tflite", "labels.txt", "model_card.json"):
-        storage.upload(f"{classifier_dir}/{name}", f"{s3_bucket}/classifier/{name}")
+    storage.mirror(classifier_dir, f"{s3_bucket}/classifier")
     monkeypatch.setenv("KUBERNETES_SERVICE_HOST", "127.0.0.1")
     settings = Settings("deployment", "colours", IMAGE, 1, 0)
     data = colour_dataset.build(tmp_path / "data", examples=6)

@@ -144,4 +144,5 @@ def dataset_to_store(folder: str, uri: str) -> None:
         for file in split["files"]:
             path, file["uri"] = file["uri"], f"{uri}/{os.path.basename(file['uri'])}"
             storage.upload(path, file["uri"])
+    storage.upload(f"{folder}/examples.parquet", f"{uri}/examples.parquet")
     storage.write_bytes(f"{uri}/dataset.json", json.dumps(content).encode())
