@@ -49,8 +49,9 @@ LONGEST = (
 
 @pytest.hookimpl(optionalhook=True)  # also without pytest-xdist
 def pytest_xdist_auto_num_workers() -> int:
-    """One more than cores: a third of the time is waiting, for servers, deadlines and processes that start."""
-    return min(4, available_cores() + 1)
+    """More than cores: a third of the time is waiting, for servers, deadlines and processes that start; less in CI,
+    where the slow tests compute."""
+    return min(4, available_cores() + (1 if os.environ.get("CI") else 2))
 
 
 @pytest.hookimpl(trylast=True)  # after pytest-randomly's shuffling, which stays within the files and among the others

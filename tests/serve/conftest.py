@@ -63,7 +63,7 @@ def put(kube, servers, questions):
     def put(model: Model, replicas: int = 1, canary: int = 0, image: str = IMAGE, look=lambda url: None, created=""):
         def smoke_test(url: str) -> smoke.SmokeResult:
             look(url)
-            return smoke.try_service(url, questions, model.digest, pause=0.01)
+            return smoke.try_service(url, questions, model.digest, seconds=30, pause=0.01)
 
         inherited = replace(objects.inherited(step_pod(), [], own_account=True), created=created)
         rollout = Rollout(kubernetes.connect(), "colours", TIMEOUTS)

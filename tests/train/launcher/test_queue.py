@@ -54,6 +54,7 @@ def test_a_job_waits_in_its_queue_for_as_long_as_it_takes(scene, capsys, monkeyp
         assert not scene.jobs._pods(name)
         scene.jobs.suspend(name, False)
         wait_for(scene, f"hanging-0-{attempt}")
+        wait_for(scene, f"hanging-1-{attempt}")
         assert scene.kube.one("Job", name)["spec"]["activeDeadlineSeconds"] <= 901, "the lease counts while it runs"
         if attempt == 0:
             clock.pace, begun = 3600.0, clock.monotonic()
@@ -71,6 +72,7 @@ def wait_for(scene, part: str) -> None:
 def test_a_job_that_a_person_suspends_outlives_its_deadline(scene, capsys):
     result = in_background(scene.train, scene.workers("hang", Timeouts(0.05, 5, 5, deletion=10, lease=2)), 0)
     wait_for(scene, "hanging-0-0")
+    wait_for(scene, "hanging-1-0")  # else it is preempted before it was there, and hangs when it is back
     (made,) = scene.kube.all("Job")
     scene.jobs.suspend(made["metadata"]["name"], True)
     wait_for(scene, "preempted-0")
