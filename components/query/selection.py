@@ -61,13 +61,8 @@ def select(
         inside = place_images(database, source, f"{objects_uri or objects_path}.images")
         given, leaks = _given(database, settings, roles)
         reassignments = assign_splits(database, settings, given)
-        notes = (
-            *roles.notes,
-            *leaks,
-            *told(counts.missing),
-            *getattr(source, "notes", ()),
-            *large_groups(database, roles),
-        )
+        told_by_source = getattr(source, "notes", ())
+        notes = (*roles.notes, *leaks, *told(counts.missing), *told_by_source, *large_groups(database, roles))
         unanswered = {"were not asked about": not_asked, "got no answer": len(failed)}
         origin = describe(settings, roles, counts, without_picture, unanswered, classes, capped, inside)
         corrected = corrections.apply(database, settings)

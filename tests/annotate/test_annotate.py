@@ -53,7 +53,7 @@ class Museum:
             def do_GET(self) -> None:
                 found = re.fullmatch(r"/(\d+)\.jpg", self.path)
                 number = int(found[1]) if found else GONE
-                time.sleep(museum.pause)
+                time.sleep(museum.pause)  # slow until the kill, so that it falls between the first shard and the last
                 museum.asked[number] += bool(found)
                 body = b"" if number == GONE else data(number)
                 self.send_response(404 if number == GONE else 200)

@@ -76,7 +76,7 @@ def test_a_job_that_a_person_suspends_outlives_its_deadline(scene, capsys):
     (made,) = scene.kube.all("Job")
     scene.jobs.suspend(made["metadata"]["name"], True)
     wait_for(scene, "preempted-0")
-    time.sleep(2.5)
+    time.sleep(2.5)  # longer than its lease
     scene.jobs.suspend(made["metadata"]["name"], False)
     assert result() == 0 and scene.generations == [0]
     assert "is suspended, and goes on when somebody resumes it" in capsys.readouterr().out
