@@ -189,7 +189,7 @@ def _add_serve(commands) -> None:
     parser.add_argument("--workers", type=int, default=0, help="processes with an engine each (default: one per core)")
     parser.add_argument("--engine", default="auto", choices=ENGINES, help="what runs the model (default: %(default)s)")
     share = "how often the labels that the page names as possible hold the truth (default: 0.9)"
-    parser.add_argument("--coverage", default="0.9", help=share)
+    parser.add_argument("--coverage", type=float, default=0.9, help=share)
     parser.add_argument("--no-urls", action="store_true", help="do not fetch pictures by URL")
     parser.add_argument("--public-key", default="", metavar="FILE", help="refuse a model that its owner did not sign")
     parser.add_argument("--corrections", default="", metavar="FOLDER_OR_URI", help="save visitors' corrections (off)")
@@ -345,7 +345,7 @@ def _serve(options) -> int:
     needs.hold_serving(model)
     address = ["--host", options.host, "--port", str(options.port)]
     others = ["--name", options.name, "--workers", str(options.workers), "--engine", options.engine]
-    others += ["--coverage", options.coverage]
+    others += ["--coverage", str(options.coverage)]
     others += [*chosen.tested(options), *["--no-urls"] * options.no_urls, "--corrections", options.corrections]
     others += ["--public-key", options.public_key] if options.public_key else []
     return _become("components.server", ["--model", model, *address, *others])
